@@ -1,0 +1,19 @@
+"""The one kind of error that is the user's to fix. A front door prints its text and exits with code 2."""
+
+
+class UserError(Exception):
+    """Something outside the program is wrong: a file, a value, a machine.
+
+    The text names the file or key, what was found, what was expected and the fix; it is shown without a
+    traceback. A DataLoader worker's error reaches the main process re-made from its formatted traceback, so
+    `text` cuts the message back out.
+    """
+
+    _WORKER = "Original Traceback"
+
+    @property
+    def text(self) -> str:
+        message = str(self)
+        if self._WORKER not in message:
+            return message
+        return message.rpartition(f"{type(self).__name__}: ")[2].strip()

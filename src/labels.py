@@ -1,0 +1,148 @@
+"""Class names, colours and the tables between label ids (as stored in files) and train ids (as learned).
+
+Sources: Cityscapes, the official table (cityscapesScripts, helpers/labels.py); CamVid, the 11 classes of the
+480x360 release that SegNet and CGNet use, with SegNet's colours.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+IGNORE = 255
+"""Train id of pixels that neither the loss nor any metric counts."""
+
+
+@dataclass(frozen=True)
+class Label:
+    name: str
+    id: int  # value in the label file
+    train_id: int  # value in the target, or IGNORE
+    category: str
+    has_instances: bool  # distinguishable individuals, so that iIoU is defined
+    color: tuple[int, int, int]  # RGB
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The label ids that may stand in a dataset's files and the classes they become."""
+
+    name: str
+    labels: tuple[Label, ...]
+
+    @cached_property
+    def train_labels(self) -> tuple[Label, ...]:
+        """The labels that are learned, in the order of their train ids."""
+        return tuple(sorted((e for e in self.labels if e.train_id != IGNORE), key=lambda e: e.train_id))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.train_labels)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(e.name for e in self.train_labels)
+
+    @cached_property
+    def colors(self) -> np.ndarray:
+        """(256, 3) uint8 RGB per train id; black for IGNORE and for ids that are no class."""
+        table = np.zeros((256, 3), np.uint8)
+        for label in self.train_labels:
+            table[label.train_id] = label.color
+        return table
+
+    @cached_property
+    def to_train_id(self) -> np.ndarray:
+        """(256,) uint8, label id -> train id; an id outside the table becomes IGNORE (see `is_known`)."""
+        table = np.full(256, IGNORE, np.uint8)
+        for label in self.labels:
+            table[label.id] = label.train_id
+        return table
+
+    @cached_property
+    def is_known(self) -> np.ndarray:
+        """(256,) bool, whether a label id stands in the table."""
+        table = np.zeros(256, bool)
+        table[[e.id for e in self.labels]] = True
+        return table
+
+    @cached_property
+    def to_label_id(self) -> np.ndarray:
+        """(256,) uint8, train id -> label id, as the Cityscapes server wants predictions; 0 for the rest."""
+        table = np.zeros(256, np.uint8)
+        for label in self.train_labels:
+            table[label.train_id] = label.id
+        return table
+
+
+def _cityscapes() -> LabelTable:
+    rows = """
+        unlabeled            0 255 void         0   0   0   0
+        ego_vehicle          1 255 void         0   0   0   0
+        rectification_border 2 255 void         0   0   0   0
+        out_of_roi           3 255 void         0   0   0   0
+        static               4 255 void         0   0   0   0
+        dynamic              5 255 void         0 111  74   0
+        ground               6 255 void         0  81   0  81
+        road                 7   0 flat         0 128  64 128
+        sidewalk             8   1 flat         0 244  35 232
+        parking              9 255 flat         0 250 170 160
+        rail_track          10 255 flat         0 230 150 140
+        building            11   2 construction 0  70  70  70
+        wall                12   3 construction 0 102 102 156
+        fence               13   4 construction 0 190 153 153
+        guard_rail          14 255 construction 0 180 165 180
+        bridge              15 255 construction 0 150 100 100
+        tunnel              16 255 construction 0 150 120  90
+        pole                17   5 object       0 153 153 153
+        polegroup           18 255 object       0 153 153 153
+        traffic_light       19   6 object       0 250 170  30
+        traffic_sign        20   7 object       0 220 220   0
+        vegetation          21   8 nature       0 107 142  35
+        terrain             22   9 nature       0 152 251 152
+        sky                 23  10 sky          0  70 130 180
+        person              24  11 human        1 220  20  60
+        rider               25  12 human        1 255   0   0
+        car                 26  13 vehicle      1   0   0 142
+        truck               27  14 vehicle      1   0   0  70
+        bus                 28  15 vehicle      1   0  60 100
+        caravan             29 255 vehicle      1   0   0  90
+        trailer             30 255 vehicle      1   0   0 110
+        train               31  16 vehicle      1   0  80 100
+        motorcycle          32  17 vehicle      1   0   0 230
+        bicycle             33  18 vehicle      1 119  11  32
+    """  # name, id, train id, category, has instances, red, green, blue
+    labels = []
+    for row in rows.strip().splitlines():
+        name, number, train_id, category, instances, *color = row.split()
+        red, green, blue = map(int, color)
+        labels.append(
+            Label(
+                name.replace("_", " "), int(number), int(train_id), category,
+                instances == "1", (red, green, blue),
+            )
+        )  # fmt: skip
+    return LabelTable("cityscapes", tuple(labels))
+
+
+def _camvid() -> LabelTable:
+    rows = (
+        ("sky", (128, 128, 128)),
+        ("building", (128, 0, 0)),
+        ("pole", (192, 192, 128)),
+        ("road", (128, 64, 128)),
+        ("pavement", (60, 40, 222)),
+        ("tree", (128, 128, 0)),
+        ("sign", (192, 128, 128)),
+        ("fence", (64, 64, 128)),
+        ("car", (64, 0, 128)),
+        ("pedestrian", (64, 64, 0)),
+        ("bicyclist", (0, 128, 192)),
+    )
+    classes = tuple(Label(name, i, i, name, False, color) for i, (name, color) in enumerate(rows))
+    return LabelTable("camvid", (*classes, Label("void", 11, IGNORE, "void", False, (0, 0, 0))))
+
+
+CITYSCAPES = _cityscapes()
+CAMVID = _camvid()
+LABEL_TABLES = {table.name: table for table in (CITYSCAPES, CAMVID)}
