@@ -1,0 +1,104 @@
+"""The config tree as a schema: whatever key conf/ does not have is an error with the nearest one that it has."""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.errors import UserError
+
+CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+_STAMP = "CGNET_RUN_STAMP"
+
+
+def register_resolvers() -> None:
+    """`${run_stamp:}`: one time stamp for a command, its ranks and its jobs. `${num_classes:table}`."""
+
+    def run_stamp() -> str:
+        return os.environ.setdefault(_STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))
+
+    def num_classes(table: str) -> int:
+        from src.labels import LABEL_TABLES  # numpy, which --help does not need
+
+        return LABEL_TABLES[table].num_classes
+
+    OmegaConf.register_new_resolver("run_stamp", run_stamp, replace=True)
+    OmegaConf.register_new_resolver("num_classes", num_classes, replace=True)
+
+
+def plain(config: Any) -> Any:
+    """dicts, lists and values, with interpolations resolved: what a checkpoint may hold."""
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("trainer.max_epochs", 340), ... for every value; an empty mapping is a value."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def check_keys(config: DictConfig, config_name: str) -> None:
+    """Raises UserError for keys that the chosen files of conf/ do not have.
+
+    Hydra refuses unknown keys on the command line, but takes those of an experiment file and those added
+    with `+`: a typo would silently change nothing.
+    """
+    choices = HydraConfig.get().runtime.choices
+    groups = [f"{group}={choice}" for group, choice in choices.items() if not group.startswith("hydra/")]
+    reference = compose(config_name, [g for g in groups if not g.startswith(("experiment=", "hydra=", "sweep="))])
+    known = set(_keys(OmegaConf.to_container(reference)))
+    unknown = [key for key in _keys(OmegaConf.to_container(config)) if key not in known]
+    if unknown:
+        raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
+
+
+def _keys(config: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _unknown_key(key: str, known: set[str]) -> str:
+    close = get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"Unknown config key: {key}. The nearest one is {close[0]}; all of them stand in conf/."
+
+
+def explain(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
+    """One readable message for what Hydra or OmegaConf refuse."""
+    cause = error
+    while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
+        cause = cause.__cause__
+    text = str(cause).strip()
+    unknown = re.search(r"Key '([^']+)' (?:is not in struct|not in)", text)
+    if unknown:
+        full = re.search(r"full_key: (\S+)", text)
+        key = full.group(1) if full else unknown.group(1)
+        reference = _reference_keys(config_name)
+        return _unknown_key(key, reference) if reference else f"Unknown config key: {key}."
+    lines = [line for line in str(error).strip().splitlines() if "full stack trace" not in line]
+    for line in text.splitlines():
+        if line.strip() and line not in lines and not line.lstrip().startswith(("full_key", "object_type")):
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _reference_keys(config_name: str) -> set[str]:
+    """Keys of the default config. `@hydra.main` has left its context by the time its error arrives."""
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return set(_keys(OmegaConf.to_container(compose(config_name))))

@@ -1,0 +1,190 @@
+"""The augmentations that albumentations lacks, as albumentations transforms, and seeding that is exact.
+
+A crop is cut out before anything is resized: the pixels outside the crop are never touched.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import os
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import, which would ask a server for newer versions
+
+import albumentations as A  # noqa: E402
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from src.labels import IGNORE  # noqa: E402
+
+
+class RandomScaledCrop(A.DualTransform):
+    """Scale the frame by a random factor and cut a random window of fixed size out of it.
+
+    Args:
+        size: (height, width) of the result.
+        scale: range of the factor, relative to the frame's own size; uniform.
+        scale_step: None, or the spacing of the factors, which are then drawn from scale[0], scale[0] + step, ...
+        max_category_ratio: redraw a window in which one class covers at least this share of the labelled
+            pixels ("cat_max_ratio", "one_category_max_ratio"); 1 switches the limit off.
+        fill: RGB uint8 where the scaled frame is smaller than the window; the label there is IGNORE.
+
+    Where the scaled frame is smaller than the window it lies at the top left, as in the published recipes.
+    """
+
+    _REDRAWS = 10  # SSSegmentation and mmsegmentation give up after ten, too
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        scale: Sequence[float] = (0.5, 2.0),
+        scale_step: float | None = None,
+        max_category_ratio: float = 0.75,
+        fill: Sequence[int] = (0, 0, 0),
+    ):
+        super().__init__(p=1.0)
+        self.height, self.width = size
+        self.scale = tuple(scale)
+        self.scale_step = scale_step
+        self.max_category_ratio = max_category_ratio
+        self.fill = tuple(fill)
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        height, width = params["shape"][:2]
+        scaled = self._scaled_size(height, width)
+        for _ in range(self._REDRAWS):
+            window = self._draw_window(*scaled)
+            if self.max_category_ratio >= 1 or self._is_varied(data["mask"], window, scaled):
+                break
+        return {"window": window, "scaled": scaled}
+
+    def _scaled_size(self, height: int, width: int) -> tuple[int, int]:
+        low, high = self.scale
+        if self.scale_step is None:
+            factor = self.py_random.uniform(low, high)
+        else:
+            factor = low + self.scale_step * self.py_random.randint(0, round((high - low) / self.scale_step))
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def _draw_window(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) in the scaled frame, cut at its borders."""
+        top = self.py_random.randint(0, max(0, height - self.height))
+        left = self.py_random.randint(0, max(0, width - self.width))
+        return top, left, min(height, top + self.height), min(width, left + self.width)
+
+    def _is_varied(self, mask: np.ndarray, window: tuple[int, ...], scaled: tuple[int, int]) -> bool:
+        # Counting needs no resizing: shares are the same before and after, up to the border's rounding.
+        top, left, bottom, right = _source_window(mask.shape, window, scaled)
+        counts = np.bincount(mask[top:bottom, left:right].ravel(), minlength=256)
+        counts[IGNORE] = 0
+        return np.count_nonzero(counts) > 1 and counts.max() < self.max_category_ratio * counts.sum()
+
+    def apply(self, img: np.ndarray, window: tuple[int, ...], scaled: tuple[int, int], **_: Any) -> np.ndarray:
+        return self._cut(img, window, scaled, cv2.INTER_LINEAR, self.fill)
+
+    def apply_to_mask(
+        self, mask: np.ndarray, window: tuple[int, ...], scaled: tuple[int, int], **_: Any
+    ) -> np.ndarray:
+        return self._cut(mask, window, scaled, cv2.INTER_NEAREST, IGNORE)
+
+    def _cut(self, source, window, scaled, interpolation, fill) -> np.ndarray:
+        top, left, bottom, right = _source_window(source.shape, window, scaled)
+        cut = source[top:bottom, left:right]
+        height, width = window[2] - window[0], window[3] - window[1]
+        if cut.shape[:2] != (height, width):
+            cut = cv2.resize(cut, (width, height), interpolation=interpolation)
+        if (height, width) != (self.height, self.width):
+            below, beside = self.height - height, self.width - width
+            cut = cv2.copyMakeBorder(cut, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=fill)
+        return cut
+
+
+def _source_window(shape: Sequence[int], window: tuple[int, ...], scaled: tuple[int, int]) -> tuple[int, ...]:
+    """The window of a scaled frame, in the coordinates of the frame itself; never empty."""
+    (height, width), (scaled_height, scaled_width) = shape[:2], scaled
+    top, bottom = (round(y * height / scaled_height) for y in (window[0], window[2]))
+    left, right = (round(x * width / scaled_width) for x in (window[1], window[3]))
+    return top, left, max(bottom, top + 1), max(right, left + 1)
+
+
+class PhotometricDistortion(A.ImageOnlyTransform):
+    """Random brightness, contrast, saturation and hue on uint8 RGB, each with probability 1/2.
+
+    The distribution of mmsegmentation's PhotoMetricDistortion: contrast comes before or after the changes of
+    colour, with equal chance. Brightness is added (0-255 scale), contrast and saturation are factors, hue is
+    in OpenCV's units of 2 degrees.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 32,
+        contrast: Sequence[float] = (0.5, 1.5),
+        saturation: Sequence[float] = (0.5, 1.5),
+        hue: int = 18,
+    ):
+        super().__init__(p=1.0)
+        self.brightness = brightness
+        self.contrast = tuple(contrast)
+        self.saturation = tuple(saturation)
+        self.hue = hue
+
+    def get_params(self) -> dict[str, Any]:
+        def maybe(low: float, high: float, otherwise: float) -> float:
+            return self.py_random.uniform(low, high) if self.py_random.random() < 0.5 else otherwise
+
+        return {
+            "added": maybe(-self.brightness, self.brightness, 0.0),
+            "contrast": maybe(*self.contrast, otherwise=1.0),
+            "contrast_first": self.py_random.random() < 0.5,
+            "saturation": maybe(*self.saturation, otherwise=1.0),
+            "hue": round(maybe(-self.hue, self.hue, 0.0)),
+        }
+
+    def apply(
+        self,
+        img: np.ndarray,
+        added: float,
+        contrast: float,
+        contrast_first: bool,
+        saturation: float,
+        hue: int,
+        **_: Any,
+    ) -> np.ndarray:
+        levels = _linear(np.arange(256), 1.0, added)
+        if contrast_first:
+            levels = _linear(levels, contrast, 0.0)
+        if (added, contrast) != (0.0, 1.0) and (contrast_first or added):
+            img = cv2.LUT(img, levels)
+        if saturation != 1.0 or hue:
+            hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
+            tables = np.empty((1, 256, 3), np.uint8)  # one look-up for the three channels
+            tables[0, :, 0] = (np.arange(256) + hue) % 180
+            tables[0, :, 1] = _linear(np.arange(256), saturation, 0.0)
+            tables[0, :, 2] = np.arange(256)
+            img = cv2.cvtColor(cv2.LUT(hsv, tables), cv2.COLOR_HSV2RGB)
+        if contrast != 1.0 and not contrast_first:
+            img = cv2.LUT(img, _linear(np.arange(256), contrast, 0.0))
+        return img
+
+
+def _linear(levels: np.ndarray, factor: float, added: float) -> np.ndarray:
+    """levels * factor + added, cut to 0-255, as a table for cv2.LUT."""
+    return np.clip(levels * factor + added, 0, 255).astype(np.uint8)
+
+
+class SeededTransform:
+    """A chain of transforms whose outcome depends on (seed, epoch, index) alone.
+
+    albumentations 2.0.8 copies its random state into every worker and, with workers that do not persist, into
+    every epoch, so that crops repeat (albumentations issue 2473; the fix was never released). Seeding each
+    sample costs 0.1 ms and makes it independent of workers, devices and restarts.
+    """
+
+    def __init__(self, transforms: Sequence[A.BasicTransform], seed: int):
+        self._chain = A.Compose(list(transforms))
+        self._seed = seed
+
+    def __call__(self, image: np.ndarray, target: np.ndarray, epoch: int, index: int) -> Mapping[str, np.ndarray]:
+        state = np.random.SeedSequence((self._seed, epoch, index)).generate_state(1)
+        self._chain.set_random_seed(int(state[0]))
+        out = self._chain(image=image, mask=target)
+        return {"image": out["image"], "target": out["mask"]}

@@ -1,0 +1,61 @@
+"""What can be found wrong with a split in seconds, before anything starts."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from src.data.dataset import read_target, size_mismatch
+from src.data.files import png_size, read_label
+from src.data.layouts import Pair
+from src.errors import UserError
+from src.labels import LabelTable
+
+_SHOWN = 5
+_DECODED = 16  # labels looked into; the rest is checked as it is read
+
+
+def check_pairs(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int]]:
+    """(height, width) of every image, from the headers of all files and a look into a few labels.
+
+    Raises UserError that names the bad files: unreadable, truncated, of different sizes, unknown ids.
+    """
+    problems, sizes = [], []
+    with ThreadPoolExecutor(4 * (os.cpu_count() or 1)) as pool:
+        for result in pool.map(_pair_size, pairs):
+            if isinstance(result, UserError):
+                problems.append(result.text)
+            else:
+                sizes.append(result)
+    if problems:
+        more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise UserError("\n".join(problems[:_SHOWN]) + more)
+    _look_into_labels(pairs, table)
+    return sizes
+
+
+def _pair_size(pair: Pair) -> tuple[int, int] | UserError:
+    try:
+        size = png_size(pair.image)
+        if pair.label is not None and (label := png_size(pair.label)) != size:
+            return size_mismatch(pair, size, label)
+    except UserError as error:
+        return error
+    return size
+
+
+def _look_into_labels(pairs: Sequence[Pair], table: LabelTable) -> None:
+    labelled = [pair for pair in pairs if pair.label is not None]
+    some = labelled[:: max(1, len(labelled) // _DECODED)][:_DECODED]
+    for pair in some:
+        read_target(pair, table)
+    if table.name == "cityscapes" and some:
+        # Train ids end at 18; among label ids only sky, people and vehicles lie above (23-33), and no set of
+        # street scenes does without all of them.
+        highest = max(int(np.max(read_label(pair.label))) for pair in some)
+        if highest < table.num_classes:
+            raise UserError(
+                f"{some[0].label}: {len(some)} files with no id above {highest}: these look like labelTrainIds "
+                f"(0-18) under the name of labelIds (0-33). Extract gtFine_trainvaltest.zip again."
+            )

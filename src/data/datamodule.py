@@ -1,0 +1,156 @@
+"""The one place where the data path meets Lightning: splits, loaders and each device's share."""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from src.data import statistics
+from src.data.augment import SeededTransform
+from src.data.checks import check_pairs
+from src.data.dataset import SegmentationDataset
+from src.data.layouts import find_pairs
+from src.data.samplers import EvalBatchSampler, TrainSampler
+from src.data.street import write_street
+from src.errors import UserError
+from src.labels import LABEL_TABLES
+
+log = logging.getLogger(__name__)
+
+
+class SegmentationDataModule(LightningDataModule):
+    """Batches {"image": uint8 (B, 3, H, W) RGB, "target": uint8 (B, H, W) train ids, "name": list of str}.
+
+    Args:
+        data: the values of a file in conf/data.
+        augment: the values of a file in conf/augment; None where there is no training.
+        seed: of the order of the samples and of their augmentation.
+        cache_dir: where the class frequencies are kept.
+    """
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        augment: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        cache_dir: str | Path = ".cache",
+    ):
+        super().__init__()
+        self.config = data
+        self.augment = augment
+        self.seed = seed
+        self.cache_dir = cache_dir
+        self.table = LABEL_TABLES[data["labels"]]
+        self.train_set: SegmentationDataset | None = None
+        self.val_set: SegmentationDataset | None = None
+        self.val_sizes: list[tuple[int, int]] = []
+
+    def prepare_data(self) -> None:
+        """Draws the synthetic street, once; every other dataset must be there already."""
+        street = self.config.get("street")
+        if street:
+            write_street(
+                Path(self.config["root"]),
+                {"train": street["train"], "val": street["val"]},
+                width=street["width"],
+                height=street["height"],
+                seed=street["seed"],
+            )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Finds and checks the files; a second call does nothing. Raises UserError with the way on."""
+        if stage in (None, "fit") and self.train_set is None:
+            assert self.augment is not None, "training needs an augmentation"
+            transforms = [instantiate(step) for step in self.augment.values() if step is not None]
+            transform = SeededTransform(transforms, self.seed)
+            self.train_set, _ = self._open(self.config["train_split"], transform)
+        if self.val_set is None:
+            self.val_set, self.val_sizes = self._open(self.config["val_split"], None)
+
+    def _open(
+        self, split: str, transform: SeededTransform | None
+    ) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
+        pairs = find_pairs(self.config["layout"], self.config["root"], split)
+        if any(pair.label is None for pair in pairs):
+            raise UserError(f"The split '{split}' of {self.config['root']} has no public labels: nothing to compare.")
+        sizes = check_pairs(pairs, self.table)
+        log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
+        return SegmentationDataset(pairs, self.table, transform), sizes
+
+    def class_weights(self) -> list[float] | None:
+        """One weight per class for the loss: as listed in the config, or computed from the training labels."""
+        weights = self.config["class_weights"]
+        if weights == "labels":
+            assert self.train_set is not None, "call setup('fit') first"
+            return statistics.class_weights(self.train_set.pairs, self.table, self.cache_dir)
+        if weights is not None and len(weights) != self.table.num_classes:
+            raise UserError(
+                f"data.class_weights has {len(weights)} numbers for {self.table.num_classes} classes: give one "
+                f"per class, 'labels' (computed from the training labels) or null."
+            )
+        return weights
+
+    def train_dataloader(self) -> DataLoader:
+        assert self.train_set is not None and self.trainer is not None
+        sampler = TrainSampler(
+            len(self.train_set),
+            self.config["batch_size"],
+            self.seed,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+            self.trainer.accumulate_grad_batches,
+        )
+        return DataLoader(
+            self.train_set, batch_size=sampler.per_device, sampler=sampler, drop_last=True, **self._loading()
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        assert self.val_set is not None and self.trainer is not None
+        batches = EvalBatchSampler(
+            self.val_sizes, self.config["val_batch_size"], self.trainer.global_rank, self.trainer.world_size
+        )
+        return DataLoader(self.val_set, batch_sampler=batches, **self._loading())
+
+    def check_shares(self, world_size: int, accumulate: int) -> None:
+        """Raises UserError where the batch or the validation set cannot be shared out over the devices."""
+        total, parts = self.config["batch_size"], world_size * accumulate
+        if total % parts:
+            fits = [n for n in range(1, total + 1) if total % n == 0]
+            raise UserError(
+                f"data.batch_size={total} is the total of one optimizer step and cannot be shared out equally over "
+                f"{world_size} devices x {accumulate} accumulated batches = {parts} parts. Choose a number of parts "
+                f"that divides it ({', '.join(map(str, fits))}), or another data.batch_size (another recipe)."
+            )
+        if self.train_set is not None and len(self.train_set) < total:
+            raise UserError(
+                f"The split '{self.config['train_split']}' of {self.config['root']} has {len(self.train_set)} images, "
+                f"fewer than one batch (data.batch_size={total}): there would be no training step."
+            )
+        if self.val_set is not None and len(self.val_set) < world_size:
+            raise UserError(
+                f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} images, "
+                f"fewer than the {world_size} devices: use fewer (trainer.devices)."
+            )
+
+    def _loading(self) -> dict[str, Any]:
+        workers = self.config["num_workers"]
+        if workers == "auto":
+            local = max(1, self.trainer.num_devices if self.trainer else 1)
+            workers = min(8, max(1, (os.cpu_count() or 1) // local))
+        return {
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": _calm_worker,
+        }
+
+
+def _calm_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # each worker would otherwise start a thread per core

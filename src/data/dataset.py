@@ -1,0 +1,74 @@
+"""From a pair of files to a sample: `uint8` image and `uint8` train ids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from src.data.augment import SeededTransform
+from src.data.files import read_image, read_label
+from src.data.layouts import Pair
+from src.errors import UserError
+from src.labels import IGNORE, LabelTable
+
+
+class SegmentationDataset(Dataset):
+    """Samples {"image": uint8 (3, H, W) RGB, "target": uint8 (H, W) train ids, "name": str}.
+
+    Indexed by (epoch, index): workers that persist never hear of a new epoch, so the sampler tells them.
+    A pair without label (test split) has a target of IGNORE everywhere.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], table: LabelTable, transform: SeededTransform | None = None):
+        self.pairs = pairs
+        self.table = table
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = key
+        pair = self.pairs[index]
+        image, target = read_image(pair.image), self._read_target(pair)
+        if target is None:
+            target = np.full(image.shape[:2], IGNORE, np.uint8)
+        if target.shape != image.shape[:2]:
+            raise size_mismatch(pair, image.shape[:2], target.shape)
+        if self.transform is not None:
+            image, target = self.transform(image, target, epoch, index).values()
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "target": torch.from_numpy(np.ascontiguousarray(target)),
+            "name": pair.name,
+        }
+
+    def _read_target(self, pair: Pair) -> np.ndarray | None:
+        return None if pair.label is None else read_target(pair, self.table)
+
+
+def read_target(pair: Pair, table: LabelTable) -> np.ndarray:
+    """(H, W) uint8 train ids of a pair with a label. Raises UserError for ids that the table does not have."""
+    assert pair.label is not None
+    label = read_label(pair.label)
+    counts = np.bincount(label.ravel(), minlength=256)
+    unknown = np.flatnonzero((counts > 0) & ~table.is_known)
+    if unknown.size:
+        hint = ""
+        if IGNORE in unknown and table.name == "cityscapes":
+            hint = " 255 is what labelTrainIds files use: this looks like one in place of labelIds."
+        raise UserError(
+            f"{pair.label}: the ids {unknown.tolist()} are not in the table of '{table.name}' "
+            f"({min(e.id for e in table.labels)}-{max(e.id for e in table.labels)}).{hint} "
+            f"Use the label files as downloaded, or set data.labels to the right table."
+        )
+    return table.to_train_id[label]
+
+
+def size_mismatch(pair: Pair, image: Sequence[int], label: Sequence[int]) -> UserError:
+    return UserError(
+        f"{pair.label}: {label[1]}x{label[0]} pixels, but its image {pair.image.name} has {image[1]}x{image[0]}. "
+        f"Both must come from the same release; download or extract the pair again."
+    )

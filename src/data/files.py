@@ -1,0 +1,61 @@
+"""Reading PNG files: what a header says without decoding, and decoding with errors that name the file."""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from src.errors import UserError
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_IEND = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """(height, width) from the header, after a look at the file's end: 0.1 ms instead of 50 for decoding.
+
+    Raises UserError where the file is missing, is no PNG, or does not end as a PNG does (half downloaded).
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - len(_IEND)))
+            tail = file.read()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
+    if len(head) < 24 or not head.startswith(_SIGNATURE):
+        raise UserError(f"{path}: not a PNG file. Download or extract it again.")
+    if tail != _IEND:
+        raise UserError(f"{path}: truncated (the PNG's end is missing). Download or extract it again.")
+    width, height = struct.unpack(">II", head[16:24])
+    return height, width
+
+
+def read_image(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    image = _decode(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def read_label(path: Path) -> np.ndarray:
+    """(H, W) uint8, the ids as stored."""
+    label = _decode(path, cv2.IMREAD_UNCHANGED)
+    if label.ndim != 2 or label.dtype != np.uint8:
+        raise UserError(
+            f"{path}: a label must be an 8-bit PNG of one channel, this one is {label.dtype} of shape "
+            f"{label.shape}. Is it a colour image, or an instanceIds file?"
+        )
+    return label
+
+
+def _decode(path: Path, mode: int) -> np.ndarray:
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
+    image = cv2.imdecode(data, mode) if data.size else None
+    if image is None:
+        raise UserError(f"{path}: damaged or truncated, it cannot be decoded. Download or extract it again.")
+    return image

@@ -1,0 +1,74 @@
+"""Which sample goes to which device, and when. Both samplers yield (epoch, index)."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class TrainSampler(Sampler[tuple[int, int]]):
+    """A device's share of each optimizer step, so that the recipe is the same for any number of devices.
+
+    Step s of an epoch consists of the entries [s * batch_size, (s + 1) * batch_size) of the epoch's
+    permutation, whatever the number of devices and accumulated batches: these are consecutive parts of it.
+    The incomplete last step is dropped.
+
+    Args:
+        num_samples: size of the training set.
+        batch_size: samples of one optimizer step over all devices.
+        seed: of the permutations; another one for each epoch.
+        rank, world_size, accumulate: must divide batch_size (checked by the datamodule).
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, accumulate: int = 1
+    ):
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.per_device = batch_size // (world_size * accumulate)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch, also after a resume."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples // self.batch_size * (self.batch_size // self.world_size)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
+        used = order[: self.num_samples // self.batch_size * self.batch_size]
+        parts = used.reshape(-1, self.world_size, self.per_device)
+        for index in parts[:, self.rank].ravel():
+            yield self.epoch, int(index)
+
+
+class EvalBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Every image exactly once over all devices: nothing is repeated or padded to make shares equal.
+
+    Only images of equal size share a batch: padding would change what f_glo averages.
+
+    Args:
+        sizes: (height, width) of each image.
+        batch_size: images of a batch, per device.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], batch_size: int, rank: int = 0, world_size: int = 1):
+        by_size = defaultdict(list)
+        for index in range(rank, len(sizes), world_size):
+            by_size[sizes[index]].append((0, index))
+        self.batches = [
+            group[start : start + batch_size]
+            for group in by_size.values()
+            for start in range(0, len(group), batch_size)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        yield from self.batches

@@ -1,0 +1,61 @@
+"""Class frequencies of a set of labels and the class weights that follow from them."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from src.data.dataset import read_target
+from src.data.layouts import Pair
+from src.errors import UserError
+from src.labels import LabelTable
+
+log = logging.getLogger(__name__)
+
+
+def class_weights(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> list[float]:
+    """1 / ln(1.10 + p), p the share of a class in all labelled pixels: ENet's weighting, with CGNet's constant.
+
+    A class that never occurs has p = 0 and so the largest weight, 10.49.
+    """
+    counts = np.array(class_counts(pairs, table, cache_dir), np.float64)
+    if counts.sum() == 0:
+        raise UserError(f"{pairs[0].label}: no labelled pixel in this and {len(pairs) - 1} other files.")
+    return (1 / np.log(1.10 + counts / counts.sum())).tolist()
+
+
+def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> list[int]:
+    """Pixels per train id over all labels, kept in `cache_dir` under a fingerprint of the label files.
+
+    The fingerprint covers path, size and time of change of every file and the table: other labels have
+    another one, so a kept result is never stale.
+    """
+    cached = Path(cache_dir) / f"class-counts-{_fingerprint(pairs, table)}.json"
+    if cached.exists():
+        return json.loads(cached.read_text())["counts"]
+    log.info("Counting the classes in %d labels (once; kept in %s)", len(pairs), cached)
+
+    def count(pair: Pair) -> np.ndarray:
+        return np.bincount(read_target(pair, table).ravel(), minlength=256)[: table.num_classes]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the GIL
+        counts = sum(pool.map(count, pairs), np.zeros(table.num_classes, np.int64)).tolist()
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    temporary = cached.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({"classes": table.class_names, "counts": counts, "files": len(pairs)}))
+    temporary.replace(cached)
+    return counts
+
+
+def _fingerprint(pairs: Sequence[Pair], table: LabelTable) -> str:
+    digest = hashlib.sha256(table.to_train_id.tobytes())
+    for pair in pairs:
+        assert pair.label is not None
+        stat = pair.label.stat()
+        digest.update(f"{pair.label.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,87 @@
+"""What every `python -m src.<task>` has in common: config in, one clear message out when something is wrong."""
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config import CONF_DIR, check_keys, explain, register_resolvers
+from src.errors import UserError
+from src.runs import rank, sweep_job_score
+
+Task = Callable[[DictConfig], float | None]
+
+
+def front_door(task: Task, config_name: str) -> Callable[[], int]:
+    """A `main` for `task`: 0 when it went well, 2 when the user has something to put right, 130 on Ctrl-C."""
+
+    def main() -> int:
+        # Hydra would print its errors in its own way and exit with 1; with this they reach the handlers below.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        register_resolvers()
+        problems: list[UserError] = []
+
+        def job(config: DictConfig) -> float | None:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return _run_as_child(config_name)
+            try:
+                check_keys(config, config_name)
+                _calm_logging()
+                return task(config)
+            except UserError as problem:  # raised further, Hydra would add lines of its own
+                problems.append(problem)
+                return None
+
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+        except UserError as problem:
+            problems.append(problem)
+        except (HydraException, OmegaConfBaseException) as error:
+            problems.append(UserError(explain(error, config_name)))
+        except KeyboardInterrupt:
+            return 130
+        for problem in problems:
+            prefix = f"[rank {rank()}] " if rank() else ""
+            print(f"\n{prefix}{problem.text}", file=sys.stderr)
+        return 2 if problems else 0
+
+    return main
+
+
+def _run_as_child(config_name: str) -> float:
+    """Run one job of a sweep as a command of its own, as the user would have typed it.
+
+    A job that crashes, or one of its DDP ranks, so cannot take the others with it.
+    """
+    settings = HydraConfig.get()
+    name = f"{Path(settings.sweep.dir).name}/{settings.job.num}"
+    not_repeated = ("name=", "sweep=", "hydra.")
+    overrides = [o for o in settings.overrides.task if not o.startswith(not_repeated)]
+    command = [sys.executable, "-m", f"src.{config_name}", *overrides, f"name={name}"]
+    code = subprocess.run(command, check=False).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise UserError(f"Job {name} of the sweep ended with exit code {code}: {' '.join(overrides)}")
+    return sweep_job_score(Path(settings.sweep.dir) / str(settings.job.num))
+
+
+def _calm_logging() -> None:
+    """Our own messages, plain, from rank 0; other ranks and libraries only when something is wrong."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO if rank() == 0 else logging.WARNING, force=True)
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning", "wandb", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning's advice to raise num_workers: conf/data decides it, and says why.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # PyTorch 2.13 calls its own deprecated internals when a scheduler is built under DDP.
+    logging.captureWarnings(True)

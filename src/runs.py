@@ -1,0 +1,126 @@
+"""Run directories: where a run lives, whether it may start there, and how the same command goes on with it."""
+
+import fcntl
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.config import flatten, plain
+from src.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# What may differ when a run goes on: where and how it runs, not what it computes.
+_MAY_CHANGE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+               "trainer.enable_", "trainer.log_every", "trainer.profiler", "data.root", "data.num_workers",
+               "logger.", "callbacks.", "runs_dir", "run_dir", "cache_dir", "compile", "experiment")  # fmt: skip
+
+
+def rank() -> int:
+    """Of this process in a distributed run, from the variables that launchers set; 0 in any other."""
+    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if os.environ.get(variable, "").isdigit():
+            return int(os.environ[variable])
+    return 0
+
+
+@dataclass
+class Run:
+    """A run directory that may not exist yet: `open` makes it, once all checks have passed."""
+
+    directory: Path
+    config: dict[str, Any]
+    _lock: TextIO | None = field(default=None, repr=False)
+
+    @classmethod
+    def plan(cls, config: DictConfig) -> "Run":
+        """Raises UserError where the run could not write, or would go on with another run's config."""
+        run = cls(Path(config.run_dir), plain(config))
+        if rank() == 0:
+            run._check_writable()
+            run._check_same_config()
+        return run
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint to go on from; None for a new run."""
+        path = self.directory / "checkpoints" / "last.ckpt"
+        return path if path.exists() else None
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """The figures of a run that came to its end; else None."""
+        path = self.directory / "metrics.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def open(self) -> None:
+        """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do."""
+        if rank() != 0:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.directory / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{self.directory}: another process is writing to this run. Wait for it, or give this one "
+                f"another name (name=...)."
+            ) from error
+        command = " ".join(["python", "-m", f"src.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+        write_text(self.directory / "config.yaml", f"# {command}\n{OmegaConf.to_yaml(self.config)}")
+        handler = logging.FileHandler(self.directory / f"{self.directory_task}.log")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(handler)
+        log.info("Run directory: %s", self.directory)
+
+    @property
+    def directory_task(self) -> str:
+        return str(self.config["task"])
+
+    def _check_writable(self) -> None:
+        existing = self.directory.absolute()
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise UserError(f"{existing}: a file stands where the run directory {self.directory} should be made.")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(f"{existing}: not writable, so {self.directory} cannot be made. Set runs_dir=...")
+
+    def _check_same_config(self) -> None:
+        kept = self.directory / "config.yaml"
+        if not kept.exists() or self.last_checkpoint is None:
+            return
+        before, now = (dict(flatten(c)) for c in (plain(OmegaConf.load(kept)), self.config))
+        changed = [
+            f"  {key}: {before.get(key)} before, {now.get(key)} now"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and not key.startswith(_MAY_CHANGE)
+        ]
+        if changed:
+            raise UserError(
+                f"{self.directory}: this run was started with another config and cannot go on with this one:\n"
+                + "\n".join(changed)
+                + "\nRepeat its own command to go on with it, or choose another name=."
+            )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def sweep_job_score(directory: Path) -> float:
+    """What a sweeper maximises: the best val mIoU of a finished job."""
+    return float(json.loads((directory / "metrics.json").read_text())["mIoU"])

@@ -1,0 +1,41 @@
+"""Train a network: `python -m src.train`, with any key of conf/ as `key=value`."""
+
+import sys
+
+from omegaconf import DictConfig
+
+from src.front_door import front_door
+
+
+def train(config: DictConfig) -> float | None:
+    """Returns the best val mIoU, for sweepers."""
+    from src.config import plain
+    from src.data.datamodule import SegmentationDataModule
+    from src.evaluation.results import report_training
+    from src.runs import Run
+    from src.training.assemble import build_callbacks, build_module, fit, seed_everything
+    from src.training.loggers import build_loggers
+    from src.training.trainer import build_trainer
+
+    # Everything that can be wrong is found before the first file is written.
+    run = Run.plan(config)
+    if run.finished:
+        return report_training(run)
+    seed_everything(config.seed)
+    data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
+    loggers = build_loggers(plain(config.logger), run.directory, config.name)
+    trainer = build_trainer(plain(config.trainer), build_callbacks(config.callbacks), loggers)
+    data.prepare_data()
+    data.setup("fit")
+    data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)
+    module = build_module(plain(config), data)
+
+    run.open()
+    fit(trainer, module, data, run)
+    return report_training(run) if trainer.is_global_zero else None
+
+
+main = front_door(train, "train")
+
+if __name__ == "__main__":
+    sys.exit(main())

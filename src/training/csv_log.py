@@ -1,0 +1,62 @@
+"""metrics.csv: one row per logged step, kept across restarts."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+
+class MetricsCSV(Logger):
+    """Rows of (step, epoch, metrics...); what belongs to one step stands in one row.
+
+    Lightning's CSVLogger deletes the file when a run goes on. Here the rows are read back, and those past the
+    checkpoint that the run goes on from are replaced as their steps come round again.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__()
+        self.path = Path(path)
+        self._rows: list[dict[str, Any]] | None = None
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The run directory's config.yaml holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        rows = self._read() if self._rows is None else self._rows
+        step = step or 0
+        while rows and int(rows[-1]["step"]) > step:
+            rows.pop()
+        if not rows or int(rows[-1]["step"]) != step:
+            rows.append({"step": step})
+        rows[-1].update({key: value for key, value in metrics.items() if key != "step"})
+        self._rows = rows
+        self._write()
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return [{key: value for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+
+    def _write(self) -> None:
+        # Whole and atomic each time: columns appear as a run goes on, and a row comes every 50 steps or so.
+        assert self._rows is not None
+        columns = list(dict.fromkeys(["epoch", "step", *(key for row in self._rows for key in row)]))
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        temporary.replace(self.path)

@@ -1,0 +1,62 @@
+"""Loggers from the logger group: metrics.csv always, W&B and TensorBoard on request."""
+
+import netrc
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from uuid import uuid4
+
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from src.errors import UserError
+from src.training.csv_log import MetricsCSV
+
+
+def build_loggers(config: Mapping[str, Any], run_dir: Path, name: str) -> list[Logger]:
+    loggers: list[Logger] = [MetricsCSV(run_dir / "metrics.csv")]
+    if config["wandb"]:
+        loggers.append(_wandb(config["wandb"], run_dir, name))
+    if config["tensorboard"]:
+        try:
+            loggers.append(TensorBoardLogger(run_dir, name="tensorboard", version="", **config["tensorboard"]))
+        except ModuleNotFoundError as error:
+            raise UserError("logger=tensorboard needs the package: pip install tensorboard") from error
+    return loggers
+
+
+def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:
+    """A W&B run that never asks: offline without a login, and the same run again when the directory's run goes on."""
+    arguments = dict(config)
+    if arguments["offline"] == "auto":
+        arguments["offline"] = not _logged_in()
+    if arguments["offline"]:
+        os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    return WandbLogger(
+        name=name, save_dir=run_dir, id=arguments.pop("id") or _kept_id(run_dir), resume="allow", **arguments
+    )
+
+
+def _kept_id(run_dir: Path) -> str:
+    """The run's id, kept in the run directory once that exists (see runs.Run.open)."""
+    kept = run_dir / "wandb_id.txt"
+    return kept.read_text().strip() if kept.exists() else uuid4().hex[:8]
+
+
+def keep_wandb_id(loggers: list[Logger], run_dir: Path) -> None:
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            (run_dir / "wandb_id.txt").write_text(f"{logger.version}\n")
+
+
+def _logged_in() -> bool:
+    """Whether W&B would find a key, by its documented places: WANDB_API_KEY and the netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

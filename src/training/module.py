@@ -1,0 +1,132 @@
+"""The LightningModule: one training step, one validation step, and what a checkpoint carries."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from hydra.utils import instantiate
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from src.evaluation.confusion import ConfusionMatrix, scores
+from src.network.segmenter import Segmenter
+
+Batch = Mapping[str, Any]
+
+
+class SegmentationModule(LightningModule):
+    """Trains and validates a Segmenter.
+
+    All arguments are plain data, so that a checkpoint loads without running code (`weights_only=True`) and
+    says by itself what it is.
+
+    Args:
+        model: the values of a file in conf/model; becomes a Segmenter.
+        data: the values of the data group: name, splits, label table, ...
+        classes: class names in the order of the train ids.
+        training: None for evaluation; else the groups "loss", "optimizer", "schedule", with the loss's
+            class_weights as numbers, and "compile", "channels_last".
+        precision: Trainer precision of the run, which evaluation repeats.
+    """
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        data: dict[str, Any],
+        classes: list[str],
+        training: dict[str, Any] | None = None,
+        precision: str | None = None,
+    ):
+        super().__init__()
+        self.save_hyperparameters()
+        self.classes = classes
+        self.segmenter = Segmenter.from_config(model)
+        self.confusion = ConfusionMatrix(len(classes))
+        self.val_loss = MeanMetric()
+        self.num_images = 0
+        self.scores: dict[str, Any] | None = None
+        self.training_config = training
+        self.loss = instantiate(training["loss"]) if training else None
+        if training and training["channels_last"]:
+            self.segmenter.to(memory_format=torch.channels_last)
+        if training and training["compile"]:
+            self.segmenter.compile()  # in place: a compiled module of its own would rename the checkpoint's keys
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) RGB -> float32 logits (B, C, H, W)."""
+        return self.segmenter(image)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        total, weight = self._loss_sums(batch, self(batch["image"]))
+        # DDP averages gradients over devices. Dividing by the devices' mean weight, not by this device's own,
+        # makes that average the gradient of the whole batch, however ignored pixels are spread.
+        mean_weight = weight.detach().clone()
+        if self.trainer.world_size > 1:
+            dist.all_reduce(mean_weight)
+            mean_weight /= self.trainer.world_size
+        loss = total / mean_weight.clamp(min=torch.finfo(torch.float32).tiny)
+        size = len(batch["image"])
+        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=size)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.confusion.reset()
+        self.val_loss.reset()
+        self.num_images = 0
+        if self.trainer.world_size > 1:
+            # Statistics of BatchNorm layers that are not synchronised differ between devices; like DDP's own
+            # broadcast in training, rank 0's count. (DDP's is off: it needs equal numbers of batches.)
+            for buffer in self.segmenter.buffers():
+                dist.broadcast(buffer, 0)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self(batch["image"])
+        self.confusion.update(logits.argmax(1), batch["target"])
+        self.num_images += len(batch["image"])
+        if self.loss is not None:
+            total, weight = self._loss_sums(batch, logits)
+            self.val_loss.update(total / weight.clamp(min=torch.finfo(torch.float32).tiny), weight)
+
+    def on_validation_epoch_end(self) -> None:
+        matrix = self.confusion.compute()
+        self.scores = scores(matrix.cpu().numpy(), self.classes)
+        self.scores["num_images"] = self._sum_over_devices(self.num_images)
+        epoch_scores: dict[str, Any] = {
+            f"val/{key}": self.scores[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")
+        }
+        epoch_scores |= {f"val_IoU/{name}": value for name, value in self.scores["IoU"].items()}
+        if self.loss is not None:
+            epoch_scores["val/loss"] = self.val_loss.compute()
+        # The matrix is already summed over devices: every rank logs the same values, none is reduced again.
+        # float64, or logging would round them.
+        logged = {
+            key: torch.as_tensor(value, dtype=torch.float64, device="cpu")
+            for key, value in epoch_scores.items()
+            if value is not None
+        }
+        self.log_dict(logged)
+
+    def _sum_over_devices(self, number: int) -> int:
+        if self.trainer.world_size == 1:
+            return number
+        total = torch.tensor(number, device=self.device)
+        dist.all_reduce(total)
+        return int(total)
+
+    def _loss_sums(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.loss is not None
+        return self.loss(logits, batch["target"])
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        assert self.training_config is not None
+        optimizer = instantiate(self.training_config["optimizer"], params=self.parameters())
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = instantiate(self.training_config["schedule"], optimizer=optimizer, total_steps=total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Each checkpoint carries the figures of the validation before it, with the epoch they belong to.
+        checkpoint["scores"] = self.scores
+        checkpoint["scored_epoch"] = self.trainer.current_epoch

@@ -1,0 +1,50 @@
+"""Synchronised batch normalisation on the CPU, where torch.nn.SyncBatchNorm refuses to run."""
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.plugins.layer_sync import LayerSync
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class CpuSyncBatchNorm(nn.BatchNorm2d):
+    """BatchNorm2d over the samples of all processes. Parameters, buffers and keys are BatchNorm2d's own."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
+            return super().forward(input)
+        x = input.float()
+        count = torch.tensor(float(x.numel() // x.shape[1]))
+        dist.all_reduce(count)
+        # all_reduce of torch.distributed.nn carries gradients; two passes, since E[x^2] - E[x]^2 cancels.
+        mean = all_reduce(x.sum((0, 2, 3))) / count
+        centred = x - mean[:, None, None]
+        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        self._track(mean.detach(), variance.detach() * count / (count - 1))
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(unbiased_variance, self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
+class CpuLayerSync(LayerSync):
+    """What Trainer(sync_batchnorm=True) does on GPUs, for processes on CPUs."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        return _change_class(model, nn.BatchNorm2d, CpuSyncBatchNorm)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return _change_class(model, CpuSyncBatchNorm, nn.BatchNorm2d)
+
+
+def _change_class(model: nn.Module, old: type, new: type) -> nn.Module:
+    for layer in model.modules():
+        if type(layer) is old:
+            layer.__class__ = new  # same parameters and buffers, so optimizer and EMA keep theirs
+    return model

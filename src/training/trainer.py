@@ -1,0 +1,64 @@
+"""From the trainer group to a Trainer: devices, strategy, synchronised batch normalisation, safe checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from src.errors import UserError
+from src.training.checkpoint_io import AtomicCheckpointIO
+from src.training.sync_batchnorm import CpuLayerSync
+
+
+def build_trainer(
+    config: Mapping[str, Any], callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
+) -> Trainer:
+    """A Trainer from the values of the trainer group.
+
+    Raises UserError where the machine or the values do not allow it.
+    """
+    arguments = dict(config)
+    on_cpu, devices = _devices(arguments["accelerator"], arguments["devices"])
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if on_cpu and arguments["sync_batchnorm"]:
+        arguments["sync_batchnorm"] = False
+        plugins.append(CpuLayerSync())
+    several = devices * arguments["num_nodes"] > 1
+    if arguments["strategy"] == "ddp" or (arguments["strategy"] == "auto" and several):
+        # broadcast_buffers: DDP's broadcast in each forward pass hangs when devices validate unequal numbers
+        # of batches; SegmentationModule broadcasts once per validation instead.
+        arguments["strategy"] = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+    try:
+        return Trainer(
+            **arguments,
+            callbacks=list(callbacks),
+            logger=list(loggers) or False,
+            plugins=plugins,
+            # Our samplers already share out the data, and never repeat an image to make shares equal.
+            use_distributed_sampler=False,
+            enable_autolog_hparams=False,  # the whole config is logged instead
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer).") from error
+
+
+def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
+    """(on the CPU, number of devices per node), as Lightning will decide it."""
+    if accelerator == "auto":
+        on_cpu = not any(AcceleratorRegistry.get(name).is_available() for name in ("cuda", "mps"))
+    else:
+        on_cpu = accelerator == "cpu"
+    try:
+        if on_cpu:
+            return True, 1 if devices in ("auto", -1, "-1") else int(CPUAccelerator.parse_devices(devices))
+        if accelerator in ("auto", "gpu", "cuda") and CUDAAccelerator.is_available():
+            if devices in ("auto", -1, "-1"):
+                return False, CUDAAccelerator.auto_device_count()
+            return False, len(CUDAAccelerator.parse_devices(devices) or [])
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer.devices={devices}: {error}") from error
+    return False, 1
