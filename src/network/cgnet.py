@@ -60,7 +60,7 @@ class GlobalContext(nn.Module):
 
 
 class ContextGuidedBlock(nn.Module):
-    """CG block: f_loc and f_sur side by side, joined by f_joi, refined by f_glo (figure 3 of the paper).
+    """CG block: f_loc and f_sur side by side, joined by f_joi, refined by f_glo.
 
     With `down` it halves height and width: a 3x3 convolution with stride 2 takes the place of the 1x1
     projection, f_loc and f_sur run on all `outputs` channels instead of half of them, a 1x1 convolution
