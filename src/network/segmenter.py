@@ -1,0 +1,96 @@
+"""From pixels to logits at the image's own size: the one module that is trained, evaluated and exported."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.network import checks
+from src.network.resolve import build_network, construct
+
+
+class Segmenter(nn.Module):
+    """Preprocessing, network and upsampling as ONE module; any height and width from 32 on will do.
+
+    network         normalised float image (B, 3, H, W) -> logits (B, C, any size), C at most 255
+    mean, std       three numbers each on the scale 0 to 255, ALWAYS in the order red, green, blue: they
+                    describe the image that comes in, whatever order the network wants
+    channel_order   "rgb" or "bgr": the order in which the network sees the normalised channels
+
+    mean and std are no part of the state_dict, which so holds the network's weights alone; they travel in the
+    config (see `from_config`).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        channel_order: str = "rgb",
+    ):
+        super().__init__()
+        self.network = network
+        self.channel_order = checks.one_of("channel_order", channel_order, ("rgb", "bgr"))
+        self.register_buffer("mean", _per_channel("mean", mean, lowest=0.0), persistent=False)
+        self.register_buffer("std", _per_channel("std", std, lowest=1e-3), persistent=False)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Segmenter":
+        """Build from plain data, as a config file or a checkpoint carries it.
+
+        `_target_`: a network class of the package src.network, by its dotted path; `preprocessing`: mean, std
+        and, if not "rgb", channel_order; every other key: an argument of that class.
+
+        Raises UserError for a foreign `_target_`, and for arguments that are unknown, missing or not allowed.
+        """
+        arguments = dict(config)
+        target = arguments.pop("_target_", None)
+        preprocessing = arguments.pop("preprocessing", None)
+        network = build_network(target, arguments)
+        return construct("preprocessing", cls, preprocessing, supplied={"network": network})
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) RGB -> float32, (x - mean) / std in the network's channel order."""
+        normalized = (image.float() - self.mean) / self.std
+        return normalized.flip(1) if self.channel_order == "bgr" else normalized
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) RGB -> float32 logits (B, C, H, W), also under autocast.
+
+        Raises TypeError for another dtype and ValueError for another shape.
+        """
+        if image.dtype != torch.uint8:
+            raise TypeError(
+                f"image is {image.dtype}: expected torch.uint8 with values from 0 to 255; "
+                "normalisation is part of this module"
+            )
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"image has shape {tuple(image.shape)}: expected (batch, 3, height, width)")
+        logits = self.network(self.normalize(image))
+        # In bfloat16, with its eight significant bits, neighbouring pixels and classes would tie.
+        return F.interpolate(logits.float(), size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+    @torch.inference_mode()
+    def predict(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) RGB -> uint8 (B, H, W) class map.
+
+        Raises RuntimeError in training mode, where BatchNorm would learn from the images.
+        """
+        if self.training:
+            raise RuntimeError("predict() in training mode: call eval() first")
+        return self(image).argmax(1).to(torch.uint8)
+
+
+def _per_channel(argument: str, value: Any, lowest: float) -> Tensor:
+    """Three numbers as a tensor (1, 3, 1, 1)."""
+    allowed = f"three numbers, red, green, blue, from {lowest} to 255"
+    items = tuple(value) if isinstance(value, Sequence) else ()
+    if len(items) != 3:
+        raise checks.refuse(argument, value, allowed)
+    numbers = [checks.number(argument, e, allowed, lowest, below=255.5) for e in items]
+    return torch.tensor(numbers, dtype=torch.float32).view(1, 3, 1, 1)
