@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -21,7 +22,7 @@ _STAMP = "CGNET_RUN_STAMP"
 
 
 def register_resolvers() -> None:
-    """`${run_stamp:}`: one time stamp for a command, its ranks and its jobs. `${num_classes:table}`."""
+    """`${run_stamp:}`: one time stamp for a command, its ranks and its jobs. `${num_classes:table}`. `${interactive:}`."""
 
     def run_stamp() -> str:
         return os.environ.setdefault(_STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))
@@ -33,6 +34,7 @@ def register_resolvers() -> None:
 
     OmegaConf.register_new_resolver("run_stamp", run_stamp, replace=True)
     OmegaConf.register_new_resolver("num_classes", num_classes, replace=True)
+    OmegaConf.register_new_resolver("interactive", sys.stdout.isatty, replace=True)
 
 
 def plain(config: Any) -> Any:

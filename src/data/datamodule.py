@@ -84,9 +84,8 @@ class SegmentationDataModule(LightningDataModule):
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
         return SegmentationDataset(pairs, self.table, transform), sizes
 
-    def class_weights(self) -> list[float] | None:
-        """One weight per class for the loss: as listed in the config, or computed from the training labels."""
-        weights = self.config["class_weights"]
+    def class_weights(self, weights: list[float] | str | None) -> list[float] | None:
+        """One weight per class for the loss: as given, or computed from the training labels for "labels"."""
         if weights == "labels":
             assert self.train_set is not None, "call setup('fit') first"
             return statistics.class_weights(self.train_set.pairs, self.table, self.cache_dir)

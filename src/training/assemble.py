@@ -1,0 +1,81 @@
+"""From the config to the parts of a training run, and the run itself."""
+
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+import wandb
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from src.data.datamodule import SegmentationDataModule
+from src.errors import UserError
+from src.runs import Run
+from src.training.loggers import keep_wandb_id
+from src.training.module import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+
+def build_callbacks(config: DictConfig) -> list[pl.Callback]:
+    """The entries of the callbacks group in their order; null switches one off."""
+    return [instantiate(entry) for entry in config.values() if entry is not None]
+
+
+def build_module(config: dict[str, Any], data: SegmentationDataModule) -> SegmentationModule:
+    """The LightningModule, with the loss's class weights as numbers."""
+    loss = config["loss"] | {"class_weights": data.class_weights(config["loss"]["class_weights"])}
+    training = {"loss": loss, **{key: config[key] for key in ("optimizer", "schedule", "compile", "channels_last")}}
+    on_cpu_in_bf16 = config["trainer"]["accelerator"] == "cpu" and "bf16" in str(config["trainer"]["precision"])
+    if config["channels_last"] and on_cpu_in_bf16:
+        raise UserError(
+            "channels_last=true with trainer.precision=bf16-mixed on the CPU: PyTorch's gradient of a dilated "
+            "depthwise convolution is NaN at random there (seen with 2.13). Set channels_last=false."
+        )
+    return SegmentationModule(
+        model=config["model"],
+        data=config["data"],
+        classes=list(data.table.class_names),
+        training=training,
+        precision=config["trainer"]["precision"],
+    )
+
+
+def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run) -> None:
+    """Train to the end, from the run's last checkpoint if it has one."""
+    if rank_zero_only.rank == 0:
+        keep_wandb_id(trainer.loggers, run.directory)
+        _say_what_runs(trainer, module, data, run)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(run.config)
+    failed = True
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
+        failed = trainer.interrupted
+    finally:
+        wandb.finish(exit_code=int(failed))  # without it a crash looks like success on the dashboard
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _say_what_runs(
+    trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run
+) -> None:
+    parameters = sum(p.numel() for p in module.segmenter.parameters())
+    total, parts = run.config["data"]["batch_size"], trainer.world_size * trainer.accumulate_grad_batches
+    assert data.train_set is not None and data.val_set is not None
+    log.info(
+        "%s, %s parameters, on %s: %d training and %d validation images, batch %d = %d x %d device(s) x %d accumulated",
+        type(module.segmenter.network).__name__,
+        f"{parameters:,}",
+        run.config["data"]["name"],
+        len(data.train_set),
+        len(data.val_set),
+        total,
+        total // parts,
+        trainer.world_size,
+        trainer.accumulate_grad_batches,
+    )
+    if run.last_checkpoint:
+        log.info("Going on from %s", run.last_checkpoint)
