@@ -1,0 +1,71 @@
+"""From metres in the street to pixels on the canvas, and where a thing stands.
+
+World: X to the right, Y up, Z ahead, in metres, the camera above the origin and looking along +Z.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SHIFT = 4
+"""Fractional bits of the fixed-point pixel coordinates that OpenCV's polygon functions take."""
+
+NEAR = 1.0
+"""Metres; nearer points are pulled to this distance instead of being clipped, which only happens off screen."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    focal: float  # pixels
+    centre: tuple[float, float]  # vanishing point of the road, pixels
+    eye: float  # height above the ground, metres
+    bend: float  # the road leaves the straight line by bend * z**2, metres
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) metres to (..., 2) int32 pixels with SHIFT fractional bits; pixel centres are integers."""
+        z = np.maximum(points[..., 2], NEAR)
+        scale = self.focal / z
+        pixels = np.empty((*points.shape[:-1], 2))
+        pixels[..., 0] = self.centre[0] - 0.5 + scale * (points[..., 0] + self.bend * z * z)
+        pixels[..., 1] = self.centre[1] - 0.5 - scale * (points[..., 1] - self.eye)
+        return np.rint(pixels * (1 << SHIFT)).astype(np.int32)
+
+    def ground_distance(self, rows: np.ndarray) -> np.ndarray:
+        """Distance in metres of the ground seen in pixel rows below the horizon."""
+        return self.focal * self.eye / np.maximum(rows - self.centre[1] + 0.5, 1e-3)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A place on the ground and a heading. Local axes: l along the heading, y up, w to its right, in metres."""
+
+    x: float
+    z: float
+    yaw: float = 0.0  # radians; 0 drives away from the camera, pi towards it
+
+    @property
+    def heading(self) -> tuple[float, float]:
+        return float(np.sin(self.yaw)), float(np.cos(self.yaw))
+
+    def at(self, length, height, across) -> np.ndarray:
+        """(n, 3) world points from local coordinates, which broadcast against each other."""
+        sin, cos = self.heading
+        length, height, across = np.broadcast_arrays(length, height, across)
+        return np.stack((self.x + length * sin + across * cos, height, self.z + length * cos - across * sin), -1)
+
+    @property
+    def seen_end(self) -> int:
+        """+1 if the camera sees the front, -1 if it sees the back."""
+        sin, cos = self.heading
+        return 1 if -self.x * sin - self.z * cos > 0 else -1
+
+    @property
+    def seen_side(self) -> int:
+        """+1 if the camera sees the right-hand side, -1 if it sees the left."""
+        sin, cos = self.heading
+        return 1 if -self.x * cos + self.z * sin > 0 else -1
+
+
+def quad(x0: float, x1: float, y0: float, y1: float, z0: float, z1: float) -> np.ndarray:
+    """(4, 3): the rectangle whose lower edge runs from (x0, z0) to (x1, z1)."""
+    return np.array(((x0, y0, z0), (x1, y0, z1), (x1, y1, z1), (x0, y1, z0)))

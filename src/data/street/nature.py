@@ -1,0 +1,61 @@
+"""Trees and hedges, class `vegetation` with trunk and all."""
+
+import numpy as np
+
+from src.data.street import palette
+from src.data.street.canvas import Canvas, Colour, scale
+from src.data.street.shapes import disc, rect, upright
+
+
+def crown(rng: np.random.Generator, x: float, y: float, wide: float, tall: float) -> np.ndarray:
+    """(n, 2): a ragged closed outline."""
+    angle = np.linspace(0, 2 * np.pi, 44, endpoint=False)
+    lobes = 1 + 0.1 * np.sin(angle * rng.integers(4, 8) + rng.uniform(0, 6)) + rng.uniform(-0.09, 0.09, 44)
+    return np.stack((x + wide * lobes * np.cos(angle), y + tall * lobes * np.sin(angle)), -1)
+
+
+def leaves(
+    canvas: Canvas, rng: np.random.Generator, x: float, y: float, z: float, wide: float, tall: float, colour: Colour
+) -> None:  # fmt: skip
+    """Clumps inside a crown: dark below and inside, bright where the sun falls."""
+    sun = canvas.light.sun[0]
+    for count, factor, up, towards in ((26, 0.62, -0.22, -0.2), (26, 1.35, 0.22, 0.2), (20, 1.7, 0.4, 0.3)):
+        angle, reach = rng.uniform(0, 2 * np.pi, count), 0.62 * np.sqrt(rng.uniform(0, 1, count))
+        size = rng.uniform(0.06, 0.17, count)
+        middle = np.stack((reach * np.cos(angle) + towards * sun, reach * np.sin(angle) + up), -1) * 0.8
+        clump = middle[:, None] + size[:, None, None] * disc(0, 0, 1, 6)[None]
+        canvas.pattern(upright(x, z, clump * (wide, tall) + (0, y)), scale(colour, factor))
+
+
+def tree(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
+    ident = canvas.new("vegetation")
+    colour = palette.pick(rng, palette.LEAF)
+    wide, tall, stem = rng.uniform((1.4, 1.7, 2.0), (2.4, 2.6, 2.9)).tolist()
+    middle = stem + tall * 0.85
+    canvas.fill(upright(x, z, rect(-0.16, 0.16, 0, stem + 0.5)), (70, 58, 46), ident)
+    canvas.fill(upright(x, z, crown(rng, 0, middle, wide, tall)), colour, ident)
+    leaves(canvas, rng, x, middle, z, wide, tall, colour)
+
+
+def wood(canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: float, z1: float, height: float) -> None:
+    """A closed row of trees or, if low, a hedge, along a line parallel to the road."""
+    ident = canvas.new("vegetation")
+    colour = palette.pick(rng, palette.LEAF)
+    along = np.linspace(z1, z0, 24)
+    top = height * (1 + rng.uniform(-0.14, 0.14, 24) + 0.1 * np.sin(along * rng.uniform(0.5, 1.2)))
+    x = np.full(24, side * line)
+    outline = np.concatenate((
+        np.stack((x, top, along), -1),
+        np.stack((x[::-1], np.zeros(24), along[::-1]), -1),
+    ))  # fmt: skip
+    canvas.fill(outline, colour, ident, canvas.light.shade((-side, 0.0, 0.0)))
+    count = 46
+    for factor, low, high in ((0.6, 0.05, 0.55), (1.35, 0.45, 0.88), (1.65, 0.6, 0.9)):
+        z, y = rng.uniform(z0, z1, count), rng.uniform(low, high, count) * height * 0.86
+        size = rng.uniform(0.04, 0.1, count) * (height + 1.5)
+        clump = np.empty((count, 6, 3))
+        clump[..., 0] = side * line
+        clump[..., 1:] = np.stack((y, z), -1)[:, None] + size[:, None, None] * disc(0, 0, 1, 6)[None] * (0.8, 1)
+        clump[..., 1] = np.clip(clump[..., 1], 0, 0.86 * height)
+        clump[..., 2] = np.clip(clump[..., 2], z0, z1)
+        canvas.pattern(clump, scale(colour, factor))

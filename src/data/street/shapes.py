@@ -1,0 +1,83 @@
+"""Outlines in a plane, as arrays of (n, 2) or (k, n, 2), and the solids that vehicles are made of."""
+
+import numpy as np
+
+from src.data.street.camera import Pose
+from src.data.street.canvas import Canvas, Colour
+
+
+def disc(x: float, y: float, radius: float, corners: int = 14) -> np.ndarray:
+    angle = np.arange(corners) * (2 * np.pi / corners)
+    return np.stack((x + radius * np.cos(angle), y + radius * np.sin(angle)), -1)
+
+
+def bar(start: tuple[float, float], end: tuple[float, float], width: float) -> np.ndarray:
+    """A straight limb of this width."""
+    a, b = np.array(start), np.array(end)
+    along = b - a
+    across = np.array((-along[1], along[0])) * (width / 2 / max(float(np.hypot(*along)), 1e-6))
+    return np.stack((a + across, b + across, b - across, a - across))
+
+
+def rect(x0: float, x1: float, y0: float, y1: float) -> np.ndarray:
+    return np.array(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
+
+
+def row(x0: float, x1: float, count: int, filled: float, y0: float, y1: float) -> np.ndarray:
+    """(count, 4, 2): equal rectangles side by side that take the share `filled` of the stretch x0 to x1."""
+    pitch = (x1 - x0) / count
+    starts = x0 + pitch * (np.arange(count) + (1 - filled) / 2)
+    ends = starts + pitch * filled
+    low, high = np.full(count, y0), np.full(count, y1)
+    return np.stack(
+        (np.stack((starts, low), -1), np.stack((ends, low), -1),
+         np.stack((ends, high), -1), np.stack((starts, high), -1)), 1,
+    )  # fmt: skip
+
+
+def upright(x: float, z: float, outline: np.ndarray) -> np.ndarray:
+    """An outline that faces the camera at (x, z)."""
+    points = np.empty((*outline.shape[:-1], 3))
+    points[..., 0] = x + outline[..., 0]
+    points[..., 1] = outline[..., 1]
+    points[..., 2] = z
+    return points
+
+
+def on_side(pose: Pose, half: float, outline: np.ndarray) -> np.ndarray:
+    """An outline in (l, y) on the side that the camera sees, `half` metres from the middle."""
+    return pose.at(outline[..., 0], outline[..., 1], pose.seen_side * half)
+
+
+def on_end(pose: Pose, half_length: float, outline: np.ndarray) -> np.ndarray:
+    """An outline in (w, y) on the front or back, whichever the camera sees."""
+    return pose.at(pose.seen_end * half_length, outline[..., 1], outline[..., 0])
+
+
+def extrude(
+    canvas: Canvas, pose: Pose, profile: np.ndarray, half: float, colour: Colour, ident: int,
+    ends: Colour | None = None,
+) -> None:  # fmt: skip
+    """A solid with this side view, (n, 2) in (l, y) listed back, top, front, and 2 * `half` metres wide.
+
+    The profile is convex or nearly so; `ends` colours the faces that look ahead or behind.
+    """
+    side = pose.seen_side
+    near = pose.at(profile[:, 0], profile[:, 1], side * half)
+    far = pose.at(profile[:, 0], profile[:, 1], -side * half)
+    sin, cos = pose.heading
+    faces = []
+    for i in range(len(profile)):
+        j = (i + 1) % len(profile)
+        dl, dy = (profile[j] - profile[i]).tolist()
+        size = max((dl * dl + dy * dy) ** 0.5, 1e-6)
+        ahead, up = -dy / size, dl / size
+        normal = (ahead * sin, up, ahead * cos)
+        middle = (near[i] + near[j] + far[i] + far[j]) / 4
+        towards = -middle[0] * normal[0] + (canvas.camera.eye - middle[1]) * normal[1] - middle[2] * normal[2]
+        if towards > 0:
+            faces.append((float(middle[2]), i, j, normal, abs(ahead) > 0.5))
+    for _, i, j, normal, is_end in sorted(faces, key=lambda face: -face[0]):
+        points = np.stack((near[i], near[j], far[j], far[i]))
+        canvas.fill(points, ends if ends and is_end else colour, ident, canvas.light.shade(normal))
+    canvas.fill(near, colour, ident, canvas.light.shade((side * cos, 0.0, -side * sin)))

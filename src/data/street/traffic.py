@@ -1,0 +1,166 @@
+"""What stands where. The lists returned here are painted from far to near."""
+
+from collections.abc import Callable
+from functools import partial
+from math import pi
+
+import numpy as np
+
+from src.data.street import furniture, lots, nature, people, vehicles
+from src.data.street.camera import Pose
+from src.data.street.canvas import Canvas
+from src.data.street.layout import Street
+
+Paint = Callable[[Canvas, np.random.Generator], None]
+Item = tuple[float, Paint]
+"""Distance that decides the order, and what to paint then."""
+
+HEAVY = {"truck": vehicles.truck, "bus": vehicles.bus, "train": vehicles.tram}
+HALF_LENGTH = {"truck": 4.0, "bus": 5.4, "train": 11.5}
+
+
+def frontage(rng: np.random.Generator, street: Street, index: int) -> list[Item]:
+    """Lots along both sides. The nearest on one side is a wall in even scenes and a fence in odd ones."""
+    items: list[Item] = []
+    special = -1 if rng.integers(2) else 1
+    for side in (-1, 1):
+        z = street.line(side) * 1.25
+        first = True
+        while z < 100:
+            length = rng.uniform(9, 15) + 0.12 * z
+            if street.junction and z < street.junction < z + length:
+                length = max(street.junction - z - 2.5, 0.0)
+            if length > 3:
+                if first and side == special:
+                    kind = lots.wall if index % 2 == 0 else lots.fence
+                else:
+                    kind = rng.choice([lots.house, lots.wall, lots.fence, lots.park], p=(0.6, 0.13, 0.13, 0.14))
+                items.append((z + length, partial(_lot, kind, side, street.line(side), z, z + length)))
+                first = False
+            z += length
+            if street.junction and street.junction - 3 < z < street.junction + street.crossing:
+                z = street.junction + street.crossing + 2.5
+    return items
+
+
+def _lot(kind, side: int, line: float, z0: float, z1: float, canvas: Canvas, rng: np.random.Generator) -> None:
+    kind(canvas, rng, side, line, z0, z1)
+
+
+def _stand(draw, pose: Pose) -> Item:
+    return pose.z, lambda canvas, rng: draw(canvas, rng, pose)
+
+
+def _put(draw, x: float, z: float) -> Item:
+    return z, lambda canvas, rng: draw(canvas, rng, x, z)
+
+
+def heavy(rng: np.random.Generator, street: Street, names: list[str]) -> tuple[list[Item], set[str]]:
+    """The big vehicles, each in a place of its own; the first is near. Also says which places are taken."""
+    items: list[Item] = []
+    taken: set[str] = set()
+    for i, name in enumerate(names):
+        places = ["ahead", "oncoming"]
+        if name == "train":
+            places = ["bed"] if street.own_bed else ["oncoming", "ahead"][: len(street.tracks)]
+        elif street.parking:
+            places += ["parked", "parked"]
+        if street.junction and street.junction < 30:
+            places.append("crossing")
+        places = [place for place in places if place not in taken]
+        if not places:
+            continue
+        place = str(rng.choice(places))
+        taken.add(place)
+        near = rng.uniform(5.0, 9.0) if i == 0 else rng.uniform(9.0, 18.0)
+        z = near + HALF_LENGTH[name]
+        turn = rng.uniform(-0.05, 0.05)
+        if place == "ahead":
+            pose = Pose(rng.uniform(-0.3, 0.3), z + 3.0, 0.0 + turn)
+        elif place == "oncoming":
+            pose = Pose(street.oncoming, z, pi + turn)
+        elif place == "parked":
+            pose = Pose(street.right - 1.25, z + 1.5, 0.0 + turn / 2)
+        elif place == "bed":
+            pose = Pose(-street.left + 2.0, z, pi if rng.integers(2) else 0.0)
+        else:
+            middle = (street.junction or 0.0) + street.crossing / 2
+            pose = Pose(rng.uniform(-5, 5), middle, pi / 2 if rng.integers(2) else -pi / 2)
+        if name == "train":
+            pose = Pose(pose.x, pose.z, pi * round(pose.yaw / pi) if place != "crossing" else pose.yaw)
+        items.append(_stand(HEAVY[name], pose))
+    return items, taken
+
+
+def cars(rng: np.random.Generator, street: Street, taken: set[str]) -> list[Item]:
+    items: list[Item] = []
+    if "ahead" not in taken:
+        items.append(_stand(vehicles.car, Pose(rng.uniform(-0.4, 0.4), rng.uniform(9, 26), rng.uniform(-0.08, 0.08))))
+    if "oncoming" not in taken:
+        z = rng.uniform(9, 16)
+        while z < 60:
+            items.append(_stand(vehicles.car, Pose(street.oncoming, z, pi + rng.uniform(-0.06, 0.06))))
+            z += rng.uniform(8, 24)
+    if street.parking and "parked" not in taken:
+        z = rng.uniform(7.5, 11)
+        while z < min(50, street.junction or 50) - 3:
+            odd = rng.uniform()
+            draw = vehicles.caravan if odd < 0.04 else vehicles.trailer if odd < 0.07 else vehicles.car
+            items.append(_stand(draw, Pose(street.right - 1.15, z, rng.uniform(-0.04, 0.04))))
+            z += rng.uniform(5.2, 8.5)
+    if street.junction and "crossing" not in taken and rng.integers(2):
+        middle = street.junction + rng.uniform(0.3, 0.7) * street.crossing
+        items.append(_stand(vehicles.car, Pose(rng.uniform(-7, 7), middle, pi / 2 if rng.integers(2) else -pi / 2)))
+    return items
+
+
+def _slant(rng: np.random.Generator) -> float:
+    """A heading that shows a flat two-wheeler from the side or obliquely, never end on."""
+    return float(rng.choice((pi / 2, -pi / 2)) + rng.uniform(-0.8, 0.8))
+
+
+def two_wheelers(rng: np.random.Generator, street: Street, index: int) -> list[Item]:
+    """One near rider in every scene, on a motorcycle in every second; a parked one of the other kind."""
+    ridden, parked = (people.motorcyclist, people.bicycle) if index % 2 else (people.cyclist, people.motorcycle)
+    items = [_stand(ridden, Pose(rng.uniform(0.9, 1.9) if rng.integers(3) else -1.6, rng.uniform(6.0, 9.5), _slant(rng)))]
+    side = 1 if rng.integers(3) else -1
+    x, z = side * (street.edge(side) + rng.uniform(0.5, 1.1)), rng.uniform(6.5, 11)
+    z = max(z, abs(x) * 2.3)
+    for _ in range(int(rng.integers(1, 3))):
+        items.append(_stand(parked, Pose(x, z, _slant(rng))))
+        z += rng.uniform(0.9, 1.6)
+    if rng.integers(2):
+        other = people.cyclist if rng.integers(2) else people.motorcyclist
+        items.append(_stand(other, Pose(rng.choice((1.9, -2.0, street.oncoming)), rng.uniform(10, 20), _slant(rng))))
+    return items
+
+
+def pavement(rng: np.random.Generator, street: Street) -> list[Item]:
+    """Persons, signs, lights, lamps, trees and bins beside the road, and someone who crosses it."""
+    items: list[Item] = []
+    for _ in range(int(rng.integers(3, 7))):
+        side = -1 if rng.integers(2) else 1
+        x = street.edge(side) + rng.uniform(0.5, street.walk(side))
+        items.append(_put(people.person, side * x, max(rng.uniform(7, 24), 2.3 * x)))
+    if rng.integers(2):
+        items.append(_put(people.person, rng.uniform(-3, 2.5), rng.uniform(8, 14)))
+    side = -1 if rng.integers(2) else 1
+    for draw, lean in ((furniture.traffic_light, side), (furniture.sign, -side), (furniture.sign, side)):
+        x = street.edge(lean) + rng.uniform(0.3, 0.7)
+        items.append(_put(draw, lean * x, max(rng.uniform(7.5, 13), 2.35 * x) + (4 if draw is furniture.sign else 0)))
+    if street.junction:
+        for lean in (-1, 1):
+            items.append(_put(furniture.traffic_light, lean * (street.edge(lean) + 0.5), street.junction - 0.5))
+    for side in (-1, 1):
+        z = rng.uniform(10, 16)
+        while z < 70:
+            items.append(_put(furniture.street_lamp, side * (street.edge(side) + 0.45), z))
+            z += rng.uniform(14, 22)
+        if rng.uniform() < 0.6:
+            z = rng.uniform(15, 24)
+            while z < 70:
+                items.append(_put(nature.tree, side * (street.line(side) - 0.6), z))
+                z += rng.uniform(8, 16)
+        if rng.integers(3) == 0:
+            items.append(_put(furniture.bin_, side * (street.edge(side) + 0.6), rng.uniform(11, 25)))
+    return items
