@@ -91,11 +91,18 @@ def explain(error: HydraException | OmegaConfBaseException, config_name: str) ->
         key = full.group(1) if full else unknown.group(1)
         reference = _reference_keys(config_name)
         return _unknown_key(key, reference) if reference else f"Unknown config key: {key}."
-    lines = [line for line in str(error).strip().splitlines() if "full stack trace" not in line]
-    for line in text.splitlines():
-        if line.strip() and line not in lines and not line.lstrip().startswith(("full_key", "object_type")):
-            lines.append(line)
-    return "\n".join(lines)
+    missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if missing:
+        return _unknown_choice(*missing.groups())
+    return text if text in str(error) else f"{error}\n{text}"
+
+
+def _unknown_choice(group: str, choice: str) -> str:
+    available = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    if not available:
+        return f"{group}={choice}: there is no folder conf/{group}."
+    close = get_close_matches(choice, available, n=1, cutoff=0.0)[0]
+    return f"{group}={choice}: no such file in conf/{group}. Did you mean {close}? There are: {', '.join(available)}."
 
 
 def _reference_keys(config_name: str) -> set[str]:

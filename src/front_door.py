@@ -28,6 +28,9 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
     def main() -> int:
         # Hydra would print its errors in its own way and exit with 1; with this they reach the handlers below.
         os.environ["HYDRA_FULL_ERROR"] = "1"
+        # OpenMP threads that wait by spinning take the cores from the data workers: on 2 cores an epoch on the
+        # CPU can take many times longer. Must be set before torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         register_resolvers()
         problems: list[UserError] = []
 
@@ -36,7 +39,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 return _run_as_child(config_name)
             try:
                 check_keys(config, config_name)
-                _calm_logging()
+                _start_logging()
                 return task(config)
             except UserError as problem:  # raised further, Hydra would add lines of its own
                 problems.append(problem)
@@ -76,12 +79,29 @@ def _run_as_child(config_name: str) -> float:
     return sweep_job_score(Path(settings.sweep.dir) / str(settings.job.num))
 
 
-def _calm_logging() -> None:
-    """Our own messages, plain, from rank 0; other ranks and libraries only when something is wrong."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO if rank() == 0 else logging.WARNING, force=True)
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning", "wandb", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # Lightning's advice to raise num_workers: conf/data decides it, and says why.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # PyTorch 2.13 calls its own deprecated internals when a scheduler is built under DDP.
+def _start_logging() -> None:
+    """What this project says, plain, from rank 0; other ranks and libraries only when something is wrong."""
+    from rich import get_console
+    from rich.logging import RichHandler
+
+    if sys.stdout.isatty():  # above the progress bar, not through it
+        handler: logging.Handler = RichHandler(console=get_console(), show_time=False, show_level=False, show_path=False)
+    else:
+        handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(_worth_saying)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    for message in (
+        ".*does not have many workers.*",  # Lightning's advice; conf/data decides, and says why
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 on torch 2.13: its own use of a deprecated name
+        ".*It is recommended to use .*sync_dist=True.*",  # what is logged in validation is summed already
+        ".*smaller than the logging interval.*",  # the epoch's mean is logged in any case
+        # torch 2.13's new name for it does not exist in 2.8, the oldest allowed.
+        ".*`broadcast_buffers` is deprecated.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # so it is when a run goes on
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or (record.name.startswith("src.") and rank() == 0)

@@ -74,14 +74,10 @@ class Run:
             ) from error
         command = " ".join(["python", "-m", f"src.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
         write_text(self.directory / "config.yaml", f"# {command}\n{OmegaConf.to_yaml(self.config)}")
-        handler = logging.FileHandler(self.directory / f"{self.directory_task}.log")
+        handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
         log.info("Run directory: %s", self.directory)
-
-    @property
-    def directory_task(self) -> str:
-        return str(self.config["task"])
 
     def _check_writable(self) -> None:
         existing = self.directory.absolute()

@@ -9,11 +9,13 @@ from src.front_door import front_door
 
 def train(config: DictConfig) -> float | None:
     """Returns the best val mIoU, for sweepers."""
+    from pytorch_lightning import seed_everything
+
     from src.config import plain
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.results import report_training
     from src.runs import Run
-    from src.training.assemble import build_callbacks, build_module, fit, seed_everything
+    from src.training.assemble import build_callbacks, build_module, fit
     from src.training.loggers import build_loggers
     from src.training.trainer import build_trainer
 
@@ -21,7 +23,7 @@ def train(config: DictConfig) -> float | None:
     run = Run.plan(config)
     if run.finished:
         return report_training(run)
-    seed_everything(config.seed)
+    seed_everything(config.seed, workers=True, verbose=False)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
     loggers = build_loggers(plain(config.logger), run.directory, config.name)
     trainer = build_trainer(plain(config.trainer), build_callbacks(config.callbacks), loggers)

@@ -132,6 +132,10 @@ class SegmentationDataModule(LightningDataModule):
                 f"The split '{self.config['train_split']}' of {self.config['root']} has {len(self.train_set)} images, "
                 f"fewer than one batch (data.batch_size={total}): there would be no training step."
             )
+        self.check_devices(world_size)
+
+    def check_devices(self, world_size: int) -> None:
+        """Raises UserError where a device would have nothing to validate."""
         if self.val_set is not None and len(self.val_set) < world_size:
             raise UserError(
                 f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} images, "

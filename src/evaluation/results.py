@@ -4,10 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rich
 
 from src.evaluation.confusion import table
-from src.runs import Run, write_json
+from src.evaluation.pictures import confusion_figure
+from src.runs import Run, rank, write_json
 from src.training.checkpoint_io import load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,22 @@ def report_training(run: Run) -> float | None:
         write_json(run.directory / "metrics.json", figures)
     rich.print(table(figures))
     log.info("Best val mIoU %.4f in epoch %d: %s", figures["mIoU"], figures["epoch"], figures["checkpoint"])
+    return figures["mIoU"]
+
+
+def report_evaluation(
+    run: Run, figures: dict[str, Any] | None, checkpoint: dict[str, Any], precision: str, split: str
+) -> float | None:
+    """Write metrics.json and confusion.png; returns the mIoU."""
+    assert figures is not None, "validate first"
+    if rank() != 0:
+        return figures["mIoU"]
+    path = Path(run.config["checkpoint"])
+    facts = provenance(path, checkpoint, split) | {"precision": precision, "data": run.config["data"]["name"]}
+    write_json(run.directory / "metrics.json", figures | facts)
+    confusion_figure(np.array(figures["confusion_matrix"]), figures["classes"], run.directory / "confusion.png")
+    rich.print(table(figures))
+    log.info("mIoU %.4f on %d images of '%s' (%s): %s", figures["mIoU"], figures["num_images"], split, path, run.directory)
     return figures["mIoU"]
 
 

@@ -91,7 +91,7 @@ class SegmentationModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
-        self.scores = scores(matrix.cpu().numpy(), self.classes)
+        self.scores = scores(matrix.cpu(), self.classes)
         self.scores["num_images"] = self._sum_over_devices(self.num_images)
         epoch_scores: dict[str, Any] = {
             f"val/{key}": self.scores[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")

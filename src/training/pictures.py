@@ -27,16 +27,19 @@ class PicturePanel(Callback):
         count: samples of the panel.
         every_n_epochs: validations without a panel in between are skipped.
         width: pixels of one picture of the panel at the most.
+        filename: may contain {epoch}, counted from 1.
 
     Must stand before a weight average in the list of callbacks, which puts the trained weights back at the
     end of the validation epoch.
     """
 
-    def __init__(self, directory: str | Path, count: int = 4, every_n_epochs: int = 1, width: int = 512):
+    def __init__(self, directory: str | Path, count: int = 4, every_n_epochs: int = 1, width: int = 512,
+                 filename: str = "epoch_{epoch:04d}.png"):
         self.directory = Path(directory)
         self.count = count
         self.every_n_epochs = every_n_epochs
         self.width = width
+        self.filename = filename
         self._samples: list[Sample] = []
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -51,7 +54,8 @@ class PicturePanel(Callback):
             for sample, prediction in zip(samples, predictions, strict=True)
         ]
         picture = panel(rows, dataset.table, max_width=self.width)
-        write_image(self.directory / f"epoch_{trainer.current_epoch + 1:04d}.png", picture)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        write_image(self.directory / self.filename.format(epoch=trainer.current_epoch + 1), picture)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 _log_wandb(logger, rows, dataset.table, self.width, trainer.global_step)

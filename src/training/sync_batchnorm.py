@@ -4,7 +4,22 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """all_reduce that carries gradients: what every process put in, every process's gradient flows back to."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 class CpuSyncBatchNorm(nn.BatchNorm2d):
@@ -16,10 +31,10 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
         x = input.float()
         count = torch.tensor(float(x.numel() // x.shape[1]))
         dist.all_reduce(count)
-        # all_reduce of torch.distributed.nn carries gradients; two passes, since E[x^2] - E[x]^2 cancels.
-        mean = all_reduce(x.sum((0, 2, 3))) / count
+        # Two passes, since E[x^2] - E[x]^2 cancels.
+        mean = _SumOverProcesses.apply(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]
-        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        variance = _SumOverProcesses.apply(centred.square().sum((0, 2, 3))) / count
         self._track(mean.detach(), variance.detach() * count / (count - 1))
         scale = (variance + self.eps).rsqrt() * self.weight
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
