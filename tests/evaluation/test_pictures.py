@@ -13,8 +13,7 @@ from src.labels import CAMVID, CITYSCAPES, IGNORE
 
 def sample(height, width, classes=(0, 10, 13), seed=0):
     rng = np.random.default_rng(seed)
-    blocks = rng.choice(classes, (4, 4)).astype(np.uint8)
-    target = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
+    target = rng.choice(classes, (height, width)).astype(np.uint8)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     return "berlin_000000_000019", image, target, target[:, ::-1].copy()
 

@@ -201,10 +201,23 @@ def test_state_dict_round_trip():
 
 def test_convolutions_start_kaiming_normal():
     torch.manual_seed(0)
-    weight = CGNet().stage3_down.project.conv.weight  # (128, 131, 3, 3)
-    assert weight.std().item() == pytest.approx((2 / (131 * 9)) ** 0.5, rel=0.02)
+    network = CGNet()
+    for weight in (network.stage1[0].conv.weight, network.stage3_down.reduce.weight):
+        fan_in = weight[0].numel()  # 27 and 256; fan out would be 288 and 128
+        assert weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.1)
     bias = CGNet(classifier_bias=True).classifier.bias
     assert not bias.any()
+
+
+def test_dropout_blanks_channels_in_training_alone():
+    network = CGNet(**SMALL, dropout=0.5)
+    seen = {}
+    network.classifier.register_forward_pre_hook(lambda module, inputs: seen.update(x=inputs[0]))
+    network(torch.randn(4, 3, 40, 40))
+    blank = (seen["x"] == 0).all((2, 3))
+    assert 0.3 < blank.float().mean() < 0.7
+    network.eval()(torch.randn(4, 3, 40, 40))
+    assert not (seen["x"] == 0).all((2, 3)).any()
 
 
 def test_lists_do_as_well_as_tuples():
