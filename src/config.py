@@ -13,7 +13,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from src.errors import UserError
 
@@ -79,9 +79,9 @@ def _unknown_key(key: str, known: set[str]) -> str:
     return f"Unknown config key: {key}. The nearest one is {close[0]}; all of them stand in conf/."
 
 
-def explain(error: HydraException | OmegaConfBaseException, config_name: str) -> str:
+def explain(error: Exception, config_name: str) -> str:
     """One readable message for what Hydra or OmegaConf refuse."""
-    cause = error
+    cause: BaseException = error
     while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
         cause = cause.__cause__
     text = str(cause).strip()
@@ -91,6 +91,9 @@ def explain(error: HydraException | OmegaConfBaseException, config_name: str) ->
         key = full.group(1) if full else unknown.group(1)
         reference = _reference_keys(config_name)
         return _unknown_key(key, reference) if reference else f"Unknown config key: {key}."
+    if isinstance(cause, MissingMandatoryValue):
+        key = text.rpartition("Missing mandatory value: ")[2].split()[0]
+        return f"{key}=... is missing: conf/{config_name}.yaml says what it is."
     missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if missing:
         return _unknown_choice(*missing.groups())

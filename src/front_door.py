@@ -20,6 +20,7 @@ from src.errors import UserError
 from src.runs import rank, sweep_job_score
 
 Task = Callable[[DictConfig], float | None]
+_CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 
 
 def front_door(task: Task, config_name: str) -> Callable[[], int]:
@@ -41,16 +42,14 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 check_keys(config, config_name)
                 _start_logging()
                 return task(config)
-            except UserError as problem:  # raised further, Hydra would add lines of its own
-                problems.append(problem)
+            except (UserError, *_CONFIG_ERRORS) as problem:  # raised further, Hydra would add lines of its own
+                problems.append(_for_the_user(problem, config_name))
                 return None
 
         try:
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
-        except UserError as problem:
-            problems.append(problem)
-        except (HydraException, OmegaConfBaseException) as error:
-            problems.append(UserError(explain(error, config_name)))
+        except (UserError, *_CONFIG_ERRORS) as problem:
+            problems.append(_for_the_user(problem, config_name))
         except KeyboardInterrupt:
             return 130
         for problem in problems:
@@ -59,6 +58,10 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         return 2 if problems else 0
 
     return main
+
+
+def _for_the_user(problem: Exception, config_name: str) -> UserError:
+    return problem if isinstance(problem, UserError) else UserError(explain(problem, config_name))
 
 
 def _run_as_child(config_name: str) -> float:

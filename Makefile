@@ -1,0 +1,42 @@
+# Everything runs from .venv, which the first target that needs it makes. Another interpreter: make PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint notebooks clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
+
+setup: $(STAMP) ## make .venv and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP) ## train on the synthetic street: no download, minutes on a laptop, ends with pictures
+	$(BIN)/python -m src.train experiment=demo name=demo
+	@echo
+	@echo "Pictures:  runs/train/demo/pictures/    Curves: runs/train/demo/metrics.csv"
+	@echo "Next, the same network judged again from its checkpoint, with more pictures:"
+	@echo "  $(BIN)/python -m src.eval checkpoint=runs/train/demo/checkpoints/best.ckpt name=demo"
+
+test: $(STAMP) ## the fast tests
+	$(BIN)/python -m pytest
+
+test-all: $(STAMP) ## the slow tests, too
+	$(BIN)/python -m pytest -m ""
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(STAMP) ## run the notebooks as they stand
+	$(BIN)/python -m pytest -m "" tests/test_notebooks.py
+
+clean: ## remove caches (not runs/, not .cache/)
+	rm -rf .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
