@@ -1,4 +1,4 @@
-"""The config tree as a schema: whatever key conf/ does not have is an error with the nearest one that it has."""
+"""conf/ as a schema: a key that it does not have is an error, with the nearest one that it has."""
 
 import os
 import re
@@ -22,7 +22,7 @@ _STAMP = "CGNET_RUN_STAMP"
 
 
 def register_resolvers() -> None:
-    """`${run_stamp:}`: one time stamp for a command, its ranks and its jobs. `${num_classes:table}`. `${interactive:}`."""
+    """For conf/: `${run_stamp:}`, one for a command, its ranks and jobs; `${num_classes:table}`; `${interactive:}`."""
 
     def run_stamp() -> str:
         return os.environ.setdefault(_STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))
@@ -60,7 +60,9 @@ def check_keys(config: DictConfig, config_name: str) -> None:
     """
     choices = HydraConfig.get().runtime.choices
     groups = [f"{group}={choice}" for group, choice in choices.items() if not group.startswith("hydra/")]
-    reference = compose(config_name, [g for g in groups if not g.startswith(("experiment=", "hydra=", "sweep="))])
+    reference = compose(
+        config_name, [g for g in groups if not g.startswith(("experiment=", "hydra=", "sweep="))]
+    )
     known = set(_keys(OmegaConf.to_container(reference)))
     unknown = [key for key in _keys(OmegaConf.to_container(config)) if key not in known]
     if unknown:
@@ -82,7 +84,9 @@ def _unknown_key(key: str, known: set[str]) -> str:
 def explain(error: Exception, config_name: str) -> str:
     """One readable message for what Hydra or OmegaConf refuse."""
     cause: BaseException = error
-    while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
+    while cause.__cause__ is not None and isinstance(
+        cause.__cause__, (HydraException, OmegaConfBaseException)
+    ):
         cause = cause.__cause__
     text = str(cause).strip()
     unknown = re.search(r"Key '([^']+)' (?:is not in struct|not in)", text)
@@ -105,7 +109,8 @@ def _unknown_choice(group: str, choice: str) -> str:
     if not available:
         return f"{group}={choice}: there is no folder conf/{group}."
     close = get_close_matches(choice, available, n=1, cutoff=0.0)[0]
-    return f"{group}={choice}: no such file in conf/{group}. Did you mean {close}? There are: {', '.join(available)}."
+    there_are = ", ".join(available)
+    return f"{group}={choice}: no such file in conf/{group}. Did you mean {close}? There are: {there_are}."
 
 
 def _reference_keys(config_name: str) -> set[str]:

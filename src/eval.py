@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: `python -m src.eval checkpoint=...`, with any key of conf/eval.yaml as `key=value`."""
+"""Evaluate a checkpoint: `python -m src.eval checkpoint=...`, with any key of conf/ as `key=value`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What every `python -m src.<task>` has in common: config in, one clear message out when something is wrong."""
+"""What every `python -m src.<task>` has in common: config in, one clear message out when it is wrong."""
 
 import logging
 import os
@@ -20,14 +20,14 @@ from src.errors import UserError
 from src.runs import rank, sweep_job_score
 
 Task = Callable[[DictConfig], float | None]
-_CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
+_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 
 
 def front_door(task: Task, config_name: str) -> Callable[[], int]:
-    """A `main` for `task`: 0 when it went well, 2 when the user has something to put right, 130 on Ctrl-C."""
+    """A `main` for `task`: 0 when it went well, 2 when the user has something to mend, 130 on Ctrl-C."""
 
     def main() -> int:
-        # Hydra would print its errors in its own way and exit with 1; with this they reach the handlers below.
+        # Hydra would print its errors in its own way and exit with 1; so they reach the handlers below.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         # OpenMP threads that wait by spinning take the cores from the data workers: on 2 cores an epoch on the
         # CPU can take many times longer. Must be set before torch is imported.
@@ -42,19 +42,19 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 check_keys(config, config_name)
                 _start_logging()
                 return task(config)
-            except (UserError, *_CONFIG_ERRORS) as problem:  # raised further, Hydra would add lines of its own
+            except _ERRORS as problem:  # raised further, Hydra would add lines of its own
                 problems.append(_for_the_user(problem, config_name))
                 return None
 
         try:
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
-        except (UserError, *_CONFIG_ERRORS) as problem:
+        except _ERRORS as problem:
             problems.append(_for_the_user(problem, config_name))
         except KeyboardInterrupt:
             return 130
-        for problem in problems:
-            prefix = f"[rank {rank()}] " if rank() else ""
-            print(f"\n{prefix}{problem.text}", file=sys.stderr)
+        prefix = f"[rank {rank()}] " if rank() else ""
+        for text in (problem.text for problem in problems):
+            print(f"\n{prefix}{text}", file=sys.stderr)
         return 2 if problems else 0
 
     return main
@@ -88,7 +88,9 @@ def _start_logging() -> None:
     from rich.logging import RichHandler
 
     if sys.stdout.isatty():  # above the progress bar, not through it
-        handler: logging.Handler = RichHandler(console=get_console(), show_time=False, show_level=False, show_path=False)
+        handler: logging.Handler = RichHandler(
+            console=get_console(), show_time=False, show_level=False, show_path=False
+        )
     else:
         handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(_worth_saying)
@@ -96,7 +98,7 @@ def _start_logging() -> None:
     logging.captureWarnings(True)
     for message in (
         ".*does not have many workers.*",  # Lightning's advice; conf/data decides, and says why
-        ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 on torch 2.13: its own use of a deprecated name
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 uses a name that torch 2.13 deprecates
         ".*It is recommended to use .*sync_dist=True.*",  # what is logged in validation is summed already
         ".*smaller than the logging interval.*",  # the epoch's mean is logged in any case
         # torch 2.13's new name for it does not exist in 2.8, the oldest allowed.

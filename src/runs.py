@@ -1,4 +1,4 @@
-"""Run directories: where a run lives, whether it may start there, and how the same command goes on with it."""
+"""Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
 
 import fcntl
 import json
@@ -17,9 +17,24 @@ from src.errors import UserError
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where and how it runs, not what it computes.
-_MAY_CHANGE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
-               "trainer.enable_", "trainer.log_every", "trainer.profiler", "data.root", "data.num_workers",
-               "logger.", "callbacks.", "runs_dir", "run_dir", "cache_dir", "compile", "experiment")  # fmt: skip
+_MAY_CHANGE = (
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.enable_",
+    "trainer.log_every",
+    "trainer.profiler",
+    "callbacks.pictures",
+    "callbacks.lines",
+    "data.root",
+    "data.num_workers",
+    "logger.",
+    "runs_dir",
+    "run_dir",
+    "cache_dir",
+    "compile",
+)
 
 
 def rank() -> int:
@@ -84,7 +99,7 @@ class Run:
         while not existing.exists():
             existing = existing.parent
         if not existing.is_dir():
-            raise UserError(f"{existing}: a file stands where the run directory {self.directory} should be made.")
+            raise UserError(f"{existing}: a file, where the run directory {self.directory} should be made.")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise UserError(f"{existing}: not writable, so {self.directory} cannot be made. Set runs_dir=...")
 

@@ -40,9 +40,18 @@ def report_evaluation(
     path = Path(run.config["checkpoint"])
     facts = provenance(path, checkpoint, split) | {"precision": precision, "data": run.config["data"]["name"]}
     write_json(run.directory / "metrics.json", figures | facts)
-    confusion_figure(np.array(figures["confusion_matrix"]), figures["classes"], run.directory / "confusion.png")
+    confusion_figure(
+        np.array(figures["confusion_matrix"]), figures["classes"], run.directory / "confusion.png"
+    )
     rich.print(table(figures))
-    log.info("mIoU %.4f on %d images of '%s' (%s): %s", figures["mIoU"], figures["num_images"], split, path, run.directory)
+    log.info(
+        "mIoU %.4f on %d images of '%s' (%s): %s",
+        figures["mIoU"],
+        figures["num_images"],
+        split,
+        path,
+        run.directory,
+    )
     return figures["mIoU"]
 
 

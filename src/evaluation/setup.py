@@ -1,4 +1,4 @@
-"""From a checkpoint to what is evaluated: its network, and the dataset that it was validated on or another one."""
+"""From a checkpoint to what is evaluated: its network, on the dataset it knows or on another one."""
 
 import logging
 from typing import Any
@@ -36,7 +36,8 @@ def data_to_evaluate(config: DictConfig, checkpoint: dict[str, Any]) -> dict[str
     split = data.pop("split") or data["val_split"]
     if not other_group and set(SPLITS[split]) & set(SPLITS[recorded["train_split"]]):
         log.warning(
-            "WARNING: this network was trained on '%s', which contains '%s': the result says nothing about new images.",
+            "WARNING: this network was trained on '%s', which contains '%s': the result says nothing about "
+            "new images.",
             recorded["train_split"],
             split,
         )
@@ -48,15 +49,20 @@ def load_module(checkpoint: dict[str, Any], data: SegmentationDataModule, path: 
     recorded = checkpoint["hyper_parameters"]
     if len(recorded["classes"]) != data.table.num_classes:
         raise UserError(
-            f"checkpoint={path}: a network for {len(recorded['classes'])} classes (trained on "
-            f"{recorded['data']['name']}), but data={data.config['name']} has {data.table.num_classes}. "
+            f"checkpoint={path}: a network for {len(recorded['classes'])} classes "
+            f"(trained on {recorded['data']['name']}), but data={data.config['name']} has {data.table.num_classes}. "
             f"Evaluate it on a dataset with its own classes, or choose another checkpoint."
         )
     module = SegmentationModule(
-        model=recorded["model"], data=recorded["data"], classes=recorded["classes"], precision=recorded["precision"]
+        model=recorded["model"],
+        data=recorded["data"],
+        classes=recorded["classes"],
+        precision=recorded["precision"],
     )
     try:
         module.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
-        raise UserError(f"checkpoint={path}: its weights do not fit the network that it names.\n{error}") from error
+        raise UserError(
+            f"checkpoint={path}: its weights do not fit the network that it names.\n{error}"
+        ) from error
     return module

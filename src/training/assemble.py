@@ -7,7 +7,6 @@ import pytorch_lightning as pl
 import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
@@ -26,12 +25,16 @@ def build_callbacks(config: DictConfig) -> list[pl.Callback]:
 def build_module(config: dict[str, Any], data: SegmentationDataModule) -> SegmentationModule:
     """The LightningModule, with the loss's class weights as numbers."""
     loss = config["loss"] | {"class_weights": data.class_weights(config["loss"]["class_weights"])}
-    training = {"loss": loss, **{key: config[key] for key in ("optimizer", "schedule", "compile", "channels_last")}}
-    on_cpu_in_bf16 = config["trainer"]["accelerator"] == "cpu" and "bf16" in str(config["trainer"]["precision"])
+    training = {
+        "loss": loss,
+        **{key: config[key] for key in ("optimizer", "schedule", "compile", "channels_last")},
+    }
+    trainer = config["trainer"]
+    on_cpu_in_bf16 = trainer["accelerator"] == "cpu" and "bf16" in str(trainer["precision"])
     if config["channels_last"] and on_cpu_in_bf16:
         raise UserError(
-            "channels_last=true with trainer.precision=bf16-mixed on the CPU: PyTorch's gradient of a dilated "
-            "depthwise convolution is NaN at random there (seen with 2.13). Set channels_last=false."
+            "channels_last=true with trainer.precision=bf16-mixed on the CPU: PyTorch's gradient of a "
+            "dilated depthwise convolution is NaN at random there (seen with 2.13). Set channels_last=false."
         )
     return SegmentationModule(
         model=config["model"],
@@ -44,7 +47,7 @@ def build_module(config: dict[str, Any], data: SegmentationDataModule) -> Segmen
 
 def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run) -> None:
     """Train to the end, from the run's last checkpoint if it has one."""
-    if rank_zero_only.rank == 0:
+    if trainer.is_global_zero:
         keep_wandb_id(trainer.loggers, run.directory)
         _say_what_runs(trainer, module, data, run)
     for logger in trainer.loggers:
@@ -64,9 +67,11 @@ def _say_what_runs(
 ) -> None:
     parameters = sum(p.numel() for p in module.segmenter.parameters())
     total, parts = run.config["data"]["batch_size"], trainer.world_size * trainer.accumulate_grad_batches
-    assert data.train_set is not None and data.val_set is not None
+    assert data.train_set is not None
+    assert data.val_set is not None
     log.info(
-        "%s, %s parameters, on %s: %d training and %d validation images, batch %d = %d x %d device(s) x %d accumulated",
+        "%s, %s parameters, on %s: %d training and %d validation images, "
+        "batch %d = %d x %d device(s) x %d accumulated",
         type(module.segmenter.network).__name__,
         f"{parameters:,}",
         run.config["data"]["name"],

@@ -12,9 +12,11 @@ from src.errors import UserError
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a kill or a full disk leaves the previous file as it was."""
+    """Writes beside the target and renames: a kill or a full disk leaves the previous file as it was."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -29,7 +31,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint that training wrote, on the CPU. Raises UserError where it is missing, damaged or foreign."""
+    """A checkpoint that training wrote, on the CPU. Raises UserError: missing, damaged or foreign."""
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"checkpoint={path}: no such file. Give the best.ckpt or last.ckpt of a run.")

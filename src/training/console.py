@@ -1,4 +1,4 @@
-"""What training says on the terminal and in train.log: one line per epoch, and more where nobody watches a bar."""
+"""What training says on the terminal and in train.log: a line per epoch, more where there is no bar."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(Callback):
-    """A line per validation; without a terminal, where a progress bar would say nothing, also one every while.
+    """A line per validation; without a terminal, where a progress bar says nothing, also one every while.
 
     Args:
         seconds: between two lines within an epoch where the output is not a terminal.

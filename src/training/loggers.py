@@ -20,14 +20,16 @@ def build_loggers(config: Mapping[str, Any], run_dir: Path, name: str) -> list[L
         loggers.append(_wandb(config["wandb"], run_dir, name))
     if config["tensorboard"]:
         try:
-            loggers.append(TensorBoardLogger(run_dir, name="tensorboard", version="", **config["tensorboard"]))
+            loggers.append(
+                TensorBoardLogger(run_dir, name="tensorboard", version="", **config["tensorboard"])
+            )
         except ModuleNotFoundError as error:
             raise UserError("logger=tensorboard needs the package: pip install tensorboard") from error
     return loggers
 
 
 def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:
-    """A W&B run that never asks: offline without a login, and the same run again when the directory's run goes on."""
+    """A W&B run that never asks: offline without a login, and the same run when the directory's goes on."""
     arguments = dict(config)
     if arguments["offline"] == "auto":
         arguments["offline"] = not _logged_in()

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from hydra.utils import instantiate
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -50,9 +51,9 @@ class SegmentationModule(LightningModule):
         self.training_config = training
         self.loss = instantiate(training["loss"]) if training else None
         if training and training["channels_last"]:
-            self.segmenter.to(memory_format=torch.channels_last)
+            self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if training and training["compile"]:
-            self.segmenter.compile()  # in place: a compiled module of its own would rename the checkpoint's keys
+            self.segmenter.compile()  # in place: a wrapper would rename the checkpoint's keys
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) RGB -> float32 logits (B, C, H, W)."""
@@ -68,7 +69,9 @@ class SegmentationModule(LightningModule):
             mean_weight /= self.trainer.world_size
         loss = total / mean_weight.clamp(min=torch.finfo(torch.float32).tiny)
         size = len(batch["image"])
-        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=size)
+        self.log(
+            "train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=size
+        )
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -119,11 +122,13 @@ class SegmentationModule(LightningModule):
         assert self.loss is not None
         return self.loss(logits, batch["target"])
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         assert self.training_config is not None
         optimizer = instantiate(self.training_config["optimizer"], params=self.parameters())
         total_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = instantiate(self.training_config["schedule"], optimizer=optimizer, total_steps=total_steps)
+        scheduler = instantiate(
+            self.training_config["schedule"], optimizer=optimizer, total_steps=total_steps
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -33,8 +33,14 @@ class PicturePanel(Callback):
     end of the validation epoch.
     """
 
-    def __init__(self, directory: str | Path, count: int = 4, every_n_epochs: int = 1, width: int = 512,
-                 filename: str = "epoch_{epoch:04d}.png"):
+    def __init__(
+        self,
+        directory: str | Path,
+        count: int = 4,
+        every_n_epochs: int = 1,
+        width: int = 512,
+        filename: str = "epoch_{epoch:04d}.png",
+    ):
         self.directory = Path(directory)
         self.count = count
         self.every_n_epochs = every_n_epochs

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """all_reduce that carries gradients: what every process put in, every process's gradient flows back to."""
+    """all_reduce that carries gradients: each process's input affects the loss of all."""
 
     @staticmethod
     def forward(ctx, values: Tensor) -> Tensor:
@@ -41,8 +41,10 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(unbiased_variance, self.momentum)
         self.num_batches_tracked.add_(1)

@@ -1,4 +1,4 @@
-"""From the trainer group to a Trainer: devices, strategy, synchronised batch normalisation, safe checkpoints."""
+"""From the trainer group to a Trainer: devices, strategy, synchronised BatchNorm, safe checkpoints."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,7 +43,9 @@ def build_trainer(
             enable_autolog_hparams=False,  # the whole config is logged instead
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer).") from error
+        raise UserError(
+            f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer)."
+        ) from error
 
 
 def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
