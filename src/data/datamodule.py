@@ -47,6 +47,8 @@ class SegmentationDataModule(LightningDataModule):
         self.augment = augment
         self.seed = seed
         self.cache_dir = cache_dir
+        if data["labels"] not in LABEL_TABLES:
+            raise UserError(f"data.labels={data['labels']}: unknown, choose one of {', '.join(LABEL_TABLES)}.")
         self.table = LABEL_TABLES[data["labels"]]
         self.train_set: SegmentationDataset | None = None
         self.val_set: SegmentationDataset | None = None
@@ -89,10 +91,13 @@ class SegmentationDataModule(LightningDataModule):
         if weights == "labels":
             assert self.train_set is not None, "call setup('fit') first"
             return statistics.class_weights(self.train_set.pairs, self.table, self.cache_dir)
-        if weights is not None and len(weights) != self.table.num_classes:
+        if weights is None:
+            return None
+        if isinstance(weights, str) or len(weights) != self.table.num_classes:
+            found = f"is '{weights}'" if isinstance(weights, str) else f"has {len(weights)} numbers"
             raise UserError(
-                f"data.class_weights has {len(weights)} numbers for {self.table.num_classes} classes: give one "
-                f"per class, 'labels' (computed from the training labels) or null."
+                f"data.class_weights {found}, for {self.table.num_classes} classes: give one number per class, "
+                f"'labels' (computed from the training labels) or null."
             )
         return weights
 
@@ -120,6 +125,9 @@ class SegmentationDataModule(LightningDataModule):
     def check_shares(self, world_size: int, accumulate: int) -> None:
         """Raises UserError where the batch or the validation set cannot be shared out over the devices."""
         total, parts = self.config["batch_size"], world_size * accumulate
+        for key in ("batch_size", "val_batch_size"):
+            if self.config[key] < 1:
+                raise UserError(f"data.{key}={self.config[key]}: a batch has at least 1 image.")
         if total % parts:
             fits = [n for n in range(1, total + 1) if total % n == 0]
             raise UserError(
