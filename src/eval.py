@@ -12,9 +12,9 @@ def evaluate(config: DictConfig) -> float | None:
     from src.config import plain
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.results import report_evaluation
-    from src.evaluation.setup import data_to_evaluate, load_module
+    from src.training.restore import data_to_evaluate, load_module
     from src.runs import Run
-    from src.training.checkpoint_io import load_checkpoint
+    from src.checkpoints import load_checkpoint
     from src.training.pictures import PicturePanel
     from src.training.trainer import build_trainer
 

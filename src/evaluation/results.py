@@ -10,7 +10,7 @@ import rich
 from src.evaluation.confusion import table
 from src.evaluation.pictures import confusion_figure
 from src.runs import Run, rank, write_json
-from src.training.checkpoint_io import load_checkpoint
+from src.checkpoints import load_checkpoint
 
 log = logging.getLogger(__name__)
 
