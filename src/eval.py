@@ -9,13 +9,13 @@ from src.front_door import front_door
 
 def evaluate(config: DictConfig) -> float | None:
     """Returns the mIoU."""
+    from src.checkpoints import load_checkpoint
     from src.config import plain
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.results import report_evaluation
-    from src.training.restore import data_to_evaluate, load_module
     from src.runs import Run
-    from src.checkpoints import load_checkpoint
     from src.training.pictures import PicturePanel
+    from src.training.restore import data_to_evaluate, load_module
     from src.training.trainer import build_trainer
 
     run = Run.plan(config)

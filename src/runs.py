@@ -116,7 +116,7 @@ class Run:
         ]
         if changed:
             raise UserError(
-                f"{self.directory}: this run was started with another config, it cannot go on with this one:\n"
+                f"{self.directory}: this run was started with another config and cannot go on so:\n"
                 + "\n".join(changed)
                 + "\nRepeat its own command to go on with it, or choose another name=."
             )

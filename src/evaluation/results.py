@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import rich
 
+from src.checkpoints import load_checkpoint
 from src.evaluation.confusion import table
 from src.evaluation.pictures import confusion_figure
 from src.runs import Run, rank, write_json
-from src.checkpoints import load_checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -50,7 +50,8 @@ def load_module(checkpoint: dict[str, Any], data: SegmentationDataModule, path: 
     if len(recorded["classes"]) != data.table.num_classes:
         raise UserError(
             f"checkpoint={path}: a network for {len(recorded['classes'])} classes (those of "
-            f"{recorded['data']['name']}), but data={data.config['name']} has {data.table.num_classes}. Evaluate it on a dataset with its own classes, or choose another checkpoint."
+            f"{recorded['data']['name']}), but data={data.config['name']} has {data.table.num_classes}. "
+            f"Evaluate it on a dataset with its own classes, or choose another checkpoint."
         )
     module = SegmentationModule(
         model=recorded["model"],
