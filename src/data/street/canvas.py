@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from math import exp
 
 import cv2
 import numpy as np
@@ -87,6 +88,6 @@ class Canvas:
         cv2.addWeighted(painted, opacity, part, 1 - opacity, 0, dst=part)
 
     def _seen(self, colour: Colour, points: np.ndarray, shade: float) -> Colour:
-        distance = float(points[..., 2].mean())
-        clear = 2.718281828 ** (-max(distance, 0.0) / self.light.visibility)
+        distance = max(float(points.flat[2]), 0.0)  # of the first corner
+        clear = exp(-distance / self.light.visibility)
         return mix(self.light.haze, scale(colour, shade), clear)

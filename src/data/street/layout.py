@@ -38,16 +38,16 @@ class Street:
 
 def plan(rng: np.random.Generator, with_train: bool, with_terrain: bool) -> Street:
     parking = bool(rng.integers(2))
-    right = rng.uniform(2.3, 2.9) + (2.2 if parking else 0.0)
-    left = rng.uniform(5.0, 5.8)
-    oncoming = -rng.uniform(3.3, 3.6)
+    right = rng.uniform(2.0, 2.6) + (2.2 if parking else 0.0)
+    left = rng.uniform(4.7, 5.3)
+    oncoming = -rng.uniform(3.0, 3.3)
     own_bed = with_train and bool(rng.integers(2))
     if own_bed:
         left += 3.4
     tracks: tuple[float, ...] = ()
     if with_train:
         tracks = (-left + 2.0,) if own_bed else (oncoming, 0.0)[: int(rng.integers(1, 3))]
-    walks = rng.uniform(2.0, 3.4, 2).tolist()
+    walks = rng.uniform(2.6, 4.2, 2).tolist()
     wide = rng.uniform(1.4, 3.2, 2).tolist()
     keep = rng.uniform(size=2) < 0.5
     if with_terrain:

@@ -40,10 +40,19 @@ def storeys(z0: float, z1: float, columns: int, count: int, filled: float, tall:
 
 
 def house(
-    canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: float, z1: float, setback: float = 0.0
-) -> None:  # fmt: skip
+    canvas: Canvas,
+    rng: np.random.Generator,
+    side: int,
+    line: float,
+    z0: float,
+    z1: float,
+    setback: float = 0.0,
+) -> None:
     ident = canvas.new("building")
-    paint, roof = palette.pick(rng, palette.FACADE), palette.pick(rng, ((104, 58, 46), (70, 72, 78), (92, 80, 70)))
+    paint, roof = (
+        palette.pick(rng, palette.FACADE),
+        palette.pick(rng, ((104, 58, 46), (70, 72, 78), (92, 80, 70))),
+    )
     count = int(rng.integers(1, 5))
     filled, tall = rng.uniform(0.36, 0.66), rng.uniform(0.5, 0.62)
     glass = mix(palette.GLASS, palette.GLASS_BRIGHT, rng.uniform(0, 0.9))
@@ -54,9 +63,28 @@ def house(
     facing, gable = canvas.light.shade((-side, 0, 0)), canvas.light.shade((0, 0, -1))
 
     if has_roof:
-        slope = np.array(((x, height, z0), (x, height, z1), (x + side * 2.5, height + 2.2, z1), (x + side * 2.5, height + 2.2, z0)))
+        slope = np.array(
+            (
+                (x, height, z0),
+                (x, height, z1),
+                (x + side * 2.5, height + 2.2, z1),
+                (x + side * 2.5, height + 2.2, z0),
+            )
+        )
         canvas.fill(slope, roof, ident, canvas.light.shade((-side * 0.66, 0.75, 0)))
-        canvas.fill(np.array(((x, height, z0), (x + side * 2.5, height + 2.2, z0), (x + side * 11, height + 2.2, z0), (x + side * 11, height, z0))), paint, ident, gable)
+        canvas.fill(
+            np.array(
+                (
+                    (x, height, z0),
+                    (x + side * 2.5, height + 2.2, z0),
+                    (x + side * 11, height + 2.2, z0),
+                    (x + side * 11, height, z0),
+                )
+            ),
+            paint,
+            ident,
+            gable,
+        )
     canvas.fill(quad(x, x + side * 11, 0, height, z0, z0), paint, ident, gable)
     canvas.fill(quad(x, x, 0, height, z0, z1), paint, ident, facing)
     if z0 > 75:
@@ -69,7 +97,9 @@ def house(
     lit = rng.uniform(size=len(panes)) < 0.25
     if lit.any():
         canvas.pattern(on_wall(x, panes[lit]), mix(glass, canvas.light.haze, 0.6), facing)
-    bands = np.stack([[(z0, y), (z1, y), (z1, y + 0.22), (z0, y + 0.22)] for y in (STOREY * 1.02, height - 0.35)])
+    bands = np.stack(
+        [[(z0, y), (z1, y), (z1, y + 0.22), (z0, y + 0.22)] for y in (STOREY * 1.02, height - 0.35)]
+    )
     canvas.pattern(on_wall(x, bands), trim, facing)
     ground_floor(canvas, x, z0, z1, columns, shop, glass, facing)
     side_panes = storeys(0, 11, 4, count, filled * 0.8, tall)
@@ -79,7 +109,7 @@ def house(
 
 def ground_floor(
     canvas: Canvas, x: float, z0: float, z1: float, columns: int, shop: bool, glass: Colour, facing: float
-) -> None:  # fmt: skip
+) -> None:
     """Shop windows under a sign board, or doors between small windows."""
     if shop:
         canvas.pattern(on_wall(x, row(z0, z1, max(2, columns // 2), 0.84, 0.4, 2.5)), glass, facing)
@@ -100,7 +130,9 @@ def wall(canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: f
     facing = canvas.light.shade((-side, 0, 0))
     canvas.fill(quad(x, x + side * 0.5, 0, height, z0, z0), paint, ident, canvas.light.shade((0, 0, -1)))
     canvas.fill(quad(x, x, 0, height, z0, z1), paint, ident, facing)
-    joints = [[(z0, y), (z1, y), (z1, y + 0.06), (z0, y + 0.06)] for y in np.arange(course, height - 0.3, course)]
+    joints = [
+        [(z0, y), (z1, y), (z1, y + 0.06), (z0, y + 0.06)] for y in np.arange(course, height - 0.3, course)
+    ]
     canvas.pattern(on_wall(x, np.array(joints)), scale(paint, 0.62), facing)
     bricks = []
     for i, y in enumerate(np.arange(0, height - 0.3, course)):

@@ -24,7 +24,10 @@ def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None
     part(bar((0.045, 0.52), (0.045 + stride * 0.7, 0.0), 0.085), trousers)
     part(bar((-0.11, 0.8), (-0.15 - swing, 0.48), 0.055), scale(coat, 0.8))
     part(bar((0.11, 0.8), (0.15 + swing, 0.48), 0.055), scale(coat, 0.8))
-    part(np.array(((-0.11, 0.47), (0.11, 0.47), (0.125, 0.8), (0.07, 0.85), (-0.07, 0.85), (-0.125, 0.8))), coat)
+    part(
+        np.array(((-0.11, 0.47), (0.11, 0.47), (0.125, 0.8), (0.07, 0.85), (-0.07, 0.85), (-0.125, 0.8))),
+        coat,
+    )
     part(disc(0, 0.925, 0.062) * (0.9, 1) + (0, 0.0), skin)
     part(disc(0, 0.925, 0.066)[:8] * (0.9, 1) + (0, 0.012), hair)
     if rng.integers(3) == 0:
@@ -50,8 +53,10 @@ def bicycle(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
         canvas.pattern(pose.at(spokes[..., 0], spokes[..., 1], 0.0), (150, 150, 152))
     frame = np.array(((-hub, radius), (-0.18, 0.92), (0.42, 0.92), (0.0, radius)))
     canvas.mark(pose.at(frame[:, 0], frame[:, 1], 0.0), ident)
-    for start, end in (((-hub, 0.36), (-0.18, 0.9)), ((-0.18, 0.9), (0.42, 0.9)), ((0.42, 0.9), (0.0, 0.34)),
-                       ((0.0, 0.34), (-0.18, 0.9)), ((-hub, 0.36), (0.0, 0.34)), ((0.4, 1.08), (hub, 0.36))):  # fmt: skip
+    back, front, pedals = (-hub, radius), (hub, radius), (0.0, 0.34)
+    saddle, head, grip = (-0.18, 0.9), (0.42, 0.9), (0.4, 1.08)
+    tubes = (back, saddle), (saddle, head), (head, pedals), (pedals, saddle), (back, pedals), (grip, front)
+    for start, end in tubes:
         part(bar(start, end, 0.06), paint)
     part(bar((-0.34, 0.98), (-0.04, 0.98), 0.08), palette.TYRE)
     part(bar((0.28, 1.1), (0.48, 1.08), 0.07), palette.TYRE)
@@ -70,7 +75,10 @@ def motorcycle(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
         part(disc(at, radius, radius, 18), palette.TYRE)
         part(disc(at, radius, 0.17), (140, 140, 144))
     part(bar((0.5, 1.0), (hub, radius), 0.11), (120, 120, 124))
-    part(np.array(((-0.55, 0.3), (-0.4, 0.62), (0.35, 0.68), (0.42, 0.3), (0.2, 0.2), (-0.3, 0.2))), (58, 58, 62))
+    part(
+        np.array(((-0.55, 0.3), (-0.4, 0.62), (0.35, 0.68), (0.42, 0.3), (0.2, 0.2), (-0.3, 0.2))),
+        (58, 58, 62),
+    )
     part(np.array(((-1.0, 0.72), (-1.0, 0.86), (-0.2, 0.82), (-0.05, 0.6), (-0.5, 0.55))), scale(paint, 0.7))
     part(np.array(((-0.75, 0.8), (-0.72, 0.93), (-0.1, 0.88), (-0.05, 0.78))), palette.TYRE)
     part(np.array(((-0.15, 0.66), (-0.1, 0.94), (0.2, 1.06), (0.5, 1.06), (0.62, 0.85), (0.45, 0.6))), paint)

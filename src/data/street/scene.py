@@ -9,7 +9,7 @@ from src.data.street.camera import Camera
 from src.data.street.canvas import Canvas, Light
 from src.data.street.ground import ground, sky, skyline
 from src.data.street.layout import plan
-from src.data.street.traffic import cars, frontage, heavy, pavement, two_wheelers
+from src.data.street.traffic import cars, far_to_near, frontage, heavy, pavement, two_wheelers
 
 FINE = 1024
 """Scenes up to this width are drawn at twice their size and averaged, which smooths the edges."""
@@ -37,7 +37,7 @@ def draw_scene(seed: int, index: int, width: int, height: int) -> Scene:
     canvas = Canvas(width * finer, height * finer, _camera(rng, width * finer, height * finer), _light(rng))
     rare = ["truck", "bus", "train"]
     first = rare.pop(index % 3)
-    names = [first, *(name for name in rare if rng.uniform() < 0.4)]
+    names = [first, *(name for name in rare if rng.uniform() < 0.22)]
     street = plan(rng, with_train="train" in names, with_terrain=index % 4 != 3)
 
     sky(canvas, rng)
@@ -46,8 +46,8 @@ def draw_scene(seed: int, index: int, width: int, height: int) -> Scene:
     big, taken = heavy(rng, street, names)
     items = frontage(rng, street, index) + big + cars(rng, street, taken)
     items += two_wheelers(rng, street, index) + pavement(rng, street)
-    for _, paint in sorted(items, key=lambda item: -item[0]):
-        paint(canvas, rng)
+    for item in far_to_near(items):
+        item.paint(canvas, rng)
     sensor.bonnet(canvas, rng)
 
     image, ids = sensor.reduce(canvas.image, canvas.ids, finer)
@@ -57,12 +57,16 @@ def draw_scene(seed: int, index: int, width: int, height: int) -> Scene:
 
 
 def _camera(rng: np.random.Generator, width: int, height: int) -> Camera:
-    u, v, focal, eye, bend = rng.uniform((0.44, 0.38, 1.0, 1.3, -0.0012), (0.56, 0.47, 1.15, 1.6, 0.0012)).tolist()
+    u, v, focal, eye, bend = rng.uniform(
+        (0.42, 0.35, 0.84, 1.35, -0.0012), (0.58, 0.44, 0.98, 1.7, 0.0012)
+    ).tolist()
     return Camera(focal * width, (u * width, v * height), eye, bend)
 
 
 def _scaled(camera: Camera, finer: int) -> Camera:
-    return Camera(camera.focal / finer, (camera.centre[0] / finer, camera.centre[1] / finer), camera.eye, camera.bend)
+    return Camera(
+        camera.focal / finer, (camera.centre[0] / finer, camera.centre[1] / finer), camera.eye, camera.bend
+    )
 
 
 def _light(rng: np.random.Generator) -> Light:

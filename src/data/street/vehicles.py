@@ -19,7 +19,9 @@ def shadow(canvas: Canvas, pose: Pose, half_length: float, half: float) -> None:
     canvas.veil(pose.at(length, 0.0, across), (18, 18, 20), 0.7)
 
 
-def wheels(canvas: Canvas, pose: Pose, places: tuple[float, ...], radius: float, half: float, ident: int) -> None:
+def wheels(
+    canvas: Canvas, pose: Pose, places: tuple[float, ...], radius: float, half: float, ident: int
+) -> None:
     """Wheels on the seen side and the tyres seen below the seen end."""
     for at in places:
         tyre = on_side(pose, half, disc(at, radius, radius))
@@ -57,15 +59,13 @@ def car(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
         ((middle + 0.05, 0.95), (middle + 0.05, roof - 0.1), (0.1 * end, roof - 0.1), (0.44 * end, 0.95)),
     ))  # fmt: skip
     canvas.pattern(on_side(pose, half - 0.1, windows), glass)
-    wheels_only_side(canvas, pose, (-0.62 * end, 0.64 * end), 0.32, half)
+    arches(canvas, pose, (-0.62 * end, 0.64 * end), 0.32, half)
     lamps(canvas, pose, end, half, 0.62 if pose.seen_end > 0 else 0.68, 0.17)
     canvas.fill(on_end(pose, end, rect(-half, half, 0.28, 0.4)), scale(paint, 0.45))
     canvas.fill(on_end(pose, end, rect(-0.27, 0.27, 0.44, 0.56)), palette.PLATE)
 
 
-def wheels_only_side(
-    canvas: Canvas, pose: Pose, places: tuple[float, ...], radius: float, half: float
-) -> None:
+def arches(canvas: Canvas, pose: Pose, places: tuple[float, ...], radius: float, half: float) -> None:
     """Wheels in their arches, over the body's side."""
     for at in places:
         canvas.fill(on_side(pose, half, disc(at, radius * 1.02, radius * 1.16)), palette.UNDERSIDE)
@@ -129,8 +129,9 @@ def bus(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     paint = palette.pick(rng, palette.PAINT)
     end, half, top = rng.uniform(4.6, 5.6), 1.26, 3.15
     shadow(canvas, pose, end, half)
-    outline = np.array(((-end, 0.32), (-end, top - 0.15), (-end + 0.15, top), (end - 0.2, top), (end, top - 0.3),
-                        (end, 0.32)))  # fmt: skip
+    rear = (-end, 0.32), (-end, top - 0.15), (-end + 0.15, top)
+    front = (end - 0.2, top), (end, top - 0.3), (end, 0.32)
+    outline = np.array((*rear, *front))
     axles = (-end + 2.2, end - 2.4)
     wheels(canvas, pose, axles, 0.48, half - 0.02, ident)
     extrude(canvas, pose, outline, half, paint, ident)
@@ -166,7 +167,10 @@ def tram(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     shadow(canvas, pose, end, half)
     mast = pose.seen_end * (end - 3.2)
     for w in (-0.5, 0.5):
-        arm = bar((mast, top), (mast + 1.0, top + 0.75), 0.1), bar((mast + 1.0, top + 0.75), (mast, top + 1.45), 0.1)
+        arm = (
+            bar((mast, top), (mast + 1.0, top + 0.75), 0.1),
+            bar((mast + 1.0, top + 0.75), (mast, top + 1.45), 0.1),
+        )
         for part in arm:
             canvas.fill(pose.at(part[:, 0], part[:, 1], w), palette.UNDERSIDE, ident)
     bow = rect(-0.95, 0.95, top + 1.4, top + 1.52)
