@@ -25,9 +25,13 @@ class Camera:
     def project(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) metres to (..., 2) int32 pixels with SHIFT fractional bits; pixel centres are integers."""
         z = np.maximum(points[..., 2], NEAR)
-        scale = (self.focal * (1 << SHIFT)) / z
+        focal = self.focal * (1 << SHIFT)
+        scale = focal / z
         pixels = np.empty((*points.shape[:-1], 2))
-        pixels[..., 0] = scale * (points[..., 0] + self.bend * z * z) + (self.centre[0] - 0.5) * (1 << SHIFT)
+        # focal * bend * z is the bend's scale * bend * z**2
+        pixels[..., 0] = (
+            scale * points[..., 0] + (focal * self.bend) * z + (self.centre[0] - 0.5) * (1 << SHIFT)
+        )
         pixels[..., 1] = scale * (self.eye - points[..., 1]) + (self.centre[1] - 0.5) * (1 << SHIFT)
         return np.rint(pixels, pixels).astype(np.int32)
 

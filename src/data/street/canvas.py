@@ -13,8 +13,14 @@ from src.labels import CITYSCAPES
 ID = {label.name: label.id for label in CITYSCAPES.labels}
 HAS_INSTANCES = {label.id for label in CITYSCAPES.labels if label.has_instances}
 
+
 Colour = tuple[float, float, float]
 """RGB, 0 to 255."""
+
+
+def label_of(ids: np.ndarray) -> np.ndarray:
+    """uint16 instance ids to uint8 label ids."""
+    return np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
@@ -84,7 +90,7 @@ class Canvas:
             return
         part = self.image[top:bottom, left:right]
         painted = part.copy()
-        cv2.fillPoly(painted, [pixels], colour, shift=SHIFT, offset=(-int(left), -int(top)))
+        cv2.fillPoly(painted, [pixels - (np.array((left, top), np.int32) << SHIFT)], colour, shift=SHIFT)
         cv2.addWeighted(painted, opacity, part, 1 - opacity, 0, dst=part)
 
     def _seen(self, colour: Colour, points: np.ndarray, shade: float) -> Colour:

@@ -33,13 +33,14 @@ def sky(canvas: Canvas, rng: np.random.Generator) -> None:
     top = palette.pick(rng, ((92, 140, 196), (150, 164, 180), (196, 200, 204), (120, 150, 190)))
     horizon = max(int(canvas.camera.centre[1]), 1)
     share = np.clip(np.arange(height) / horizon, 0, 1)[:, None, None]
-    canvas.image[:] = np.rint(np.array(top) * (1 - share) + np.array(canvas.light.haze) * share)
+    gradient = np.array(top) * (1 - share) + np.array(canvas.light.haze) * share
+    canvas.image[:] = np.rint(gradient).astype(np.uint8)  # (H, 1, 3)
     canvas.ids[:] = canvas.new("sky")
     for _ in range(int(rng.integers(0, 7))):
         x, y, wide, tall = rng.uniform((-60, 12, 8, 1.5), (60, 60, 30, 5)).tolist()
         angle = np.linspace(0, 2 * np.pi, 30, endpoint=False)
         puff = 1 + rng.uniform(-0.2, 0.2, 30)
-        for size in (1.0, 0.8, 0.6):
+        for size in (1.0, 0.7):
             points = np.stack(
                 (
                     x + wide * size * puff * np.cos(angle),
@@ -48,7 +49,7 @@ def sky(canvas: Canvas, rng: np.random.Generator) -> None:
                 ),
                 -1,
             )
-            canvas.veil(points, (236, 236, 238), 0.3)
+            canvas.veil(points, (236, 236, 238), 0.35)
 
 
 def skyline(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -67,8 +68,8 @@ def skyline(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def ground(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:
-    asphalt = scale(palette.pick(rng, palette.STONE), rng.uniform(0.72, 1.02))
-    paving = scale(palette.pick(rng, palette.STONE), rng.uniform(0.9, 1.3))
+    asphalt = scale(palette.pick(rng, palette.STONE, 5), rng.uniform(0.72, 1.02))
+    paving = scale(palette.pick(rng, palette.STONE, 7), rng.uniform(0.9, 1.3))
     grass = palette.pick(rng, palette.GRASS)
     strip(canvas, -300, 300, grass, canvas.new("terrain"))
     for side in (-1, 1):
@@ -127,7 +128,7 @@ def markings(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:
         if street.own_bed and track < 0:
             strip(canvas, track - 1.5, track + 1.5, (104, 96, 86), canvas.new("rail track"))
         for rail in (track - 0.72, track + 0.72):
-            strip(canvas, rail - 0.09, rail + 0.09, (62, 62, 66), None)
+            strip(canvas, rail - 0.06, rail + 0.06, (62, 62, 66), None)
     if street.junction:
         count = int((street.left + street.right) / 0.9)
         starts = -street.left + 0.3 + 0.9 * np.arange(count)
@@ -144,8 +145,8 @@ def shade_of_houses(canvas: Canvas, rng: np.random.Generator, street: Street) ->
         return
     side = 1 if canvas.light.sun[0] > 0 else -1
     outer = side * (street.line(side) + 1)
-    z = np.geomspace(START, FAR, 20)
-    inner = side * (street.line(side) - 1 - reach) + rng.uniform(-0.9, 0.9, 20)
+    z = np.repeat(np.geomspace(START, FAR, 11), 2)[1:-1]
+    inner = side * (street.line(side) - 1 - reach) + np.repeat(rng.uniform(-0.9, 0.9, 10), 2)
     outline = np.concatenate((
         np.stack((inner, np.zeros(20), z), -1),
         np.stack((np.full(20, outer), np.zeros(20), z[::-1]), -1),

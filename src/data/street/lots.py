@@ -87,7 +87,7 @@ def house(
         )
     canvas.fill(quad(x, x + side * 11, 0, height, z0, z0), paint, ident, gable)
     canvas.fill(quad(x, x, 0, height, z0, z1), paint, ident, facing)
-    if z0 > 75:
+    if z0 > 60:
         return
     columns = max(2, round((z1 - z0) / 2.6))
     panes = storeys(z0, z1, columns, count, filled, tall)

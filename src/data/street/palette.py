@@ -32,7 +32,7 @@ REAR_LAMP: Colour = (190, 24, 22)
 AMBER: Colour = (236, 150, 40)
 
 
-def pick(rng: np.random.Generator, palette: tuple[Colour, ...], spread: float = 12.0) -> Colour:
+def pick(rng: np.random.Generator, palette: tuple[Colour, ...], spread: float = 9.0) -> Colour:
     """One of the palette's colours, each channel moved by up to `spread`."""
     r, g, b = palette[rng.integers(len(palette))]
     dr, dg, db = rng.uniform(-spread, spread, 3).tolist()

@@ -5,7 +5,7 @@ import numpy as np
 from src.data.street import palette
 from src.data.street.camera import Pose
 from src.data.street.canvas import Canvas, Colour, scale
-from src.data.street.shapes import bar, disc, upright
+from src.data.street.shapes import bar, disc, shadow, upright
 
 
 def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
@@ -18,8 +18,7 @@ def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None
     def part(outline: np.ndarray, colour: Colour) -> None:
         canvas.fill(upright(x, z, outline * (tall * girth, tall)), colour, ident)
 
-    canvas.veil(upright(x, z, disc(0, 0, 0.4) * (1, 0.0)) + np.stack((np.zeros(14), np.zeros(14),
-                disc(0, 0, 0.4)[:, 1]), -1), (18, 18, 20), 0.5)  # fmt: skip
+    shadow(canvas, Pose(x, z), 0.1, 0.1)
     part(bar((-0.045, 0.52), (-0.045 - stride, 0.0), 0.085), scale(trousers, 0.9))
     part(bar((0.045, 0.52), (0.045 + stride * 0.7, 0.0), 0.085), trousers)
     part(bar((-0.11, 0.8), (-0.15 - swing, 0.48), 0.055), scale(coat, 0.8))
@@ -28,7 +27,7 @@ def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None
         np.array(((-0.11, 0.47), (0.11, 0.47), (0.125, 0.8), (0.07, 0.85), (-0.07, 0.85), (-0.125, 0.8))),
         coat,
     )
-    part(disc(0, 0.925, 0.062) * (0.9, 1) + (0, 0.0), skin)
+    part(disc(0, 0.925, 0.062) * (0.9, 1), skin)
     part(disc(0, 0.925, 0.066)[:8] * (0.9, 1) + (0, 0.012), hair)
     if rng.integers(3) == 0:
         bag = bar((0.16 + swing, 0.5), (0.16 + swing, 0.36), 0.1)
@@ -40,6 +39,7 @@ def bicycle(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     ident = canvas.new("bicycle")
     paint = palette.pick(rng, palette.PAINT)
     radius, hub = 0.36, 0.56
+    shadow(canvas, pose, 0.7, 0.0)
 
     def part(outline: np.ndarray, colour: Colour) -> None:
         canvas.fill(pose.at(outline[:, 0], outline[:, 1], 0.0), colour, ident)
@@ -67,6 +67,7 @@ def motorcycle(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     ident = canvas.new("motorcycle")
     paint = palette.pick(rng, palette.PAINT)
     radius, hub = 0.34, 0.74
+    shadow(canvas, pose, 0.9, 0.1)
 
     def part(outline: np.ndarray, colour: Colour) -> None:
         canvas.fill(pose.at(outline[:, 0], outline[:, 1], 0.0), colour, ident)

@@ -6,7 +6,7 @@ import numpy as np
 
 from src.data.street import sensor
 from src.data.street.camera import Camera
-from src.data.street.canvas import Canvas, Light
+from src.data.street.canvas import Canvas, Light, label_of
 from src.data.street.ground import ground, sky, skyline
 from src.data.street.layout import plan
 from src.data.street.traffic import cars, far_to_near, frontage, heavy, pavement, two_wheelers
@@ -23,8 +23,7 @@ class Scene:
     @property
     def label_ids(self) -> np.ndarray:
         """(H, W) uint8 Cityscapes label ids."""
-        ids = self.instance_ids
-        return np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
+        return label_of(self.instance_ids)
 
 
 def draw_scene(seed: int, index: int, width: int, height: int) -> Scene:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from src.data.street.camera import Camera
-from src.data.street.canvas import ID, Canvas, scale
+from src.data.street.canvas import ID, Canvas, label_of, scale
 
 ROUGHNESS = {
     "road": 0.10, "sidewalk": 0.12, "parking": 0.12, "rail track": 0.35, "terrain": 0.34, "ground": 0.2,
@@ -48,24 +48,25 @@ def borders(ids: np.ndarray) -> np.ndarray:
 def expose(image: np.ndarray, ids: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
     """Texture of the surfaces, exposure, white balance, vignette, a soft lens and sensor noise."""
     height, width = ids.shape
-    labels = np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
+    labels = label_of(ids)
     amount = np.zeros(256, np.float32)
     for name, contrast in ROUGHNESS.items():
         amount[ID[name]] = contrast
     texture = 1 + amount[labels] * _texture(labels, camera, rng)
 
-    gain = rng.uniform(0.9, 1.3) * (1 + rng.uniform(-0.06, 0.06, 3))
+    gain = rng.uniform(0.9, 1.3) * (1 + rng.uniform(-0.05, 0.05, 3))
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     vignette = 1 - np.float32(rng.uniform(0.02, 0.1)) * (x[None] ** 2 + y[:, None] ** 2)
-    exposed = image * (texture * vignette)[..., None] * gain.astype(np.float32)
-    exposed = np.clip(exposed, 0, 255).astype(np.uint8)
+    shine = (texture * vignette).astype(np.float32)
+    factor = cv2.merge([shine * np.float32(channel) for channel in gain])
+    exposed = cv2.multiply(image, factor, dtype=cv2.CV_8U)  # saturates
     softness = rng.uniform(0.35, 0.6) * max(1.0, width / 1024)
     exposed = cv2.GaussianBlur(exposed, (0, 0), softness)
 
     level = int(rng.integers(2, 7))
-    noise = rng.integers(-level, level + 1, exposed.shape, dtype=np.int8)
+    noise: np.ndarray = rng.integers(-level, level + 1, exposed.shape, dtype=np.int8)
     noise += rng.integers(-level, level + 1, exposed.shape, dtype=np.int8)
-    return np.clip(exposed.astype(np.int16) + noise, 0, 255).astype(np.uint8)
+    return cv2.add(exposed, noise, dtype=cv2.CV_8U)
 
 
 def _texture(labels: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:

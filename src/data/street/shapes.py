@@ -62,6 +62,14 @@ def on_end(pose: Pose, half_length: float, outline: np.ndarray) -> np.ndarray:
     return pose.at(pose.seen_end * half_length, outline[..., 1], outline[..., 0])
 
 
+def shadow(canvas: Canvas, pose: Pose, half_length: float, half: float) -> None:
+    """Dark ground below; the ground keeps its label."""
+    reach = 0.25
+    length = np.array((-half_length - reach, half_length + reach, half_length + reach, -half_length - reach))
+    across = np.array((-half - reach, -half - reach, half + reach, half + reach))
+    canvas.veil(pose.at(length, 0.0, across), (18, 18, 20), 0.7)
+
+
 def extrude(
     canvas: Canvas,
     pose: Pose,

@@ -53,8 +53,8 @@ def frontage(rng: np.random.Generator, street: Street, index: int) -> list[Item]
     for side in (-1, 1):
         z = street.line(side) * 1.25
         first = True
-        while z < 100:
-            length = rng.uniform(9, 15) + 0.12 * z
+        while z < 85:
+            length = rng.uniform(9, 14) + 0.2 * z
             if street.junction and z < street.junction < z + length:
                 length = max(street.junction - z - 2.5, 0.0)
             if length > 3:
@@ -127,7 +127,7 @@ def cars(rng: np.random.Generator, street: Street, taken: set[str]) -> list[Item
         )
     if "oncoming" not in taken:
         z = rng.uniform(9, 16)
-        while z < 60:
+        while z < 45:
             items.append(_drive(vehicles.car, Pose(street.oncoming, z, pi + rng.uniform(-0.06, 0.06))))
             z += rng.uniform(8, 24)
     if street.parking and "parked" not in taken:

@@ -8,15 +8,7 @@ import numpy as np
 from src.data.street import palette
 from src.data.street.camera import Pose
 from src.data.street.canvas import Canvas, Colour, mix, scale
-from src.data.street.shapes import bar, disc, extrude, on_end, on_side, rect, row
-
-
-def shadow(canvas: Canvas, pose: Pose, half_length: float, half: float) -> None:
-    """Dark ground below; the ground keeps its label."""
-    reach = 0.25
-    length = np.array((-half_length - reach, half_length + reach, half_length + reach, -half_length - reach))
-    across = np.array((-half - reach, -half - reach, half + reach, half + reach))
-    canvas.veil(pose.at(length, 0.0, across), (18, 18, 20), 0.7)
+from src.data.street.shapes import bar, disc, extrude, on_end, on_side, rect, row, shadow
 
 
 def wheels(
@@ -48,7 +40,7 @@ def car(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     end, half, roof = rng.uniform(1.95, 2.3), 0.88, rng.uniform(1.42, 1.62)
     shadow(canvas, pose, end, half)
     wheels(canvas, pose, (-0.62 * end, 0.64 * end), 0.32, half - 0.04, ident)
-    body = np.array(((-end, 0.28), (-end, 0.92), (0.55 * end, 0.92), (end, 0.72), (end, 0.28)))
+    body = np.array(((-end, 0.22), (-end, 0.92), (0.55 * end, 0.92), (end, 0.72), (end, 0.22)))
     extrude(canvas, pose, body, half, paint, ident)
     tail = -0.97 * end if estate else -0.72 * end
     cabin = np.array(((tail, 0.9), (tail + 0.28, roof), (0.12 * end, roof), (0.52 * end, 0.9)))
@@ -61,7 +53,7 @@ def car(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     canvas.pattern(on_side(pose, half - 0.1, windows), glass)
     arches(canvas, pose, (-0.62 * end, 0.64 * end), 0.32, half)
     lamps(canvas, pose, end, half, 0.62 if pose.seen_end > 0 else 0.68, 0.17)
-    canvas.fill(on_end(pose, end, rect(-half, half, 0.28, 0.4)), scale(paint, 0.45))
+    canvas.fill(on_end(pose, end, rect(-half, half, 0.22, 0.36)), scale(paint, 0.45))
     canvas.fill(on_end(pose, end, rect(-0.27, 0.27, 0.44, 0.56)), palette.PLATE)
 
 

@@ -127,7 +127,7 @@ def _write_scenes(folder: Path, wanted: dict[str, Any], workers: int, progress: 
             if progress:
                 progress(done, len(jobs))
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         try:
             for done, _ in enumerate(pool.map(_write_scene, jobs, chunksize=4), 1):
                 if progress:
