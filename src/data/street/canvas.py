@@ -13,7 +13,6 @@ from src.labels import CITYSCAPES
 ID = {label.name: label.id for label in CITYSCAPES.labels}
 HAS_INSTANCES = {label.id for label in CITYSCAPES.labels if label.has_instances}
 
-
 Colour = tuple[float, float, float]
 """RGB, 0 to 255."""
 
@@ -96,4 +95,4 @@ class Canvas:
     def _seen(self, colour: Colour, points: np.ndarray, shade: float) -> Colour:
         distance = max(float(points.flat[2]), 0.0)  # of the first corner
         clear = exp(-distance / self.light.visibility)
-        return mix(self.light.haze, scale(colour, shade), clear)
+        return mix(self.light.haze, colour if shade == 1.0 else scale(colour, shade), clear)

@@ -12,7 +12,7 @@ WHITE: Colour = (226, 226, 222)
 YELLOW: Colour = (222, 180, 50)
 
 
-def pole(canvas: Canvas, x: float, z: float, height: float, colour: Colour, width: float = 0.17) -> None:
+def pole(canvas: Canvas, x: float, z: float, height: float, colour: Colour, width: float = 0.22) -> None:
     """A round pole: brighter on the sun's side."""
     canvas.fill(upright(x, z, rect(-width / 2, width / 2, 0, height)), colour, canvas.new("pole"))
     edge = width / 2 * (1 if canvas.light.sun[0] > 0 else -1)
@@ -23,8 +23,9 @@ def street_lamp(canvas: Canvas, rng: np.random.Generator, x: float, z: float) ->
     colour = palette.pick(rng, palette.METAL)
     height, reach = rng.uniform(5.5, 7.5), -np.sign(x) * rng.uniform(1.2, 2.2)
     ident = canvas.new("pole")
-    pole(canvas, x, z, height, colour)
-    canvas.fill(upright(x, z, bar((0, height), (reach, height + 0.35), 0.12)), colour, ident)
+    canvas.fill(upright(x, z, rect(-0.22, 0.22, 0, 1.3)), scale(colour, 0.85), ident)
+    pole(canvas, x, z, height, colour, 0.27)
+    canvas.fill(upright(x, z, bar((0, height), (reach, height + 0.35), 0.16)), colour, ident)
     lamp = bar((reach * 0.8, height + 0.28), (reach * 1.3, height + 0.36), 0.2)
     canvas.fill(upright(x, z, lamp), scale(colour, 0.8), ident)
 
@@ -61,7 +62,7 @@ def sign(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     kind = int(rng.integers(6))
     height = rng.uniform(2.3, 2.8)
     second = rng.integers(2) == 0
-    pole(canvas, x, z, height + (0.9 if second else 0.4), colour, 0.13)
+    pole(canvas, x, z, height + (0.9 if second else 0.4), colour, 0.17)
     plate(canvas, x, z - 0.05, height, kind)
     if second:
         plate(canvas, x, z - 0.05, height + 0.82, (kind + 2) % 5)

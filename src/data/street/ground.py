@@ -7,6 +7,7 @@ from src.data.street.canvas import Canvas, Colour, mix, scale
 from src.data.street.layout import FAR, Street
 
 START = 1.2  # metres; nearer ground is below the picture
+SPACING = np.linspace(0, 1, 16) ** 3  # corners along a strip, dense where it is near
 
 
 def strip(
@@ -19,11 +20,10 @@ def strip(
     z1: float = FAR,
 ) -> None:
     """A band of ground between two lines parallel to the road, which may bend."""
-    z = np.geomspace(z0, z1, 16)
-    outline = np.concatenate((
-        np.stack((np.full(16, x0), np.zeros(16), z), -1),
-        np.stack((np.full(16, x1), np.zeros(16), z[::-1]), -1),
-    ))  # fmt: skip
+    z = z0 + (z1 - z0) * SPACING
+    outline = np.zeros((2 * len(z), 3))
+    outline[: len(z), 0], outline[len(z) :, 0] = x0, x1
+    outline[: len(z), 2], outline[len(z) :, 2] = z, z[::-1]
     canvas.fill(outline, colour, ident)
 
 

@@ -146,11 +146,11 @@ def fence(canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: 
     """Vertical bars between two rails. What is seen between the bars counts as fence, as in Cityscapes."""
     behind(canvas, rng, side, line, z0, z1)
     paint = palette.pick(rng, (*palette.METAL, (196, 192, 184), (118, 92, 76)))
-    height, pitch = rng.uniform(1.5, 2.2), rng.uniform(0.36, 0.5)
+    height, pitch = rng.uniform(1.7, 2.4), rng.uniform(0.4, 0.56)
     x = side * line
     facing = canvas.light.shade((-side, 0, 0))
     canvas.mark(quad(x, x, 0, height, z0, z1), canvas.new("fence"))
-    bars = row(z0, z1, max(2, round((z1 - z0) / pitch)), 0.36, 0.05, height)
+    bars = row(z0, z1, max(2, round((z1 - z0) / pitch)), 0.42, 0.05, height)
     canvas.pattern(on_wall(x, bars), paint, facing)
     for y in (0.2, height - 0.35):
         canvas.fill(quad(x, x, y, y + 0.14, z0, z1), scale(paint, 0.85), None, facing)

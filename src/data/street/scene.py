@@ -9,7 +9,7 @@ from src.data.street.camera import Camera
 from src.data.street.canvas import Canvas, Light, label_of
 from src.data.street.ground import ground, sky, skyline
 from src.data.street.layout import plan
-from src.data.street.traffic import cars, far_to_near, frontage, heavy, pavement, two_wheelers
+from src.data.street.traffic import cars, far_to_near, frontage, heavy, open_side, pavement, two_wheelers
 
 FINE = 1024
 """Scenes up to this width are drawn at twice their size and averaged, which smooths the edges."""
@@ -43,7 +43,7 @@ def draw_scene(seed: int, index: int, width: int, height: int) -> Scene:
     skyline(canvas, rng)
     ground(canvas, rng, street)
     big, taken = heavy(rng, street, names)
-    items = frontage(rng, street, index) + big + cars(rng, street, taken)
+    items = frontage(rng, street, index, open_side(rng, street, taken)) + big + cars(rng, street, taken)
     items += two_wheelers(rng, street, index) + pavement(rng, street)
     for item in far_to_near(items):
         item.paint(canvas, rng)

@@ -64,8 +64,8 @@ def expose(image: np.ndarray, ids: np.ndarray, camera: Camera, rng: np.random.Ge
     exposed = cv2.GaussianBlur(exposed, (0, 0), softness)
 
     level = int(rng.integers(2, 7))
-    noise: np.ndarray = rng.integers(-level, level + 1, exposed.shape, dtype=np.int8)
-    noise += rng.integers(-level, level + 1, exposed.shape, dtype=np.int8)
+    noise = rng.integers(-level, level + 1, (height, width, 3), dtype=np.int8)
+    noise += rng.integers(-level, level + 1, (height, width, 3), dtype=np.int8)
     return cv2.add(exposed, noise, dtype=cv2.CV_8U)
 
 

@@ -35,12 +35,12 @@ def row(x0: float, x1: float, count: int, filled: float, y0: float, y1: float) -
     """(count, 4, 2): equal rectangles side by side that take the share `filled` of the stretch x0 to x1."""
     pitch = (x1 - x0) / count
     starts = x0 + pitch * (np.arange(count) + (1 - filled) / 2)
-    ends = starts + pitch * filled
-    low, high = np.full(count, y0), np.full(count, y1)
-    return np.stack(
-        (np.stack((starts, low), -1), np.stack((ends, low), -1),
-         np.stack((ends, high), -1), np.stack((starts, high), -1)), 1,
-    )  # fmt: skip
+    outlines = np.empty((count, 4, 2))
+    outlines[:, ::3, 0] = starts[:, None]
+    outlines[:, 1:3, 0] = starts[:, None] + pitch * filled
+    outlines[:, :2, 1] = y0
+    outlines[:, 2:, 1] = y1
+    return outlines
 
 
 def upright(x: float, z: float, outline: np.ndarray) -> np.ndarray:

@@ -46,15 +46,15 @@ def far_to_near(items: list[Item]) -> list[Item]:
     return sorted(items, key=key)
 
 
-def frontage(rng: np.random.Generator, street: Street, index: int) -> list[Item]:
-    """Lots along both sides. The nearest on one side is a wall in even scenes and a fence in odd ones."""
+def frontage(rng: np.random.Generator, street: Street, index: int, special: int) -> list[Item]:
+    """Lots along both sides. The nearest on the `special` one is a long wall in even scenes and a long fence
+    in odd ones."""
     items: list[Item] = []
-    special = -1 if rng.integers(2) else 1
     for side in (-1, 1):
         z = street.line(side) * 1.25
         first = True
         while z < 85:
-            length = rng.uniform(9, 14) + 0.2 * z
+            length = rng.uniform(9, 14) + 0.2 * z + (8 if first and side == special else 0)
             if street.junction and z < street.junction < z + length:
                 length = max(street.junction - z - 2.5, 0.0)
             if length > 3:
@@ -119,29 +119,35 @@ def heavy(rng: np.random.Generator, street: Street, names: list[str]) -> tuple[l
     return items, taken
 
 
+def open_side(rng: np.random.Generator, street: Street, taken: set[str]) -> int:
+    """The side of the street that no row of vehicles hides, if there is one."""
+    if "parked" in taken or (street.parking and not taken & {"oncoming", "bed"}):
+        return -1
+    if taken & {"oncoming", "bed"}:
+        return 1
+    return -1 if rng.integers(2) else 1
+
+
 def cars(rng: np.random.Generator, street: Street, taken: set[str]) -> list[Item]:
-    items: list[Item] = []
+    poses: list[Pose] = []
     if "ahead" not in taken:
-        items.append(
-            _drive(vehicles.car, Pose(rng.uniform(-0.4, 0.4), rng.uniform(9, 26), rng.uniform(-0.08, 0.08)))
-        )
+        poses.append(Pose(rng.uniform(-0.4, 0.4), rng.uniform(9, 26), rng.uniform(-0.08, 0.08)))
     if "oncoming" not in taken:
         z = rng.uniform(9, 16)
         while z < 45:
-            items.append(_drive(vehicles.car, Pose(street.oncoming, z, pi + rng.uniform(-0.06, 0.06))))
+            poses.append(Pose(street.oncoming, z, pi + rng.uniform(-0.06, 0.06)))
             z += rng.uniform(8, 24)
+    if street.junction and "crossing" not in taken and rng.integers(2):
+        z = street.junction + rng.uniform(0.3, 0.7) * street.crossing
+        poses.append(Pose(rng.uniform(-7, 7), z, pi / 2 if rng.integers(2) else -pi / 2))
+    items = [_drive(vehicles.car, pose) for pose in poses]
     if street.parking and "parked" not in taken:
         z = rng.uniform(7.5, 11)
-        while z < min(50, street.junction or 50) - 3:
+        while z < (street.junction or 50) - 3:
             odd = rng.uniform()
             draw = vehicles.caravan if odd < 0.04 else vehicles.trailer if odd < 0.07 else vehicles.car
             items.append(_drive(draw, Pose(street.right - 1.15, z, rng.uniform(-0.04, 0.04))))
             z += rng.uniform(5.2, 8.5)
-    if street.junction and "crossing" not in taken and rng.integers(2):
-        middle = street.junction + rng.uniform(0.3, 0.7) * street.crossing
-        items.append(
-            _drive(vehicles.car, Pose(rng.uniform(-7, 7), middle, pi / 2 if rng.integers(2) else -pi / 2))
-        )
     return items
 
 
@@ -152,26 +158,20 @@ def _slant(rng: np.random.Generator) -> float:
 
 def two_wheelers(rng: np.random.Generator, street: Street, index: int) -> list[Item]:
     """One near rider in every scene, on a motorcycle in every second; a parked one of the other kind."""
-    ridden, parked = (
-        (people.motorcyclist, people.bicycle) if index % 2 else (people.cyclist, people.motorcycle)
-    )
-    items = [
-        _drive(
-            ridden,
-            Pose(rng.uniform(0.9, 1.9) if rng.integers(3) else -1.6, rng.uniform(6.0, 9.5), _slant(rng)),
-        )
-    ]
+    kinds = (people.motorcyclist, people.bicycle) if index % 2 else (people.cyclist, people.motorcycle)
+    ridden, parked = kinds
+    x = rng.uniform(0.9, 1.9) if rng.integers(3) else -1.6
+    items = [_drive(ridden, Pose(x, rng.uniform(5.5, 8.0), _slant(rng)))]
     side = 1 if rng.integers(3) else -1
-    x, z = side * (street.edge(side) + rng.uniform(0.5, 1.1)), rng.uniform(6.5, 11)
-    z = max(z, abs(x) * 2.3)
+    x = side * (street.edge(side) + rng.uniform(0.5, 1.1))
+    z = max(rng.uniform(6.5, 11), abs(x) * 2.1)
     for _ in range(int(rng.integers(1, 3))):
         items.append(_drive(parked, Pose(x, z, _slant(rng))))
         z += rng.uniform(0.9, 1.6)
     if rng.integers(2):
         other = people.cyclist if rng.integers(2) else people.motorcyclist
-        items.append(
-            _drive(other, Pose(rng.choice((1.9, -2.0, street.oncoming)), rng.uniform(10, 20), _slant(rng)))
-        )
+        x = rng.choice((1.9, -2.0, street.oncoming))
+        items.append(_drive(other, Pose(x, rng.uniform(9, 14), _slant(rng))))
     return items
 
 
@@ -181,23 +181,22 @@ def pavement(rng: np.random.Generator, street: Street) -> list[Item]:
     for _ in range(int(rng.integers(3, 7))):
         side = -1 if rng.integers(2) else 1
         x = street.edge(side) + rng.uniform(0.5, street.walk(side))
-        items.append(_put(people.person, side * x, max(rng.uniform(7, 24), 2.3 * x)))
-    if rng.integers(2):
-        items.append(_put(people.person, rng.uniform(-3, 2.5), rng.uniform(8, 14)))
+        items.append(_put(people.person, side * x, max(rng.uniform(6, 17), 2.1 * x)))
+    if rng.integers(4):
+        items.append(_put(people.person, rng.uniform(-3, 2.5), rng.uniform(7, 11)))
     side = -1 if rng.integers(2) else 1
-    for draw, lean in ((furniture.traffic_light, side), (furniture.sign, -side), (furniture.sign, side)):
+    for draw, lean, more in (
+        (furniture.traffic_light, side, 0), (furniture.sign, -side, 3), (furniture.sign, side, 4),
+    ):  # fmt: skip
         x = street.edge(lean) + rng.uniform(0.3, 0.7)
-        items.append(
-            _put(draw, lean * x, max(rng.uniform(7.5, 13), 2.35 * x) + (4 if draw is furniture.sign else 0))
-        )
+        items.append(_put(draw, lean * x, max(rng.uniform(7, 12), 2.1 * x) + more))
     if street.junction:
         for lean in (-1, 1):
-            items.append(
-                _put(furniture.traffic_light, lean * (street.edge(lean) + 0.5), street.junction - 0.5)
-            )
+            x = lean * (street.edge(lean) + 0.5)
+            items.append(_put(furniture.traffic_light, x, street.junction - 0.5))
     for side in (-1, 1):
-        z = rng.uniform(10, 16)
-        while z < 70:
+        z = rng.uniform(9, 14)
+        while z < 42:
             items.append(_put(furniture.street_lamp, side * (street.edge(side) + 0.45), z))
             z += rng.uniform(14, 22)
         if rng.uniform() < 0.6:
