@@ -69,6 +69,16 @@ class Canvas:
         if ident is not None:
             cv2.fillPoly(self.ids, [pixels], ident, shift=SHIFT)
 
+    def fill_all(self, points: np.ndarray, parts: list[tuple[int, Colour]], ident: int) -> None:
+        """Paint polygons whose corners follow one another in `points`; each part is (corners, colour)."""
+        pixels = self.camera.project(points)
+        start = 0
+        for corners, colour in parts:
+            polygon = [pixels[start : start + corners]]
+            cv2.fillPoly(self.image, polygon, self._seen(colour, points, 1.0), shift=SHIFT)
+            cv2.fillPoly(self.ids, polygon, ident, shift=SHIFT)
+            start += corners
+
     def pattern(self, polygons: np.ndarray, colour: Colour, shade: float = 1.0) -> None:
         """Paint many polygons, (k, n, 3) metres, in the image alone. Where two overlap, neither is painted:
         an outline inside another becomes a ring."""

@@ -1,8 +1,10 @@
-"""The plan of one street: its widths, lanes, tracks and junction, in metres from the camera's path."""
+"""The plan of one street: widths, lanes, tracks, junction and lots, in metres from the camera's path."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from src.data.street.camera import quad
 
 FAR = 150.0
 
@@ -34,6 +36,33 @@ class Street:
     def line(self, side: int) -> float:
         """Distance from the camera's path to the facades."""
         return self.edge(side) + self.walk(side) + self.green(side)
+
+
+@dataclass(frozen=True)
+class Lot:
+    side: int  # -1 on the left, +1 on the right
+    line: float  # distance of its front from the camera's path
+    z0: float
+    z1: float
+
+    @property
+    def x(self) -> float:
+        return self.side * self.line
+
+    def set_back(self, by: float) -> "Lot":
+        return replace(self, line=self.line + by)
+
+    def front(self, y0: float, y1: float) -> np.ndarray:
+        """(4, 3): the whole front between two heights."""
+        return quad(self.x, self.x, y0, y1, self.z0, self.z1)
+
+    def on_front(self, outlines: np.ndarray) -> np.ndarray:
+        """Outlines in (z, y) as (..., 3) on the plane of the front."""
+        points = np.empty((*outlines.shape[:-1], 3))
+        points[..., 0] = self.x
+        points[..., 1] = outlines[..., 1]
+        points[..., 2] = outlines[..., 0]
+        return points
 
 
 def plan(rng: np.random.Generator, with_train: bool, with_terrain: bool) -> Street:

@@ -62,6 +62,17 @@ def on_end(pose: Pose, half_length: float, outline: np.ndarray) -> np.ndarray:
     return pose.at(pose.seen_end * half_length, outline[..., 1], outline[..., 0])
 
 
+Parts = list[tuple[np.ndarray, Colour]]
+"""Outlines in (l, y) with their colours, in the order they are painted."""
+
+
+def cut_out(canvas: Canvas, pose: Pose, parts: Parts, ident: int) -> None:
+    """A flat figure along the pose's heading."""
+    outlines = np.concatenate([outline for outline, _ in parts])
+    points = pose.at(outlines[:, 0], outlines[:, 1], 0.0)
+    canvas.fill_all(points, [(len(outline), colour) for outline, colour in parts], ident)
+
+
 def shadow(canvas: Canvas, pose: Pose, half_length: float, half: float) -> None:
     """Dark ground below; the ground keeps its label."""
     reach = 0.25

@@ -9,13 +9,13 @@ import numpy as np
 from src.data.street import furniture, lots, nature, people, vehicles
 from src.data.street.camera import Pose
 from src.data.street.canvas import Canvas
-from src.data.street.layout import Street
+from src.data.street.layout import Lot, Street
 
 Standing = Callable[[Canvas, np.random.Generator, float, float], None]
 Driving = Callable[[Canvas, np.random.Generator, Pose], None]
-Lot = Callable[[Canvas, np.random.Generator, int, float, float, float], None]
+Building = Callable[[Canvas, np.random.Generator, Lot], None]
 
-LOTS: tuple[Lot, ...] = (lots.house, lots.wall, lots.fence, lots.park)
+BUILDINGS: tuple[Building, ...] = (lots.house, lots.wall, lots.fence, lots.park)
 HEAVY: dict[str, Driving] = {"truck": vehicles.truck, "bus": vehicles.bus, "train": vehicles.tram}
 HALF_LENGTH = {"truck": 4.0, "bus": 5.4, "train": 11.5}
 
@@ -59,10 +59,10 @@ def frontage(rng: np.random.Generator, street: Street, index: int, special: int)
                 length = max(street.junction - z - 2.5, 0.0)
             if length > 3:
                 if first and (side == special or rng.uniform() < 0.35):
-                    draw: Lot = lots.wall if (index % 2 == 0) == (side == special) else lots.fence
+                    draw: Building = lots.wall if (index % 2 == 0) == (side == special) else lots.fence
                 else:
-                    draw = LOTS[rng.choice(len(LOTS), p=(0.6, 0.13, 0.13, 0.14))]
-                items.append(_lot(draw, side, street.line(side), z, z + length))
+                    draw = BUILDINGS[rng.choice(len(BUILDINGS), p=(0.6, 0.13, 0.13, 0.14))]
+                items.append(_build(draw, Lot(side, street.line(side), z, z + length)))
                 first = False
             z += length
             if street.junction and street.junction - 3 < z < street.junction + street.crossing:
@@ -70,8 +70,8 @@ def frontage(rng: np.random.Generator, street: Street, index: int, special: int)
     return items
 
 
-def _lot(draw: Lot, side: int, line: float, z0: float, z1: float) -> Item:
-    return Item(side * line, z1, lambda canvas, rng: draw(canvas, rng, side, line, z0, z1))
+def _build(draw: Building, lot: Lot) -> Item:
+    return Item(lot.x, lot.z1, lambda canvas, rng: draw(canvas, rng, lot))
 
 
 def _drive(draw: Driving, pose: Pose, half_length: float = 0.0) -> Item:
