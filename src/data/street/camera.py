@@ -11,7 +11,7 @@ import numpy as np
 SHIFT = 4
 """Fractional bits of the fixed-point pixel coordinates that OpenCV's polygon functions take."""
 
-NEAR = 1.0
+NEAR = 0.2
 """Metres; nearer points, all of them off screen, are pulled to this distance instead of being clipped."""
 
 

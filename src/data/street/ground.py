@@ -6,7 +6,7 @@ from src.data.street import palette
 from src.data.street.canvas import Canvas, Colour, mix, scale
 from src.data.street.layout import FAR, Street
 
-START = 1.2  # metres; nearer ground is below the picture
+START = 0.3  # metres; nearer ground is below the picture
 SPACING = np.linspace(0, 1, 16) ** 3  # corners along a strip, dense where it is near
 
 
@@ -101,7 +101,7 @@ def slabs(canvas: Canvas, street: Street, side: int, paving: Colour) -> None:
         else street.line(side) - street.walk(side)
     )
     x0, x1 = side * inner, side * (inner + street.walk(side))
-    z = np.arange(START, 40, 1.5)
+    z = np.arange(1.2, 40, 1.5)
     joints = np.zeros((len(z), 4, 3))
     joints[..., 0] = (x0, x1, x1, x0)
     joints[..., 2] = z[:, None] + np.array((0, 0, 0.07, 0.07))
@@ -145,7 +145,7 @@ def shade_of_houses(canvas: Canvas, rng: np.random.Generator, street: Street) ->
         return
     side = 1 if canvas.light.sun[0] > 0 else -1
     outer = side * (street.line(side) + 1)
-    z = np.repeat(np.geomspace(START, FAR, 11), 2)[1:-1]
+    z = np.repeat(np.geomspace(1.2, FAR, 11), 2)[1:-1]
     inner = side * (street.line(side) - 1 - reach) + np.repeat(rng.uniform(-0.9, 0.9, 10), 2)
     outline = np.concatenate((
         np.stack((inner, np.zeros(20), z), -1),
