@@ -66,7 +66,7 @@ def test_metrics_csv_logs_loss_rate_and_every_class(trained):
 def test_checkpoints_are_plain_data_that_says_what_it_is(trained):
     checkpoint = torch.load(trained.directory / "checkpoints/last.ckpt", weights_only=True)
     hparams = checkpoint["hyper_parameters"]
-    assert hparams["data"]["name"] == "street"
+    assert hparams["data"]["name"] == "street_tiny"
     assert hparams["data"]["train_split"] == "train"
     assert hparams["model"]["preprocessing"]["mean"] == [110.0, 110.0, 110.0]
     assert all(key.startswith("segmenter.network.") for key in checkpoint["state_dict"])
@@ -175,8 +175,9 @@ def test_a_sweep_has_one_directory_and_survives_a_failing_job(doors):
     folder = doors.folder / "train/run"
     assert swept.code == 2, "a job failed, and the command says so"
     assert "model.num_blocks=[1,0]" in swept.err
-    assert sorted(p.name for p in folder.iterdir()) == ["0", "multirun.yaml"]
+    assert sorted(p.name for p in folder.iterdir()) == ["0", "1", "multirun.yaml"]
     assert (folder / "0/metrics.json").exists()
+    assert not list((folder / "1").iterdir()), "a job that was refused leaves nothing half-written"
 
 
 def _rows(directory: Path) -> list[dict[str, str]]:
