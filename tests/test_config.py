@@ -60,7 +60,10 @@ def test_sssegmentation_s_recipe():
     assert config["data"]["crop_size"] == [512, 1024]
     assert config["augment"]["crop"]["scale"] == [0.5, 2.0]
     assert config["augment"]["crop"]["max_category_ratio"] == 0.75
-    assert (config["data"]["mean"], config["data"]["std"]) == ([72.39239876, 82.90891754, 73.15835921], [1.0] * 3)
+    assert (config["data"]["mean"], config["data"]["std"]) == (
+        [72.39239876, 82.90891754, 73.15835921],
+        [1.0] * 3,
+    )
     assert config["optimizer"]["_target_"] == "torch.optim.Adam"
     adam = config["optimizer"]
     assert (adam["lr"], adam["eps"], adam["weight_decay"]) == (1e-3, 1e-8, 5e-4)
@@ -103,7 +106,16 @@ def test_every_key_is_commented_or_speaks_for_itself():
     conf = "\n".join(path.read_text() for path in CONF_DIR.rglob("*.yaml"))
     for task in ("train", "eval"):
         config = OmegaConf.to_container(compose(task, ["name=x"]))
-        passed_on = ("trainer.", "logger.", "callbacks.", "model.", "augment.", "loss.", "optimizer.", "schedule.")
+        passed_on = (
+            "trainer.",
+            "logger.",
+            "callbacks.",
+            "model.",
+            "augment.",
+            "loss.",
+            "optimizer.",
+            "schedule.",
+        )
         for key, _ in flatten(config):
             if key.startswith(passed_on):
                 continue

@@ -60,7 +60,10 @@ def test_network_and_data_do_not_know_each_other():
 
 @pytest.mark.parametrize(
     ("room", "foreign"),
-    [("network", {"pytorch_lightning", "hydra", "omegaconf"}), ("evaluation", {"pytorch_lightning", "hydra"})],
+    [
+        ("network", {"pytorch_lightning", "hydra", "omegaconf"}),
+        ("evaluation", {"pytorch_lightning", "hydra"}),
+    ],
 )
 def test_rooms_without_a_framework(room, foreign):
     for path in (REPOSITORY / "src" / room).rglob("*.py"):
@@ -86,6 +89,8 @@ def test_help_needs_no_heavy_import(task):
         "heavy = {'torch', 'pytorch_lightning', 'cv2', 'albumentations', 'wandb', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "experiment: camvid_paper" in done.stdout

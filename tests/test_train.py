@@ -170,7 +170,13 @@ def test_a_killed_run_goes_on_to_the_same_weights(doors, trained):
 
 def test_a_sweep_has_one_directory_and_survives_a_failing_job(doors):
     swept = doors(
-        "train", "-m", *TINY, "trainer.max_epochs=1", "model.num_blocks=[1,1],[1,0]", "seed=1", own_process=True
+        "train",
+        "-m",
+        *TINY,
+        "trainer.max_epochs=1",
+        "model.num_blocks=[1,1],[1,0]",
+        "seed=1",
+        own_process=True,
     )
     folder = doors.folder / "train/run"
     assert swept.code == 2, "a job failed, and the command says so"
