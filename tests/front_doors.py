@@ -1,4 +1,4 @@
-"""Driving `python -m src.<task>` from a test: in this process where that shows the same, else in one of its own."""
+"""Driving `python -m src.<task>` from a test: in this process where that will do, else in its own."""
 
 import io
 import json

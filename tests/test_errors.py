@@ -184,7 +184,7 @@ def test_unknown_key_in_an_experiment_file(doors, tmp_path, monkeypatch):
 
 
 def test_a_file_that_breaks_in_mid_epoch(doors, root):
-    """Damage inside a file shows only when it is decoded, in a worker: still one message, without traceback."""
+    """Damage inside a file shows only when a worker decodes it: still one message, without traceback."""
     for image in root.glob(IMAGES):
         data = image.read_bytes()
         middle = len(data) // 2
