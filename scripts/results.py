@@ -12,7 +12,19 @@ from typing import Any
 
 import yaml
 
-COLUMNS = ("run", "mIoU", "epoch", "epochs", "data", "split", "images", "precision", "network", "batch", "seed")
+COLUMNS = (
+    "run",
+    "mIoU",
+    "epoch",
+    "epochs",
+    "data",
+    "split",
+    "images",
+    "precision",
+    "network",
+    "batch",
+    "seed",
+)
 
 
 def rows(folders: list[Path]) -> list[dict[str, Any]]:
@@ -42,7 +54,9 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("runs/train")])
     parser.add_argument("--csv", action="store_true", help="comma-separated instead of Markdown")
     arguments = parser.parse_args()
