@@ -22,7 +22,7 @@ _STAMP = "CGNET_RUN_STAMP"
 
 
 def register_resolvers() -> None:
-    """For conf/: `${run_stamp:}`, one for a command, its ranks and jobs; `${num_classes:table}`; `${interactive:}`."""
+    """For conf/: `${run_stamp:}` (one for a command with its ranks and jobs), `${num_classes:table}`, ..."""
 
     def run_stamp() -> str:
         return os.environ.setdefault(_STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))

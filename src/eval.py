@@ -9,30 +9,32 @@ from src.front_door import front_door
 
 def evaluate(config: DictConfig) -> float | None:
     """Returns the mIoU."""
-    from src.config import plain
+    from src.checkpoints import load_checkpoint
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.results import report_evaluation
-    from src.evaluation.setup import data_to_evaluate, load_module
     from src.runs import Run
-    from src.training.checkpoint_io import load_checkpoint
     from src.training.pictures import PicturePanel
+    from src.training.restore import data_to_evaluate, load_module
     from src.training.trainer import build_trainer
 
     run = Run.plan(config)
     checkpoint = load_checkpoint(config.checkpoint)
-    data_config = data_to_evaluate(config, checkpoint)
-    data = SegmentationDataModule(data_config)
+    run.config["data"] = data_to_evaluate(config, checkpoint)
+    run.config["trainer"]["precision"] = (
+        config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
+    )
+    data = SegmentationDataModule(run.config["data"])
     module = load_module(checkpoint, data, config.checkpoint)
-    precision = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
-    trainer = build_trainer(plain(config.trainer) | {"precision": precision}, [panel])
+    trainer = build_trainer(run.config["trainer"], [panel])
     data.prepare_data()
     data.setup("validate")
     data.check_devices(trainer.world_size)
 
     run.open()
     trainer.validate(module, datamodule=data, verbose=False)
-    return report_evaluation(run, module.scores, checkpoint, precision, data_config["val_split"])
+    assert module.scores is not None
+    return report_evaluation(run, module.scores, checkpoint) if trainer.is_global_zero else None
 
 
 main = front_door(evaluate, "eval")

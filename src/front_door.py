@@ -27,10 +27,10 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
     """A `main` for `task`: 0 when it went well, 2 when the user has something to mend, 130 on Ctrl-C."""
 
     def main() -> int:
-        # Hydra would print its errors in its own way and exit with 1; so they reach the handlers below.
+        # Otherwise Hydra would print its errors in its own way and exit with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        # OpenMP threads that wait by spinning take the cores from the data workers: on 2 cores an epoch on the
-        # CPU can take many times longer. Must be set before torch is imported.
+        # OpenMP threads that wait by spinning take the cores from the data workers: on 2 cores an epoch on
+        # the CPU can take many times longer. Must be set before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         register_resolvers()
         problems: list[UserError] = []

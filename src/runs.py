@@ -25,6 +25,7 @@ _MAY_CHANGE = (
     "trainer.enable_",
     "trainer.log_every",
     "trainer.profiler",
+    "trainer.default_root_dir",
     "callbacks.pictures",
     "callbacks.lines",
     "data.root",
@@ -115,7 +116,7 @@ class Run:
         ]
         if changed:
             raise UserError(
-                f"{self.directory}: this run was started with another config and cannot go on with this one:\n"
+                f"{self.directory}: this run was started with another config and cannot go on so:\n"
                 + "\n".join(changed)
                 + "\nRepeat its own command to go on with it, or choose another name=."
             )

@@ -30,7 +30,7 @@ def train(config: DictConfig) -> float | None:
     data.prepare_data()
     data.setup("fit")
     data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)
-    module = build_module(plain(config), data)
+    module = build_module(plain(config), data, trainer)
 
     run.open()
     fit(trainer, module, data, run)

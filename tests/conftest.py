@@ -6,20 +6,33 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from front_doors import REPOSITORY, FrontDoors
 
 from src.data.street import write_street
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 
-
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Threads that wait for each other over tiny tensors make these tests up to six times slower on a busy
-    machine."""
-    before = torch.get_num_threads()
+    """Threads that wait for each other over tiny tensors make the tests up to six times slower on a busy
+    machine; and sums are the same to the bit only for the same number of threads."""
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory):
+    """The synthetic street and the class frequencies of all front-door tests: drawn and counted once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def doors(tmp_path, cache_dir):
+    return FrontDoors(tmp_path, cache_dir)
+
+
+@pytest.fixture(scope="module")
+def module_doors(tmp_path_factory, cache_dir):
+    """Front doors whose runs the tests of a module share."""
+    return FrontDoors(tmp_path_factory.mktemp("runs"), cache_dir)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +55,9 @@ def camvid_root(street_root, tmp_path_factory) -> Path:
             label = street_root / "gtFine" / split / image.parent.name / f"{name}_gtFine_labelIds.png"
             ids = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
             shutil.copyfile(image, root / split / f"{name}.png")
-            cv2.imwrite(str(root / f"{split}annot" / f"{name}.png"), np.where(ids <= 10, ids, 11).astype(np.uint8))
+            cv2.imwrite(
+                str(root / f"{split}annot" / f"{name}.png"), np.where(ids <= 10, ids, 11).astype(np.uint8)
+            )
     return root
 
 

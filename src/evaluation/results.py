@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import rich
 
+from src.checkpoints import load_checkpoint
 from src.evaluation.confusion import table
 from src.evaluation.pictures import confusion_figure
-from src.runs import Run, rank, write_json
-from src.training.checkpoint_io import load_checkpoint
+from src.runs import Run, write_json
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +19,10 @@ def report_training(run: Run) -> float | None:
     """Write metrics.json from what best.ckpt and last.ckpt recorded of themselves; returns best's mIoU."""
     figures = run.finished
     if figures:
-        log.info("%s: this run is finished (%s). Nothing to do; another run needs another name=.",
-                 run.directory, f"mIoU {figures['mIoU']:.4f}")  # fmt: skip
+        log.info("%s is finished. Nothing to do; another run needs another name=.", run.directory)
+    elif not (run.directory / "checkpoints/best.ckpt").exists():
+        log.warning("%s: no validation took place, so there is no metrics.json.", run.directory)
+        return None
     else:
         best, last = (_recorded(run, name) for name in ("best.ckpt", "last.ckpt"))
         figures = best | {"last": last}
@@ -30,28 +32,17 @@ def report_training(run: Run) -> float | None:
     return figures["mIoU"]
 
 
-def report_evaluation(
-    run: Run, figures: dict[str, Any] | None, checkpoint: dict[str, Any], precision: str, split: str
-) -> float | None:
+def report_evaluation(run: Run, figures: dict[str, Any], checkpoint: dict[str, Any]) -> float | None:
     """Write metrics.json and confusion.png; returns the mIoU."""
-    assert figures is not None, "validate first"
-    if rank() != 0:
-        return figures["mIoU"]
-    path = Path(run.config["checkpoint"])
-    facts = provenance(path, checkpoint, split) | {"precision": precision, "data": run.config["data"]["name"]}
+    path, data = Path(run.config["checkpoint"]), run.config["data"]
+    facts = provenance(path, checkpoint, data["val_split"])
+    facts |= {"precision": run.config["trainer"]["precision"], "data": data["name"]}
     write_json(run.directory / "metrics.json", figures | facts)
-    confusion_figure(
-        np.array(figures["confusion_matrix"]), figures["classes"], run.directory / "confusion.png"
-    )
+    matrix = np.array(figures["confusion_matrix"])
+    confusion_figure(matrix, figures["classes"], run.directory / "confusion.png")
     rich.print(table(figures))
-    log.info(
-        "mIoU %.4f on %d images of '%s' (%s): %s",
-        figures["mIoU"],
-        figures["num_images"],
-        split,
-        path,
-        run.directory,
-    )
+    images = f"{figures['num_images']} images of {data['name']}, {data['val_split']}"
+    log.info("mIoU %.4f on %s: %s", figures["mIoU"], images, run.directory)
     return figures["mIoU"]
 
 

@@ -22,20 +22,21 @@ def build_callbacks(config: DictConfig) -> list[pl.Callback]:
     return [instantiate(entry) for entry in config.values() if entry is not None]
 
 
-def build_module(config: dict[str, Any], data: SegmentationDataModule) -> SegmentationModule:
+def build_module(
+    config: dict[str, Any], data: SegmentationDataModule, trainer: pl.Trainer
+) -> SegmentationModule:
     """The LightningModule, with the loss's class weights as numbers."""
+    bf16_on_cpu = trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision
+    if config["channels_last"] and bf16_on_cpu:
+        raise UserError(
+            "channels_last=true with trainer.precision=bf16-mixed on the CPU: PyTorch's gradient of a "
+            "dilated depthwise convolution is NaN at random there (seen with 2.13). Set channels_last=false."
+        )
     loss = config["loss"] | {"class_weights": data.class_weights(config["loss"]["class_weights"])}
     training = {
         "loss": loss,
         **{key: config[key] for key in ("optimizer", "schedule", "compile", "channels_last")},
     }
-    trainer = config["trainer"]
-    on_cpu_in_bf16 = trainer["accelerator"] == "cpu" and "bf16" in str(trainer["precision"])
-    if config["channels_last"] and on_cpu_in_bf16:
-        raise UserError(
-            "channels_last=true with trainer.precision=bf16-mixed on the CPU: PyTorch's gradient of a "
-            "dilated depthwise convolution is NaN at random there (seen with 2.13). Set channels_last=false."
-        )
     return SegmentationModule(
         model=config["model"],
         data=config["data"],

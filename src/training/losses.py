@@ -10,7 +10,7 @@ from src.labels import IGNORE
 
 
 class WeightedCrossEntropy(nn.Module):
-    """sum(w[y] * CE) / sum(w[y]) over labelled pixels: the weighted mean that SSSegmentation trains CGNet with.
+    """sum(w[y] * CE) / sum(w[y]) over labelled pixels, the weighted mean of SSSegmentation and PyTorch.
 
     Args:
         class_weights: one per class, or None for equal weights.

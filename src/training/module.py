@@ -47,7 +47,8 @@ class SegmentationModule(LightningModule):
         self.confusion = ConfusionMatrix(len(classes))
         self.val_loss = MeanMetric()
         self.num_images = 0
-        self.scores: dict[str, Any] | None = None
+        self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
+        self.scored_epoch: int | None = None
         self.training_config = training
         self.loss = instantiate(training["loss"]) if training else None
         if training and training["channels_last"]:
@@ -95,6 +96,7 @@ class SegmentationModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
         self.scores = scores(matrix.cpu(), self.classes)
+        self.scored_epoch = self.trainer.current_epoch
         self.scores["num_images"] = self._sum_over_devices(self.num_images)
         epoch_scores: dict[str, Any] = {
             f"val/{key}": self.scores[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")
@@ -134,4 +136,8 @@ class SegmentationModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Each checkpoint carries the figures of the validation before it, with the epoch they belong to.
         checkpoint["scores"] = self.scores
-        checkpoint["scored_epoch"] = self.trainer.current_epoch
+        checkpoint["scored_epoch"] = self.scored_epoch
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.scores = checkpoint["scores"]
+        self.scored_epoch = checkpoint["scored_epoch"]

@@ -9,8 +9,8 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
-from src.training.checkpoint_io import AtomicCheckpointIO
 from src.training.sync_batchnorm import CpuLayerSync
 
 

@@ -4,14 +4,15 @@ World: X to the right, Y up, Z ahead, in metres, the camera above the origin and
 """
 
 from dataclasses import dataclass
+from math import cos, sin
 
 import numpy as np
 
 SHIFT = 4
 """Fractional bits of the fixed-point pixel coordinates that OpenCV's polygon functions take."""
 
-NEAR = 1.0
-"""Metres; nearer points are pulled to this distance instead of being clipped, which only happens off screen."""
+NEAR = 0.2
+"""Metres; nearer points, all of them off screen, are pulled to this distance instead of being clipped."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,15 @@ class Camera:
     def project(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) metres to (..., 2) int32 pixels with SHIFT fractional bits; pixel centres are integers."""
         z = np.maximum(points[..., 2], NEAR)
-        scale = self.focal / z
+        focal = self.focal * (1 << SHIFT)
+        scale = focal / z
         pixels = np.empty((*points.shape[:-1], 2))
-        pixels[..., 0] = self.centre[0] - 0.5 + scale * (points[..., 0] + self.bend * z * z)
-        pixels[..., 1] = self.centre[1] - 0.5 - scale * (points[..., 1] - self.eye)
-        return np.rint(pixels * (1 << SHIFT)).astype(np.int32)
+        # focal * bend * z is the bend's scale * bend * z**2
+        pixels[..., 0] = (
+            scale * points[..., 0] + (focal * self.bend) * z + (self.centre[0] - 0.5) * (1 << SHIFT)
+        )
+        pixels[..., 1] = scale * (self.eye - points[..., 1]) + (self.centre[1] - 0.5) * (1 << SHIFT)
+        return np.rint(pixels, pixels).astype(np.int32)
 
     def ground_distance(self, rows: np.ndarray) -> np.ndarray:
         """Distance in metres of the ground seen in pixel rows below the horizon."""
@@ -37,7 +42,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Pose:
-    """A place on the ground and a heading. Local axes: l along the heading, y up, w to its right, in metres."""
+    """A place on the ground and a heading. Local axes in metres: l ahead, y up, w to the right."""
 
     x: float
     z: float
@@ -45,25 +50,29 @@ class Pose:
 
     @property
     def heading(self) -> tuple[float, float]:
-        return float(np.sin(self.yaw)), float(np.cos(self.yaw))
+        return sin(self.yaw), cos(self.yaw)
 
     def at(self, length, height, across) -> np.ndarray:
         """(n, 3) world points from local coordinates, which broadcast against each other."""
-        sin, cos = self.heading
-        length, height, across = np.broadcast_arrays(length, height, across)
-        return np.stack((self.x + length * sin + across * cos, height, self.z + length * cos - across * sin), -1)
+        ahead_x, ahead_z = self.heading
+        x = self.x + length * ahead_x + across * ahead_z
+        points = np.empty((*np.shape(x), 3))
+        points[..., 0] = x
+        points[..., 1] = height
+        points[..., 2] = self.z + length * ahead_z - across * ahead_x
+        return points
 
     @property
     def seen_end(self) -> int:
         """+1 if the camera sees the front, -1 if it sees the back."""
-        sin, cos = self.heading
-        return 1 if -self.x * sin - self.z * cos > 0 else -1
+        ahead_x, ahead_z = self.heading
+        return 1 if -self.x * ahead_x - self.z * ahead_z > 0 else -1
 
     @property
     def seen_side(self) -> int:
         """+1 if the camera sees the right-hand side, -1 if it sees the left."""
-        sin, cos = self.heading
-        return 1 if -self.x * cos + self.z * sin > 0 else -1
+        ahead_x, ahead_z = self.heading
+        return 1 if -self.x * ahead_z + self.z * ahead_x > 0 else -1
 
 
 def quad(x0: float, x1: float, y0: float, y1: float, z0: float, z1: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from math import exp
 
 import cv2
 import numpy as np
@@ -14,6 +15,11 @@ HAS_INSTANCES = {label.id for label in CITYSCAPES.labels if label.has_instances}
 
 Colour = tuple[float, float, float]
 """RGB, 0 to 255."""
+
+
+def label_of(ids: np.ndarray) -> np.ndarray:
+    """uint16 instance ids to uint8 label ids."""
+    return np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
@@ -63,6 +69,16 @@ class Canvas:
         if ident is not None:
             cv2.fillPoly(self.ids, [pixels], ident, shift=SHIFT)
 
+    def fill_all(self, points: np.ndarray, parts: list[tuple[int, Colour]], ident: int) -> None:
+        """Paint polygons whose corners follow one another in `points`; each part is (corners, colour)."""
+        pixels = self.camera.project(points)
+        start = 0
+        for corners, colour in parts:
+            polygon = [pixels[start : start + corners]]
+            cv2.fillPoly(self.image, polygon, self._seen(colour, points, 1.0), shift=SHIFT)
+            cv2.fillPoly(self.ids, polygon, ident, shift=SHIFT)
+            start += corners
+
     def pattern(self, polygons: np.ndarray, colour: Colour, shade: float = 1.0) -> None:
         """Paint many polygons, (k, n, 3) metres, in the image alone. Where two overlap, neither is painted:
         an outline inside another becomes a ring."""
@@ -83,10 +99,10 @@ class Canvas:
             return
         part = self.image[top:bottom, left:right]
         painted = part.copy()
-        cv2.fillPoly(painted, [pixels], colour, shift=SHIFT, offset=(-int(left), -int(top)))
+        cv2.fillPoly(painted, [pixels - (np.array((left, top), np.int32) << SHIFT)], colour, shift=SHIFT)
         cv2.addWeighted(painted, opacity, part, 1 - opacity, 0, dst=part)
 
     def _seen(self, colour: Colour, points: np.ndarray, shade: float) -> Colour:
-        distance = float(points[..., 2].mean())
-        clear = 2.718281828 ** (-max(distance, 0.0) / self.light.visibility)
-        return mix(self.light.haze, scale(colour, shade), clear)
+        distance = max(float(points.flat[2]), 0.0)  # of the first corner
+        clear = exp(-distance / self.light.visibility)
+        return mix(self.light.haze, colour if shade == 1.0 else scale(colour, shade), clear)

@@ -12,19 +12,20 @@ WHITE: Colour = (226, 226, 222)
 YELLOW: Colour = (222, 180, 50)
 
 
-def pole(canvas: Canvas, x: float, z: float, height: float, colour: Colour, width: float = 0.17) -> None:
+def pole(canvas: Canvas, x: float, z: float, height: float, colour: Colour, width: float = 0.22) -> None:
     """A round pole: brighter on the sun's side."""
     canvas.fill(upright(x, z, rect(-width / 2, width / 2, 0, height)), colour, canvas.new("pole"))
     edge = width / 2 * (1 if canvas.light.sun[0] > 0 else -1)
-    canvas.fill(upright(x, z, rect(*sorted((edge * 0.3, edge * 0.8)), 0, height)), scale(colour, 1.35))
+    canvas.fill(upright(x, z, rect(edge * 0.3, edge * 0.8, 0, height)), scale(colour, 1.35))
 
 
 def street_lamp(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     colour = palette.pick(rng, palette.METAL)
     height, reach = rng.uniform(5.5, 7.5), -np.sign(x) * rng.uniform(1.2, 2.2)
     ident = canvas.new("pole")
-    pole(canvas, x, z, height, colour)
-    canvas.fill(upright(x, z, bar((0, height), (reach, height + 0.35), 0.12)), colour, ident)
+    canvas.fill(upright(x, z, rect(-0.22, 0.22, 0, 1.3)), scale(colour, 0.85), ident)
+    pole(canvas, x, z, height, colour, 0.27)
+    canvas.fill(upright(x, z, bar((0, height), (reach, height + 0.35), 0.16)), colour, ident)
     lamp = bar((reach * 0.8, height + 0.28), (reach * 1.3, height + 0.36), 0.2)
     canvas.fill(upright(x, z, lamp), scale(colour, 0.8), ident)
 
@@ -61,7 +62,7 @@ def sign(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     kind = int(rng.integers(6))
     height = rng.uniform(2.3, 2.8)
     second = rng.integers(2) == 0
-    pole(canvas, x, z, height + (0.9 if second else 0.4), colour, 0.13)
+    pole(canvas, x, z, height + (0.9 if second else 0.4), colour, 0.17)
     plate(canvas, x, z - 0.05, height, kind)
     if second:
         plate(canvas, x, z - 0.05, height + 0.82, (kind + 2) % 5)
@@ -71,7 +72,12 @@ def plate(canvas: Canvas, x: float, z: float, y: float, kind: int) -> None:
     """A plate whose middle is `y` metres above the ground, with a contrasting border and a symbol."""
     ident = canvas.new("traffic sign")
     if kind == 5:
-        outline, inner, face, rim = rect(-1.0, 1.0, y - 0.4, y + 0.4), rect(-0.93, 0.93, y - 0.33, y + 0.33), YELLOW, RED
+        outline, inner, face, rim = (
+            rect(-1.0, 1.0, y - 0.4, y + 0.4),
+            rect(-0.93, 0.93, y - 0.33, y + 0.33),
+            YELLOW,
+            RED,
+        )
     elif kind == 1:
         triangle = np.array(((-0.46, y - 0.3), (0.46, y - 0.3), (0.0, y + 0.48)))
         centre = np.array((0.0, y - 0.04))
@@ -88,7 +94,9 @@ def plate(canvas: Canvas, x: float, z: float, y: float, kind: int) -> None:
     canvas.fill(upright(x, z, inner), face)
     ink = WHITE if face == BLUE else (30, 30, 32)
     if kind == 5:
-        canvas.pattern(upright(x, z, np.stack([rect(-0.75, 0.5, at, at + 0.12) for at in (y - 0.2, y + 0.08)])), ink)
+        canvas.pattern(
+            upright(x, z, np.stack([rect(-0.75, 0.5, at, at + 0.12) for at in (y - 0.2, y + 0.08)])), ink
+        )
     elif kind != 2:
         canvas.fill(upright(x, z, rect(-0.13, 0.13, y - 0.08, y + 0.05)), ink)
 

@@ -6,36 +6,50 @@ from src.data.street import palette
 from src.data.street.canvas import Canvas, Colour, mix, scale
 from src.data.street.layout import FAR, Street
 
-START = 1.2  # metres; nearer ground is below the picture
+START = 0.3  # metres; nearer ground is below the picture
+SPACING = np.linspace(0, 1, 16) ** 3  # corners along a strip, dense where it is near
 
 
 def strip(
-    canvas: Canvas, x0: float, x1: float, colour: Colour, ident: int | None, z0: float = START, z1: float = FAR
-) -> None:  # fmt: skip
+    canvas: Canvas,
+    x0: float,
+    x1: float,
+    colour: Colour,
+    ident: int | None,
+    z0: float = START,
+    z1: float = FAR,
+) -> None:
     """A band of ground between two lines parallel to the road, which may bend."""
-    z = np.geomspace(z0, z1, 16)
-    outline = np.concatenate((
-        np.stack((np.full(16, x0), np.zeros(16), z), -1),
-        np.stack((np.full(16, x1), np.zeros(16), z[::-1]), -1),
-    ))  # fmt: skip
+    z = z0 + (z1 - z0) * SPACING
+    outline = np.zeros((2 * len(z), 3))
+    outline[: len(z), 0], outline[len(z) :, 0] = x0, x1
+    outline[: len(z), 2], outline[len(z) :, 2] = z, z[::-1]
     canvas.fill(outline, colour, ident)
 
 
 def sky(canvas: Canvas, rng: np.random.Generator) -> None:
     """A gradient towards the haze with soft clouds; fills the whole canvas."""
-    height, width = canvas.ids.shape
+    height = len(canvas.ids)
     top = palette.pick(rng, ((92, 140, 196), (150, 164, 180), (196, 200, 204), (120, 150, 190)))
     horizon = max(int(canvas.camera.centre[1]), 1)
     share = np.clip(np.arange(height) / horizon, 0, 1)[:, None, None]
-    canvas.image[:] = np.rint(np.array(top) * (1 - share) + np.array(canvas.light.haze) * share)
+    gradient = np.array(top) * (1 - share) + np.array(canvas.light.haze) * share
+    canvas.image[:] = np.rint(gradient).astype(np.uint8)  # (H, 1, 3)
     canvas.ids[:] = canvas.new("sky")
     for _ in range(int(rng.integers(0, 7))):
         x, y, wide, tall = rng.uniform((-60, 12, 8, 1.5), (60, 60, 30, 5)).tolist()
         angle = np.linspace(0, 2 * np.pi, 30, endpoint=False)
         puff = 1 + rng.uniform(-0.2, 0.2, 30)
-        for size in (1.0, 0.8, 0.6):
-            points = np.stack((x + wide * size * puff * np.cos(angle), y + tall * size * puff * np.sin(angle), np.full(30, 110.0)), -1)
-            canvas.veil(points, (236, 236, 238), 0.3)
+        for size in (1.0, 0.7):
+            points = np.stack(
+                (
+                    x + wide * size * puff * np.cos(angle),
+                    y + tall * size * puff * np.sin(angle),
+                    np.full(30, 110.0),
+                ),
+                -1,
+            )
+            canvas.veil(points, (236, 236, 238), 0.35)
 
 
 def skyline(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -54,8 +68,8 @@ def skyline(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def ground(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:
-    asphalt = scale(palette.pick(rng, palette.STONE), rng.uniform(0.72, 1.02))
-    paving = scale(palette.pick(rng, palette.STONE), rng.uniform(0.9, 1.3))
+    asphalt = scale(palette.pick(rng, palette.STONE, 5), rng.uniform(0.72, 1.02))
+    paving = scale(palette.pick(rng, palette.STONE, 7), rng.uniform(0.9, 1.3))
     grass = palette.pick(rng, palette.GRASS)
     strip(canvas, -300, 300, grass, canvas.new("terrain"))
     for side in (-1, 1):
@@ -69,7 +83,9 @@ def ground(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:
     if street.parking:
         strip(canvas, street.right - 2.2, street.right, mix(asphalt, paving, 0.5), canvas.new("parking"))
     if street.junction:
-        strip(canvas, -300, 300, asphalt, canvas.new("road"), street.junction, street.junction + street.crossing)
+        strip(
+            canvas, -300, 300, asphalt, canvas.new("road"), street.junction, street.junction + street.crossing
+        )
     for side in (-1, 1):
         x = side * street.edge(side)
         strip(canvas, x, x + side * 0.18, scale(paving, 1.25), None, z1=street.junction or FAR)
@@ -79,9 +95,13 @@ def ground(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:
 
 def slabs(canvas: Canvas, street: Street, side: int, paving: Colour) -> None:
     """Joints of the paving."""
-    inner = street.edge(side) if street.green_outside or not street.green(side) else street.line(side) - street.walk(side)
+    inner = (
+        street.edge(side)
+        if street.green_outside or not street.green(side)
+        else street.line(side) - street.walk(side)
+    )
     x0, x1 = side * inner, side * (inner + street.walk(side))
-    z = np.arange(START, 40, 1.5)
+    z = np.arange(1.2, 40, 1.5)
     joints = np.zeros((len(z), 4, 3))
     joints[..., 0] = (x0, x1, x1, x0)
     joints[..., 2] = z[:, None] + np.array((0, 0, 0.07, 0.07))
@@ -108,12 +128,12 @@ def markings(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:
         if street.own_bed and track < 0:
             strip(canvas, track - 1.5, track + 1.5, (104, 96, 86), canvas.new("rail track"))
         for rail in (track - 0.72, track + 0.72):
-            strip(canvas, rail - 0.09, rail + 0.09, (62, 62, 66), None)
+            strip(canvas, rail - 0.06, rail + 0.06, (62, 62, 66), None)
     if street.junction:
         count = int((street.left + street.right) / 0.9)
-        x = -street.left + 0.3 + 0.9 * np.arange(count)
+        starts = -street.left + 0.3 + 0.9 * np.arange(count)
         bars = np.zeros((count, 4, 3))
-        bars[..., 0] = x[:, None] + np.array((0, 0.45, 0.45, 0))
+        bars[..., 0] = starts[:, None] + np.array((0, 0.45, 0.45, 0))
         bars[..., 2] = street.junction + np.array((-3.4, -3.4, -0.6, -0.6))
         canvas.pattern(bars, white)
 
@@ -125,8 +145,8 @@ def shade_of_houses(canvas: Canvas, rng: np.random.Generator, street: Street) ->
         return
     side = 1 if canvas.light.sun[0] > 0 else -1
     outer = side * (street.line(side) + 1)
-    z = np.geomspace(START, FAR, 20)
-    inner = side * (street.line(side) - 1 - reach) + rng.uniform(-0.9, 0.9, 20).repeat(1)
+    z = np.repeat(np.geomspace(1.2, FAR, 11), 2)[1:-1]
+    inner = side * (street.line(side) - 1 - reach) + np.repeat(rng.uniform(-0.9, 0.9, 10), 2)
     outline = np.concatenate((
         np.stack((inner, np.zeros(20), z), -1),
         np.stack((np.full(20, outer), np.zeros(20), z[::-1]), -1),

@@ -1,8 +1,10 @@
-"""The plan of one street: its widths, lanes, tracks and junction, in metres from the camera's path."""
+"""The plan of one street: widths, lanes, tracks, junction and lots, in metres from the camera's path."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from src.data.street.camera import quad
 
 FAR = 150.0
 
@@ -36,18 +38,45 @@ class Street:
         return self.edge(side) + self.walk(side) + self.green(side)
 
 
+@dataclass(frozen=True)
+class Lot:
+    side: int  # -1 on the left, +1 on the right
+    line: float  # distance of its front from the camera's path
+    z0: float
+    z1: float
+
+    @property
+    def x(self) -> float:
+        return self.side * self.line
+
+    def set_back(self, by: float) -> "Lot":
+        return replace(self, line=self.line + by)
+
+    def front(self, y0: float, y1: float) -> np.ndarray:
+        """(4, 3): the whole front between two heights."""
+        return quad(self.x, self.x, y0, y1, self.z0, self.z1)
+
+    def on_front(self, outlines: np.ndarray) -> np.ndarray:
+        """Outlines in (z, y) as (..., 3) on the plane of the front."""
+        points = np.empty((*outlines.shape[:-1], 3))
+        points[..., 0] = self.x
+        points[..., 1] = outlines[..., 1]
+        points[..., 2] = outlines[..., 0]
+        return points
+
+
 def plan(rng: np.random.Generator, with_train: bool, with_terrain: bool) -> Street:
     parking = bool(rng.integers(2))
-    right = rng.uniform(2.3, 2.9) + (2.2 if parking else 0.0)
-    left = rng.uniform(5.0, 5.8)
-    oncoming = -rng.uniform(3.3, 3.6)
+    right = rng.uniform(2.0, 2.6) + (2.2 if parking else 0.0)
+    left = rng.uniform(4.7, 5.3)
+    oncoming = -rng.uniform(3.0, 3.3)
     own_bed = with_train and bool(rng.integers(2))
     if own_bed:
         left += 3.4
     tracks: tuple[float, ...] = ()
     if with_train:
         tracks = (-left + 2.0,) if own_bed else (oncoming, 0.0)[: int(rng.integers(1, 3))]
-    walks = rng.uniform(2.0, 3.4, 2).tolist()
+    walks = rng.uniform(2.6, 4.2, 2).tolist()
     wide = rng.uniform(1.4, 3.2, 2).tolist()
     keep = rng.uniform(size=2) < 0.5
     if with_terrain:

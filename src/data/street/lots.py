@@ -1,138 +1,147 @@
-"""What lines the street: houses, walls and fences, each along a stretch z0 to z1 of one side, in metres.
+"""What lines the street: houses, walls, fences and parks, each on one lot. Metres."""
 
-`side` is -1 on the left and +1 on the right, `line` the distance from the camera's path to the facades.
-"""
+from dataclasses import dataclass
 
 import numpy as np
 
 from src.data.street import palette
 from src.data.street.camera import quad
 from src.data.street.canvas import Canvas, Colour, mix, scale
+from src.data.street.layout import Lot
 from src.data.street.nature import wood
-from src.data.street.shapes import row
+from src.data.street.shapes import rect, row
 
 STOREY = 3.1
+DEPTH = 11.0  # of a house, away from the street
+DETAILED = 60.0  # houses beyond this distance are plain
 
 
-def on_wall(x: float, outlines: np.ndarray) -> np.ndarray:
-    """Outlines in (z, y) on the plane at x."""
-    points = np.empty((*outlines.shape[:-1], 3))
-    points[..., 0] = x
-    points[..., 1] = outlines[..., 1]
-    points[..., 2] = outlines[..., 0]
-    return points
+@dataclass(frozen=True)
+class Facade:
+    storeys: int  # above the ground floor
+    paint: Colour
+    trim: Colour
+    glass: Colour
+    filled: float  # share of the width that is window
+    tall: float  # share of a storey that is window
+    shop: bool
+
+    @property
+    def height(self) -> float:
+        return STOREY * (self.storeys + 1.25)
+
+    def windows(self, start: float, end: float, columns: int, filled: float) -> np.ndarray:
+        """(n, 4, 2) outlines on the upper storeys."""
+        low = STOREY * (1.15 + (1 - self.tall) * 0.4)
+        first = row(start, end, columns, filled, low, low + STOREY * self.tall)
+        lift = np.arange(self.storeys)[:, None, None, None] * np.array((0.0, STOREY))
+        return (first[None] + lift).reshape(-1, 4, 2)
 
 
-def across_wall(z: float, outlines: np.ndarray) -> np.ndarray:
-    """Outlines in (x, y) on the plane at z."""
-    points = np.empty((*outlines.shape[:-1], 3))
-    points[..., :2] = outlines
-    points[..., 2] = z
-    return points
-
-
-def storeys(z0: float, z1: float, columns: int, count: int, filled: float, tall: float) -> np.ndarray:
-    """(columns * count, 4, 2) windows above the ground floor; `tall` is their share of a storey."""
-    low = STOREY * (1.15 + (1 - tall) * 0.4)
-    first = row(z0, z1, columns, filled, low, low + STOREY * tall)
-    lift = np.arange(count)[:, None, None, None] * np.array((0.0, STOREY))
-    return (first[None] + lift).reshape(-1, 4, 2)
-
-
-def house(
-    canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: float, z1: float, setback: float = 0.0
-) -> None:  # fmt: skip
+def house(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
     ident = canvas.new("building")
-    paint, roof = palette.pick(rng, palette.FACADE), palette.pick(rng, ((104, 58, 46), (70, 72, 78), (92, 80, 70)))
-    count = int(rng.integers(1, 5))
+    paint = palette.pick(rng, palette.FACADE)
+    roof = palette.pick(rng, palette.ROOF)
+    storeys = int(rng.integers(1, 5))
     filled, tall = rng.uniform(0.36, 0.66), rng.uniform(0.5, 0.62)
     glass = mix(palette.GLASS, palette.GLASS_BRIGHT, rng.uniform(0, 0.9))
     trim = scale(paint, rng.choice((0.72, 1.22)))
-    shop, has_roof = bool(rng.integers(2)), bool(rng.integers(2))
-    x = side * (line + setback)
-    height = STOREY * (count + 1.25)
-    facing, gable = canvas.light.shade((-side, 0, 0)), canvas.light.shade((0, 0, -1))
+    facade = Facade(storeys, paint, trim, glass, filled, tall, shop=bool(rng.integers(2)))
+    x, back, top = lot.x, lot.x + lot.side * DEPTH, facade.height
+    gable = canvas.light.shade((0, 0, -1))
 
-    if has_roof:
-        slope = np.array(((x, height, z0), (x, height, z1), (x + side * 2.5, height + 2.2, z1), (x + side * 2.5, height + 2.2, z0)))
-        canvas.fill(slope, roof, ident, canvas.light.shade((-side * 0.66, 0.75, 0)))
-        canvas.fill(np.array(((x, height, z0), (x + side * 2.5, height + 2.2, z0), (x + side * 11, height + 2.2, z0), (x + side * 11, height, z0))), paint, ident, gable)
-    canvas.fill(quad(x, x + side * 11, 0, height, z0, z0), paint, ident, gable)
-    canvas.fill(quad(x, x, 0, height, z0, z1), paint, ident, facing)
-    if z0 > 75:
+    if rng.integers(2):
+        ridge, peak = x + lot.side * 2.5, top + 2.2
+        slope = ((x, top, lot.z0), (x, top, lot.z1), (ridge, peak, lot.z1), (ridge, peak, lot.z0))
+        end = ((x, top, lot.z0), (ridge, peak, lot.z0), (back, peak, lot.z0), (back, top, lot.z0))
+        canvas.fill(np.array(slope), roof, ident, canvas.light.shade((-lot.side * 0.66, 0.75, 0)))
+        canvas.fill(np.array(end), paint, ident, gable)
+    canvas.fill(quad(x, back, 0, top, lot.z0, lot.z0), paint, ident, gable)
+    canvas.fill(lot.front(0, top), paint, ident, canvas.light.shade((-lot.side, 0, 0)))
+    if lot.z0 > DETAILED:
         return
+    street_front(canvas, rng, lot, facade)
+    panes = facade.windows(0, DEPTH, 4, filled * 0.8)
+    gable_panes = np.empty((len(panes), 4, 3))
+    gable_panes[..., 0] = x + lot.side * panes[..., 0]
+    gable_panes[..., 1] = panes[..., 1]
+    gable_panes[..., 2] = lot.z0
+    canvas.pattern(gable_panes, glass, gable)
+
+
+def street_front(canvas: Canvas, rng: np.random.Generator, lot: Lot, facade: Facade) -> None:
+    """Windows with frames, cornices, and a ground floor of shops or of doors between small windows."""
+
+    def draw(outlines: np.ndarray, colour: Colour) -> None:
+        canvas.pattern(lot.on_front(outlines), colour, facing)
+
+    facing = canvas.light.shade((-lot.side, 0, 0))
+    z0, z1, glass = lot.z0, lot.z1, facade.glass
     columns = max(2, round((z1 - z0) / 2.6))
-    panes = storeys(z0, z1, columns, count, filled, tall)
-    frames = panes.mean(1, keepdims=True) + (panes - panes.mean(1, keepdims=True)) * 1.22
-    canvas.pattern(on_wall(x, frames), trim, facing)
-    canvas.pattern(on_wall(x, panes), glass, facing)
-    lit = rng.uniform(size=len(panes)) < 0.25
-    if lit.any():
-        canvas.pattern(on_wall(x, panes[lit]), mix(glass, canvas.light.haze, 0.6), facing)
-    bands = np.stack([[(z0, y), (z1, y), (z1, y + 0.22), (z0, y + 0.22)] for y in (STOREY * 1.02, height - 0.35)])
-    canvas.pattern(on_wall(x, bands), trim, facing)
-    ground_floor(canvas, x, z0, z1, columns, shop, glass, facing)
-    side_panes = storeys(0, 11, 4, count, filled * 0.8, tall)
-    side_panes[..., 0] = x + side * side_panes[..., 0]
-    canvas.pattern(across_wall(z0, side_panes), glass, gable)
-
-
-def ground_floor(
-    canvas: Canvas, x: float, z0: float, z1: float, columns: int, shop: bool, glass: Colour, facing: float
-) -> None:  # fmt: skip
-    """Shop windows under a sign board, or doors between small windows."""
-    if shop:
-        canvas.pattern(on_wall(x, row(z0, z1, max(2, columns // 2), 0.84, 0.4, 2.5)), glass, facing)
-        canvas.pattern(on_wall(x, row(z0, z1, 1, 0.94, 2.6, 3.05)), scale(glass, 0.6), facing)
+    panes = facade.windows(z0, z1, columns, facade.filled)
+    middles = panes.mean(1, keepdims=True)
+    draw(middles + (panes - middles) * 1.22, facade.trim)
+    draw(panes, glass)
+    bright = rng.uniform(size=len(panes)) < 0.25
+    if bright.any():
+        draw(panes[bright], mix(glass, canvas.light.haze, 0.6))
+    draw(np.stack([rect(z0, z1, y, y + 0.22) for y in (STOREY * 1.02, facade.height - 0.35)]), facade.trim)
+    if facade.shop:
+        draw(row(z0, z1, max(2, columns // 2), 0.84, 0.4, 2.5), glass)
+        draw(row(z0, z1, 1, 0.94, 2.6, 3.05), scale(glass, 0.6))
     else:
         openings = row(z0, z1, columns, 0.42, 1.0, 2.4)
         openings[::3, :2, 1] = 0.05
-        canvas.pattern(on_wall(x, openings), scale(glass, 0.8), facing)
+        draw(openings, scale(glass, 0.8))
 
 
-def wall(canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: float, z1: float) -> None:
-    """A free-standing wall of big courses under a coping, with trees or a house behind it."""
-    behind(canvas, rng, side, line, z0, z1)
+def wall(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
+    """A free-standing wall of big courses under a coping."""
+    behind(canvas, rng, lot)
     ident = canvas.new("wall")
     paint = palette.pick(rng, palette.BRICK)
     height, course = rng.uniform(1.9, 2.8), rng.uniform(0.26, 0.34)
-    x = side * line
-    facing = canvas.light.shade((-side, 0, 0))
-    canvas.fill(quad(x, x + side * 0.5, 0, height, z0, z0), paint, ident, canvas.light.shade((0, 0, -1)))
-    canvas.fill(quad(x, x, 0, height, z0, z1), paint, ident, facing)
-    joints = [[(z0, y), (z1, y), (z1, y + 0.06), (z0, y + 0.06)] for y in np.arange(course, height - 0.3, course)]
-    canvas.pattern(on_wall(x, np.array(joints)), scale(paint, 0.62), facing)
-    bricks = []
-    for i, y in enumerate(np.arange(0, height - 0.3, course)):
-        starts = np.arange(z0 + (i % 2) * 0.45, min(z1, z0 + 22), 0.9)
-        bricks += [[(z, y), (z + 0.06, y), (z + 0.06, y + course), (z, y + course)] for z in starts]
-    canvas.pattern(on_wall(x, np.array(bricks)), scale(paint, 0.66), facing)
-    canvas.fill(quad(x, x, height - 0.22, height, z0, z1), scale(paint, 1.25), ident, facing)
+    end = quad(lot.x, lot.x + lot.side * 0.5, 0, height, lot.z0, lot.z0)
+    facing = canvas.light.shade((-lot.side, 0, 0))
+    canvas.fill(end, paint, ident, canvas.light.shade((0, 0, -1)))
+    canvas.fill(lot.front(0, height), paint, ident, facing)
+    lines = np.arange(0, height - 0.3, course)
+    joints = np.stack([rect(lot.z0, lot.z1, y, y + 0.06) for y in lines[1:]])
+    canvas.pattern(lot.on_front(joints), scale(paint, 0.62), facing)
+    until = min(lot.z1, lot.z0 + 22)  # further on, the bricks are too small to be seen
+    bricks = [
+        rect(z, z + 0.06, y, y + course)
+        for i, y in enumerate(lines)
+        for z in np.arange(lot.z0 + (i % 2) * 0.45, until, 0.9)
+    ]
+    canvas.pattern(lot.on_front(np.stack(bricks)), scale(paint, 0.66), facing)
+    canvas.fill(lot.front(height - 0.22, height), scale(paint, 1.25), ident, facing)
 
 
-def fence(canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: float, z1: float) -> None:
+def fence(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
     """Vertical bars between two rails. What is seen between the bars counts as fence, as in Cityscapes."""
-    behind(canvas, rng, side, line, z0, z1)
-    paint = palette.pick(rng, (*palette.METAL, (196, 192, 184), (118, 92, 76)))
-    height, pitch = rng.uniform(1.5, 2.2), rng.uniform(0.36, 0.5)
-    x = side * line
-    facing = canvas.light.shade((-side, 0, 0))
-    canvas.mark(quad(x, x, 0, height, z0, z1), canvas.new("fence"))
-    bars = row(z0, z1, max(2, round((z1 - z0) / pitch)), 0.36, 0.05, height)
-    canvas.pattern(on_wall(x, bars), paint, facing)
-    for y in (0.2, height - 0.35):
-        canvas.fill(quad(x, x, y, y + 0.14, z0, z1), scale(paint, 0.85), None, facing)
-    posts = row(z0, z1, max(1, round((z1 - z0) / 3)), 0.07, 0.0, height)
-    canvas.pattern(on_wall(x, posts), scale(paint, 0.7), facing)
+    behind(canvas, rng, lot)
+    paint = palette.pick(rng, palette.FENCE)
+    height, pitch = rng.uniform(1.7, 2.4), rng.uniform(0.4, 0.56)
+    length = lot.z1 - lot.z0
+    facing = canvas.light.shade((-lot.side, 0, 0))
+    canvas.mark(lot.front(0, height), canvas.new("fence"))
+    bars = row(lot.z0, lot.z1, max(2, round(length / pitch)), 0.42, 0.05, height)
+    canvas.pattern(lot.on_front(bars), paint, facing)
+    rails = np.stack([rect(lot.z0, lot.z1, y, y + 0.14) for y in (0.2, height - 0.35)])
+    canvas.pattern(lot.on_front(rails), scale(paint, 0.85), facing)
+    posts = row(lot.z0, lot.z1, max(1, round(length / 3)), 0.07, 0.0, height)
+    canvas.pattern(lot.on_front(posts), scale(paint, 0.7), facing)
 
 
-def park(canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: float, z1: float) -> None:
-    wood(canvas, rng, side, line + 3.0, z0, z1, rng.uniform(5, 9))
+def park(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
+    wood(canvas, rng, lot.set_back(3.0), rng.uniform(5, 9))
     if rng.integers(2):
-        wood(canvas, rng, side, line + 0.6, z0, z1, rng.uniform(0.9, 1.5))
+        wood(canvas, rng, lot.set_back(0.6), rng.uniform(0.9, 1.5))
 
 
-def behind(canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: float, z1: float) -> None:
+def behind(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
+    """What rises over a wall or shows through a fence."""
     if rng.integers(2):
-        house(canvas, rng, side, line, z0, z1, setback=7.0)
-    wood(canvas, rng, side, line + 4.0, z0, z1, rng.uniform(2.6, 6.5))
+        house(canvas, rng, lot.set_back(7.0))
+    wood(canvas, rng, lot.set_back(4.0), rng.uniform(2.6, 6.5))

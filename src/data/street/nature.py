@@ -4,6 +4,7 @@ import numpy as np
 
 from src.data.street import palette
 from src.data.street.canvas import Canvas, Colour, scale
+from src.data.street.layout import Lot
 from src.data.street.shapes import disc, rect, upright
 
 
@@ -15,8 +16,15 @@ def crown(rng: np.random.Generator, x: float, y: float, wide: float, tall: float
 
 
 def leaves(
-    canvas: Canvas, rng: np.random.Generator, x: float, y: float, z: float, wide: float, tall: float, colour: Colour
-) -> None:  # fmt: skip
+    canvas: Canvas,
+    rng: np.random.Generator,
+    x: float,
+    y: float,
+    z: float,
+    wide: float,
+    tall: float,
+    colour: Colour,
+) -> None:
     """Clumps inside a crown: dark below and inside, bright where the sun falls."""
     sun = canvas.light.sun[0]
     for count, factor, up, towards in ((26, 0.62, -0.22, -0.2), (26, 1.35, 0.22, 0.2), (20, 1.7, 0.4, 0.3)):
@@ -37,25 +45,19 @@ def tree(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     leaves(canvas, rng, x, middle, z, wide, tall, colour)
 
 
-def wood(canvas: Canvas, rng: np.random.Generator, side: int, line: float, z0: float, z1: float, height: float) -> None:
-    """A closed row of trees or, if low, a hedge, along a line parallel to the road."""
-    ident = canvas.new("vegetation")
+def wood(canvas: Canvas, rng: np.random.Generator, lot: Lot, height: float) -> None:
+    """A closed row of trees or, if low, a hedge, along the lot's front."""
     colour = palette.pick(rng, palette.LEAF)
-    along = np.linspace(z1, z0, 24)
-    top = height * (1 + rng.uniform(-0.14, 0.14, 24) + 0.1 * np.sin(along * rng.uniform(0.5, 1.2)))
-    x = np.full(24, side * line)
-    outline = np.concatenate((
-        np.stack((x, top, along), -1),
-        np.stack((x[::-1], np.zeros(24), along[::-1]), -1),
-    ))  # fmt: skip
-    canvas.fill(outline, colour, ident, canvas.light.shade((-side, 0.0, 0.0)))
-    count = 46
+    z = np.linspace(lot.z1, lot.z0, 60)
+    crowns = np.abs(np.sin(z * (3.6 / (height + 1)) + rng.uniform(0, 3)))
+    top = height * (0.84 + 0.16 * crowns + rng.uniform(-0.025, 0.025, 60))
+    outline = np.concatenate((np.stack((z, top), -1), ((lot.z0, 0.0), (lot.z1, 0.0))))
+    facing = canvas.light.shade((-lot.side, 0.0, 0.0))
+    canvas.fill(lot.on_front(outline), colour, canvas.new("vegetation"), facing)
     for factor, low, high in ((0.6, 0.05, 0.55), (1.35, 0.45, 0.88), (1.65, 0.6, 0.9)):
-        z, y = rng.uniform(z0, z1, count), rng.uniform(low, high, count) * height * 0.86
+        count, limit = 46, 0.86 * height
+        middles = np.stack((rng.uniform(lot.z0, lot.z1, count), rng.uniform(low, high, count) * limit), -1)
         size = rng.uniform(0.04, 0.1, count) * (height + 1.5)
-        clump = np.empty((count, 6, 3))
-        clump[..., 0] = side * line
-        clump[..., 1:] = np.stack((y, z), -1)[:, None] + size[:, None, None] * disc(0, 0, 1, 6)[None] * (0.8, 1)
-        clump[..., 1] = np.clip(clump[..., 1], 0, 0.86 * height)
-        clump[..., 2] = np.clip(clump[..., 2], z0, z1)
-        canvas.pattern(clump, scale(colour, factor))
+        clumps = middles[:, None] + size[:, None, None] * disc(0, 0, 1, 6) * (1, 0.8)
+        np.clip(clumps, (lot.z0, 0.0), (lot.z1, limit), out=clumps)
+        canvas.pattern(lot.on_front(clumps), scale(colour, factor))

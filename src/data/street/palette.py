@@ -20,7 +20,9 @@ HAIR: tuple[Colour, ...] = ((40, 30, 26), (84, 60, 40), (150, 120, 80), (120, 12
 LEAF: tuple[Colour, ...] = ((62, 84, 42), (74, 96, 50), (54, 78, 52), (88, 100, 48), (98, 96, 54))
 GRASS: tuple[Colour, ...] = ((84, 108, 56), (104, 116, 64), (74, 96, 50), (122, 118, 76))
 BRICK: tuple[Colour, ...] = ((142, 84, 66), (128, 124, 120), (160, 146, 124), (118, 92, 76), (150, 150, 150))
+ROOF: tuple[Colour, ...] = ((104, 58, 46), (70, 72, 78), (92, 80, 70))
 METAL: tuple[Colour, ...] = ((98, 102, 104), (70, 74, 78), (132, 134, 134), (52, 66, 60), (120, 112, 104))
+FENCE: tuple[Colour, ...] = (*METAL, (196, 192, 184), (118, 92, 76))
 
 TYRE: Colour = (28, 28, 30)
 UNDERSIDE: Colour = (20, 20, 22)
@@ -32,7 +34,7 @@ REAR_LAMP: Colour = (190, 24, 22)
 AMBER: Colour = (236, 150, 40)
 
 
-def pick(rng: np.random.Generator, palette: tuple[Colour, ...], spread: float = 12.0) -> Colour:
+def pick(rng: np.random.Generator, palette: tuple[Colour, ...], spread: float = 9.0) -> Colour:
     """One of the palette's colours, each channel moved by up to `spread`."""
     r, g, b = palette[rng.integers(len(palette))]
     dr, dg, db = rng.uniform(-spread, spread, 3).tolist()

@@ -6,10 +6,10 @@ import numpy as np
 
 from src.data.street import sensor
 from src.data.street.camera import Camera
-from src.data.street.canvas import Canvas, Light
+from src.data.street.canvas import Canvas, Light, label_of
 from src.data.street.ground import ground, sky, skyline
 from src.data.street.layout import plan
-from src.data.street.traffic import cars, frontage, heavy, pavement, two_wheelers
+from src.data.street.traffic import cars, far_to_near, frontage, heavy, open_side, pavement, two_wheelers
 
 FINE = 1024
 """Scenes up to this width are drawn at twice their size and averaged, which smooths the edges."""
@@ -23,8 +23,7 @@ class Scene:
     @property
     def label_ids(self) -> np.ndarray:
         """(H, W) uint8 Cityscapes label ids."""
-        ids = self.instance_ids
-        return np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
+        return label_of(self.instance_ids)
 
 
 def draw_scene(seed: int, index: int, width: int, height: int) -> Scene:
@@ -37,17 +36,17 @@ def draw_scene(seed: int, index: int, width: int, height: int) -> Scene:
     canvas = Canvas(width * finer, height * finer, _camera(rng, width * finer, height * finer), _light(rng))
     rare = ["truck", "bus", "train"]
     first = rare.pop(index % 3)
-    names = [first, *(name for name in rare if rng.uniform() < 0.4)]
+    names = [first, *(name for name in rare if rng.uniform() < 0.22)]
     street = plan(rng, with_train="train" in names, with_terrain=index % 4 != 3)
 
     sky(canvas, rng)
     skyline(canvas, rng)
     ground(canvas, rng, street)
     big, taken = heavy(rng, street, names)
-    items = frontage(rng, street, index) + big + cars(rng, street, taken)
+    items = frontage(rng, street, index, open_side(rng, street, taken)) + big + cars(rng, street, taken)
     items += two_wheelers(rng, street, index) + pavement(rng, street)
-    for _, paint in sorted(items, key=lambda item: -item[0]):
-        paint(canvas, rng)
+    for item in far_to_near(items):
+        item.paint(canvas, rng)
     sensor.bonnet(canvas, rng)
 
     image, ids = sensor.reduce(canvas.image, canvas.ids, finer)
@@ -57,12 +56,16 @@ def draw_scene(seed: int, index: int, width: int, height: int) -> Scene:
 
 
 def _camera(rng: np.random.Generator, width: int, height: int) -> Camera:
-    u, v, focal, eye, bend = rng.uniform((0.44, 0.38, 1.0, 1.3, -0.0012), (0.56, 0.47, 1.15, 1.6, 0.0012)).tolist()
+    u, v, focal, eye, bend = rng.uniform(
+        (0.42, 0.35, 0.84, 1.35, -0.0012), (0.58, 0.44, 0.98, 1.7, 0.0012)
+    ).tolist()
     return Camera(focal * width, (u * width, v * height), eye, bend)
 
 
 def _scaled(camera: Camera, finer: int) -> Camera:
-    return Camera(camera.focal / finer, (camera.centre[0] / finer, camera.centre[1] / finer), camera.eye, camera.bend)
+    return Camera(
+        camera.focal / finer, (camera.centre[0] / finer, camera.centre[1] / finer), camera.eye, camera.bend
+    )
 
 
 def _light(rng: np.random.Generator) -> Light:

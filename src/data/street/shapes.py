@@ -1,5 +1,8 @@
 """Outlines in a plane, as arrays of (n, 2) or (k, n, 2), and the solids that vehicles are made of."""
 
+from functools import cache
+from math import hypot
+
 import numpy as np
 
 from src.data.street.camera import Pose
@@ -7,16 +10,21 @@ from src.data.street.canvas import Canvas, Colour
 
 
 def disc(x: float, y: float, radius: float, corners: int = 14) -> np.ndarray:
+    return _circle(corners) * radius + (x, y)
+
+
+@cache
+def _circle(corners: int) -> np.ndarray:
     angle = np.arange(corners) * (2 * np.pi / corners)
-    return np.stack((x + radius * np.cos(angle), y + radius * np.sin(angle)), -1)
+    return np.stack((np.cos(angle), np.sin(angle)), -1)
 
 
 def bar(start: tuple[float, float], end: tuple[float, float], width: float) -> np.ndarray:
     """A straight limb of this width."""
-    a, b = np.array(start), np.array(end)
-    along = b - a
-    across = np.array((-along[1], along[0])) * (width / 2 / max(float(np.hypot(*along)), 1e-6))
-    return np.stack((a + across, b + across, b - across, a - across))
+    (x0, y0), (x1, y1) = start, end
+    half = width / 2 / max(hypot(x1 - x0, y1 - y0), 1e-6)
+    dx, dy = (y0 - y1) * half, (x1 - x0) * half
+    return np.array(((x0 + dx, y0 + dy), (x1 + dx, y1 + dy), (x1 - dx, y1 - dy), (x0 - dx, y0 - dy)))
 
 
 def rect(x0: float, x1: float, y0: float, y1: float) -> np.ndarray:
@@ -27,12 +35,12 @@ def row(x0: float, x1: float, count: int, filled: float, y0: float, y1: float) -
     """(count, 4, 2): equal rectangles side by side that take the share `filled` of the stretch x0 to x1."""
     pitch = (x1 - x0) / count
     starts = x0 + pitch * (np.arange(count) + (1 - filled) / 2)
-    ends = starts + pitch * filled
-    low, high = np.full(count, y0), np.full(count, y1)
-    return np.stack(
-        (np.stack((starts, low), -1), np.stack((ends, low), -1),
-         np.stack((ends, high), -1), np.stack((starts, high), -1)), 1,
-    )  # fmt: skip
+    outlines = np.empty((count, 4, 2))
+    outlines[:, ::3, 0] = starts[:, None]
+    outlines[:, 1:3, 0] = starts[:, None] + pitch * filled
+    outlines[:, :2, 1] = y0
+    outlines[:, 2:, 1] = y1
+    return outlines
 
 
 def upright(x: float, z: float, outline: np.ndarray) -> np.ndarray:
@@ -54,10 +62,34 @@ def on_end(pose: Pose, half_length: float, outline: np.ndarray) -> np.ndarray:
     return pose.at(pose.seen_end * half_length, outline[..., 1], outline[..., 0])
 
 
+Parts = list[tuple[np.ndarray, Colour]]
+"""Outlines in (l, y) with their colours, in the order they are painted."""
+
+
+def cut_out(canvas: Canvas, pose: Pose, parts: Parts, ident: int) -> None:
+    """A flat figure along the pose's heading."""
+    outlines = np.concatenate([outline for outline, _ in parts])
+    points = pose.at(outlines[:, 0], outlines[:, 1], 0.0)
+    canvas.fill_all(points, [(len(outline), colour) for outline, colour in parts], ident)
+
+
+def shadow(canvas: Canvas, pose: Pose, half_length: float, half: float) -> None:
+    """Dark ground below; the ground keeps its label."""
+    reach = 0.25
+    length = np.array((-half_length - reach, half_length + reach, half_length + reach, -half_length - reach))
+    across = np.array((-half - reach, -half - reach, half + reach, half + reach))
+    canvas.veil(pose.at(length, 0.0, across), (18, 18, 20), 0.7)
+
+
 def extrude(
-    canvas: Canvas, pose: Pose, profile: np.ndarray, half: float, colour: Colour, ident: int,
+    canvas: Canvas,
+    pose: Pose,
+    profile: np.ndarray,
+    half: float,
+    colour: Colour,
+    ident: int,
     ends: Colour | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """A solid with this side view, (n, 2) in (l, y) listed back, top, front, and 2 * `half` metres wide.
 
     The profile is convex or nearly so; `ends` colours the faces that look ahead or behind.

@@ -1,7 +1,7 @@
-"""What stands where. The lists returned here are painted from far to near."""
+"""What stands where, and in which order it is painted."""
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from math import pi
 
 import numpy as np
@@ -9,33 +9,60 @@ import numpy as np
 from src.data.street import furniture, lots, nature, people, vehicles
 from src.data.street.camera import Pose
 from src.data.street.canvas import Canvas
-from src.data.street.layout import Street
+from src.data.street.layout import Lot, Street
 
-Paint = Callable[[Canvas, np.random.Generator], None]
-Item = tuple[float, Paint]
-"""Distance that decides the order, and what to paint then."""
+Standing = Callable[[Canvas, np.random.Generator, float, float], None]
+Driving = Callable[[Canvas, np.random.Generator, Pose], None]
+Building = Callable[[Canvas, np.random.Generator, Lot], None]
 
-HEAVY = {"truck": vehicles.truck, "bus": vehicles.bus, "train": vehicles.tram}
+BUILDINGS: tuple[Building, ...] = (lots.house, lots.wall, lots.fence, lots.park)
+HEAVY: dict[str, Driving] = {"truck": vehicles.truck, "bus": vehicles.bus, "train": vehicles.tram}
 HALF_LENGTH = {"truck": 4.0, "bus": 5.4, "train": 11.5}
 
 
-def frontage(rng: np.random.Generator, street: Street, index: int) -> list[Item]:
-    """Lots along both sides. The nearest on one side is a wall in even scenes and a fence in odd ones."""
+@dataclass(frozen=True)
+class Item:
+    x: float
+    z: float
+    paint: Callable[[Canvas, np.random.Generator], None]
+    half_length: float = 0.0  # along the road
+
+
+def far_to_near(items: list[Item]) -> list[Item]:
+    """The painter's order. Beside a long vehicle the distance of its middle decides nothing: what stands
+    further out than it comes before it, what stands closer to the camera's path after it."""
+    long = [item for item in items if item.half_length]
+
+    def key(item: Item) -> tuple[float, float]:
+        z = item.z
+        for other in long:
+            beside = other is not item and abs(item.z - other.z) < other.half_length
+            if beside and item.x * other.x >= 0 and abs(item.x) > abs(other.x) + 0.8:
+                z = max(z, other.z + 0.01)
+            elif beside and abs(item.x - other.x) > 0.8:
+                z = min(z, other.z - 0.01)
+        return -z, -item.z
+
+    return sorted(items, key=key)
+
+
+def frontage(rng: np.random.Generator, street: Street, index: int, special: int) -> list[Item]:
+    """Lots along both sides. The nearest on the `special` one is a long wall in even scenes and a long fence
+    in odd ones."""
     items: list[Item] = []
-    special = -1 if rng.integers(2) else 1
     for side in (-1, 1):
         z = street.line(side) * 1.25
         first = True
-        while z < 100:
-            length = rng.uniform(9, 15) + 0.12 * z
+        while z < 85:
+            length = rng.uniform(9, 14) + 0.2 * z + (8 if first and side == special else 0)
             if street.junction and z < street.junction < z + length:
                 length = max(street.junction - z - 2.5, 0.0)
             if length > 3:
-                if first and side == special:
-                    kind = lots.wall if index % 2 == 0 else lots.fence
+                if first and (side == special or rng.uniform() < 0.35):
+                    draw: Building = lots.wall if (index % 2 == 0) == (side == special) else lots.fence
                 else:
-                    kind = rng.choice([lots.house, lots.wall, lots.fence, lots.park], p=(0.6, 0.13, 0.13, 0.14))
-                items.append((z + length, partial(_lot, kind, side, street.line(side), z, z + length)))
+                    draw = BUILDINGS[rng.choice(len(BUILDINGS), p=(0.6, 0.13, 0.13, 0.14))]
+                items.append(_build(draw, Lot(side, street.line(side), z, z + length)))
                 first = False
             z += length
             if street.junction and street.junction - 3 < z < street.junction + street.crossing:
@@ -43,16 +70,16 @@ def frontage(rng: np.random.Generator, street: Street, index: int) -> list[Item]
     return items
 
 
-def _lot(kind, side: int, line: float, z0: float, z1: float, canvas: Canvas, rng: np.random.Generator) -> None:
-    kind(canvas, rng, side, line, z0, z1)
+def _build(draw: Building, lot: Lot) -> Item:
+    return Item(lot.x, lot.z1, lambda canvas, rng: draw(canvas, rng, lot))
 
 
-def _stand(draw, pose: Pose) -> Item:
-    return pose.z, lambda canvas, rng: draw(canvas, rng, pose)
+def _drive(draw: Driving, pose: Pose, half_length: float = 0.0) -> Item:
+    return Item(pose.x, pose.z, lambda canvas, rng: draw(canvas, rng, pose), half_length)
 
 
-def _put(draw, x: float, z: float) -> Item:
-    return z, lambda canvas, rng: draw(canvas, rng, x, z)
+def _put(draw: Standing, x: float, z: float) -> Item:
+    return Item(x, z, lambda canvas, rng: draw(canvas, rng, x, z))
 
 
 def heavy(rng: np.random.Generator, street: Street, names: list[str]) -> tuple[list[Item], set[str]]:
@@ -72,7 +99,7 @@ def heavy(rng: np.random.Generator, street: Street, names: list[str]) -> tuple[l
             continue
         place = str(rng.choice(places))
         taken.add(place)
-        near = rng.uniform(5.0, 9.0) if i == 0 else rng.uniform(9.0, 18.0)
+        near = rng.uniform(6.0, 11.0) if i == 0 else rng.uniform(10.0, 18.0)
         z = near + HALF_LENGTH[name]
         turn = rng.uniform(-0.05, 0.05)
         if place == "ahead":
@@ -87,30 +114,40 @@ def heavy(rng: np.random.Generator, street: Street, names: list[str]) -> tuple[l
             middle = (street.junction or 0.0) + street.crossing / 2
             pose = Pose(rng.uniform(-5, 5), middle, pi / 2 if rng.integers(2) else -pi / 2)
         if name == "train":
-            pose = Pose(pose.x, pose.z, pi * round(pose.yaw / pi) if place != "crossing" else pose.yaw)
-        items.append(_stand(HEAVY[name], pose))
+            pose = Pose(pose.x, pose.z, round(2 * pose.yaw / pi) * pi / 2)  # rails leave no choice
+        items.append(_drive(HEAVY[name], pose, 0.0 if place == "crossing" else HALF_LENGTH[name]))
     return items, taken
 
 
+def open_side(rng: np.random.Generator, street: Street, taken: set[str]) -> int:
+    """The side of the street that no row of vehicles hides, if there is one."""
+    if "parked" in taken or (street.parking and not taken & {"oncoming", "bed"}):
+        return -1
+    if taken & {"oncoming", "bed"}:
+        return 1
+    return -1 if rng.integers(2) else 1
+
+
 def cars(rng: np.random.Generator, street: Street, taken: set[str]) -> list[Item]:
-    items: list[Item] = []
+    poses: list[Pose] = []
     if "ahead" not in taken:
-        items.append(_stand(vehicles.car, Pose(rng.uniform(-0.4, 0.4), rng.uniform(9, 26), rng.uniform(-0.08, 0.08))))
+        poses.append(Pose(rng.uniform(-0.4, 0.4), rng.uniform(9, 26), rng.uniform(-0.08, 0.08)))
     if "oncoming" not in taken:
         z = rng.uniform(9, 16)
-        while z < 60:
-            items.append(_stand(vehicles.car, Pose(street.oncoming, z, pi + rng.uniform(-0.06, 0.06))))
+        while z < 45:
+            poses.append(Pose(street.oncoming, z, pi + rng.uniform(-0.06, 0.06)))
             z += rng.uniform(8, 24)
+    if street.junction and "crossing" not in taken and rng.integers(2):
+        z = street.junction + rng.uniform(0.3, 0.7) * street.crossing
+        poses.append(Pose(rng.uniform(-7, 7), z, pi / 2 if rng.integers(2) else -pi / 2))
+    items = [_drive(vehicles.car, pose) for pose in poses]
     if street.parking and "parked" not in taken:
         z = rng.uniform(7.5, 11)
-        while z < min(50, street.junction or 50) - 3:
+        while z < (street.junction or 50) - 3:
             odd = rng.uniform()
             draw = vehicles.caravan if odd < 0.04 else vehicles.trailer if odd < 0.07 else vehicles.car
-            items.append(_stand(draw, Pose(street.right - 1.15, z, rng.uniform(-0.04, 0.04))))
+            items.append(_drive(draw, Pose(street.right - 1.15, z, rng.uniform(-0.04, 0.04))))
             z += rng.uniform(5.2, 8.5)
-    if street.junction and "crossing" not in taken and rng.integers(2):
-        middle = street.junction + rng.uniform(0.3, 0.7) * street.crossing
-        items.append(_stand(vehicles.car, Pose(rng.uniform(-7, 7), middle, pi / 2 if rng.integers(2) else -pi / 2)))
     return items
 
 
@@ -121,17 +158,20 @@ def _slant(rng: np.random.Generator) -> float:
 
 def two_wheelers(rng: np.random.Generator, street: Street, index: int) -> list[Item]:
     """One near rider in every scene, on a motorcycle in every second; a parked one of the other kind."""
-    ridden, parked = (people.motorcyclist, people.bicycle) if index % 2 else (people.cyclist, people.motorcycle)
-    items = [_stand(ridden, Pose(rng.uniform(0.9, 1.9) if rng.integers(3) else -1.6, rng.uniform(6.0, 9.5), _slant(rng)))]
+    kinds = (people.motorcyclist, people.bicycle) if index % 2 else (people.cyclist, people.motorcycle)
+    ridden, parked = kinds
+    x = rng.uniform(0.9, 1.9) if rng.integers(3) else -1.6
+    items = [_drive(ridden, Pose(x, rng.uniform(5.5, 8.0), _slant(rng)))]
     side = 1 if rng.integers(3) else -1
-    x, z = side * (street.edge(side) + rng.uniform(0.5, 1.1)), rng.uniform(6.5, 11)
-    z = max(z, abs(x) * 2.3)
+    x = side * (street.edge(side) + rng.uniform(0.5, 1.1))
+    z = max(rng.uniform(6.5, 11), abs(x) * 2.1)
     for _ in range(int(rng.integers(1, 3))):
-        items.append(_stand(parked, Pose(x, z, _slant(rng))))
+        items.append(_drive(parked, Pose(x, z, _slant(rng))))
         z += rng.uniform(0.9, 1.6)
     if rng.integers(2):
         other = people.cyclist if rng.integers(2) else people.motorcyclist
-        items.append(_stand(other, Pose(rng.choice((1.9, -2.0, street.oncoming)), rng.uniform(10, 20), _slant(rng))))
+        x = rng.choice((1.9, -2.0, street.oncoming))
+        items.append(_drive(other, Pose(x, rng.uniform(9, 14), _slant(rng))))
     return items
 
 
@@ -141,19 +181,22 @@ def pavement(rng: np.random.Generator, street: Street) -> list[Item]:
     for _ in range(int(rng.integers(3, 7))):
         side = -1 if rng.integers(2) else 1
         x = street.edge(side) + rng.uniform(0.5, street.walk(side))
-        items.append(_put(people.person, side * x, max(rng.uniform(7, 24), 2.3 * x)))
-    if rng.integers(2):
-        items.append(_put(people.person, rng.uniform(-3, 2.5), rng.uniform(8, 14)))
+        items.append(_put(people.person, side * x, max(rng.uniform(6, 17), 2.1 * x)))
+    if rng.integers(4):
+        items.append(_put(people.person, rng.uniform(-3, 2.5), rng.uniform(7, 11)))
     side = -1 if rng.integers(2) else 1
-    for draw, lean in ((furniture.traffic_light, side), (furniture.sign, -side), (furniture.sign, side)):
+    for draw, lean, more in (
+        (furniture.traffic_light, side, 0), (furniture.sign, -side, 3), (furniture.sign, side, 4),
+    ):  # fmt: skip
         x = street.edge(lean) + rng.uniform(0.3, 0.7)
-        items.append(_put(draw, lean * x, max(rng.uniform(7.5, 13), 2.35 * x) + (4 if draw is furniture.sign else 0)))
+        items.append(_put(draw, lean * x, max(rng.uniform(7, 12), 2.1 * x) + more))
     if street.junction:
         for lean in (-1, 1):
-            items.append(_put(furniture.traffic_light, lean * (street.edge(lean) + 0.5), street.junction - 0.5))
+            x = lean * (street.edge(lean) + 0.5)
+            items.append(_put(furniture.traffic_light, x, street.junction - 0.5))
     for side in (-1, 1):
-        z = rng.uniform(10, 16)
-        while z < 70:
+        z = rng.uniform(9, 14)
+        while z < 42:
             items.append(_put(furniture.street_lamp, side * (street.edge(side) + 0.45), z))
             z += rng.uniform(14, 22)
         if rng.uniform() < 0.6:

@@ -8,18 +8,12 @@ import numpy as np
 from src.data.street import palette
 from src.data.street.camera import Pose
 from src.data.street.canvas import Canvas, Colour, mix, scale
-from src.data.street.shapes import bar, disc, extrude, on_end, on_side, rect, row
+from src.data.street.shapes import bar, disc, extrude, on_end, on_side, rect, row, shadow
 
 
-def shadow(canvas: Canvas, pose: Pose, half_length: float, half: float) -> None:
-    """Dark ground below; the ground keeps its label."""
-    reach = 0.25
-    length = np.array((-half_length - reach, half_length + reach, half_length + reach, -half_length - reach))
-    across = np.array((-half - reach, -half - reach, half + reach, half + reach))
-    canvas.veil(pose.at(length, 0.0, across), (18, 18, 20), 0.7)
-
-
-def wheels(canvas: Canvas, pose: Pose, places: tuple[float, ...], radius: float, half: float, ident: int) -> None:
+def wheels(
+    canvas: Canvas, pose: Pose, places: tuple[float, ...], radius: float, half: float, ident: int
+) -> None:
     """Wheels on the seen side and the tyres seen below the seen end."""
     for at in places:
         tyre = on_side(pose, half, disc(at, radius, radius))
@@ -46,7 +40,7 @@ def car(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     end, half, roof = rng.uniform(1.95, 2.3), 0.88, rng.uniform(1.42, 1.62)
     shadow(canvas, pose, end, half)
     wheels(canvas, pose, (-0.62 * end, 0.64 * end), 0.32, half - 0.04, ident)
-    body = np.array(((-end, 0.28), (-end, 0.92), (0.55 * end, 0.92), (end, 0.72), (end, 0.28)))
+    body = np.array(((-end, 0.22), (-end, 0.92), (0.55 * end, 0.92), (end, 0.72), (end, 0.22)))
     extrude(canvas, pose, body, half, paint, ident)
     tail = -0.97 * end if estate else -0.72 * end
     cabin = np.array(((tail, 0.9), (tail + 0.28, roof), (0.12 * end, roof), (0.52 * end, 0.9)))
@@ -57,15 +51,13 @@ def car(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
         ((middle + 0.05, 0.95), (middle + 0.05, roof - 0.1), (0.1 * end, roof - 0.1), (0.44 * end, 0.95)),
     ))  # fmt: skip
     canvas.pattern(on_side(pose, half - 0.1, windows), glass)
-    wheels_only_side(canvas, pose, (-0.62 * end, 0.64 * end), 0.32, half)
+    arches(canvas, pose, (-0.62 * end, 0.64 * end), 0.32, half)
     lamps(canvas, pose, end, half, 0.62 if pose.seen_end > 0 else 0.68, 0.17)
-    canvas.fill(on_end(pose, end, rect(-half, half, 0.28, 0.4)), scale(paint, 0.45))
+    canvas.fill(on_end(pose, end, rect(-half, half, 0.22, 0.36)), scale(paint, 0.45))
     canvas.fill(on_end(pose, end, rect(-0.27, 0.27, 0.44, 0.56)), palette.PLATE)
 
 
-def wheels_only_side(
-    canvas: Canvas, pose: Pose, places: tuple[float, ...], radius: float, half: float
-) -> None:
+def arches(canvas: Canvas, pose: Pose, places: tuple[float, ...], radius: float, half: float) -> None:
     """Wheels in their arches, over the body's side."""
     for at in places:
         canvas.fill(on_side(pose, half, disc(at, radius * 1.02, radius * 1.16)), palette.UNDERSIDE)
@@ -129,8 +121,9 @@ def bus(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     paint = palette.pick(rng, palette.PAINT)
     end, half, top = rng.uniform(4.6, 5.6), 1.26, 3.15
     shadow(canvas, pose, end, half)
-    outline = np.array(((-end, 0.32), (-end, top - 0.15), (-end + 0.15, top), (end - 0.2, top), (end, top - 0.3),
-                        (end, 0.32)))  # fmt: skip
+    rear = (-end, 0.32), (-end, top - 0.15), (-end + 0.15, top)
+    front = (end - 0.2, top), (end, top - 0.3), (end, 0.32)
+    outline = np.array((*rear, *front))
     axles = (-end + 2.2, end - 2.4)
     wheels(canvas, pose, axles, 0.48, half - 0.02, ident)
     extrude(canvas, pose, outline, half, paint, ident)
@@ -166,7 +159,10 @@ def tram(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
     shadow(canvas, pose, end, half)
     mast = pose.seen_end * (end - 3.2)
     for w in (-0.5, 0.5):
-        arm = bar((mast, top), (mast + 1.0, top + 0.75), 0.1), bar((mast + 1.0, top + 0.75), (mast, top + 1.45), 0.1)
+        arm = (
+            bar((mast, top), (mast + 1.0, top + 0.75), 0.1),
+            bar((mast + 1.0, top + 0.75), (mast, top + 1.45), 0.1),
+        )
         for part in arm:
             canvas.fill(pose.at(part[:, 0], part[:, 1], w), palette.UNDERSIDE, ident)
     bow = rect(-0.95, 0.95, top + 1.4, top + 1.52)

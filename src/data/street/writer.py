@@ -1,8 +1,8 @@
 """The synthetic street as files: Cityscapes' folders and file names, written once and all at once.
 
-    leftImg8bit/<split>/<split>stadt/<split>stadt_000000_000000_leftImg8bit.png
-    gtFine/<split>/<split>stadt/<split>stadt_000000_000000_gtFine_{labelIds,instanceIds,color}.png
-    street.json
+leftImg8bit/<split>/<split>stadt/<split>stadt_000000_000000_leftImg8bit.png
+gtFine/<split>/<split>stadt/<split>stadt_000000_000000_gtFine_{labelIds,instanceIds,color}.png
+street.json
 """
 
 import json
@@ -34,9 +34,14 @@ Progress = Callable[[int, int], None]
 
 
 def write_street(
-    root: Path, splits: Mapping[str, int], width: int, height: int, seed: int,
-    workers: int = 0, progress: Progress | None = None,
-) -> None:  # fmt: skip
+    root: Path,
+    splits: Mapping[str, int],
+    width: int,
+    height: int,
+    seed: int,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> None:
     """Write `splits[name]` scenes per split under `root`, or return at once if they are already there.
 
     The pixels depend on the parameters alone, not on `workers` (processes beside this one; 0 draws here).
@@ -53,7 +58,9 @@ def write_street(
         (draft / NOTE).write_text(json.dumps(wanted, indent=2) + "\n")
         _place(draft, root, wanted)
     except OSError as error:
-        raise UserError(f"Cannot write the synthetic street to {root}: {error}. Choose another folder.") from error
+        raise UserError(
+            f"Cannot write the synthetic street to {root}: {error}. Choose another folder."
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -88,7 +95,8 @@ def _is_there(root: Path, wanted: dict[str, Any]) -> bool:
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
             return False
         raise UserError(
-            f"{root} is not a synthetic street: it has no {NOTE}. Nothing was changed; choose a new or empty folder."
+            f"{root} is not a synthetic street: it has no {NOTE}. "
+            "Nothing was changed; choose a new or empty folder."
         ) from None
     except ValueError as error:
         raise UserError(f"{note} is damaged ({error}). Delete {root} to have it written anew.") from None
@@ -96,7 +104,9 @@ def _is_there(root: Path, wanted: dict[str, Any]) -> bool:
         return True
     found = found if isinstance(found, dict) else {}
     differences = [
-        f"{key} is {found.get(key)!r}, wanted {value!r}" for key, value in wanted.items() if found.get(key) != value
+        f"{key} is {found.get(key)!r}, wanted {value!r}"
+        for key, value in wanted.items()
+        if found.get(key) != value
     ]
     raise UserError(
         f"{note} describes another street: {'; '.join(differences) or 'unknown keys'}. "
@@ -117,7 +127,7 @@ def _write_scenes(folder: Path, wanted: dict[str, Any], workers: int, progress: 
             if progress:
                 progress(done, len(jobs))
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
         try:
             for done, _ in enumerate(pool.map(_write_scene, jobs, chunksize=4), 1):
                 if progress:

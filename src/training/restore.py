@@ -45,12 +45,12 @@ def data_to_evaluate(config: DictConfig, checkpoint: dict[str, Any]) -> dict[str
 
 
 def load_module(checkpoint: dict[str, Any], data: SegmentationDataModule, path: str) -> SegmentationModule:
-    """Raises UserError where the network has other classes than the dataset, or other weights than it says."""
+    """Raises UserError where the network has other classes than the dataset, or foreign weights."""
     recorded = checkpoint["hyper_parameters"]
     if len(recorded["classes"]) != data.table.num_classes:
         raise UserError(
-            f"checkpoint={path}: a network for {len(recorded['classes'])} classes "
-            f"(trained on {recorded['data']['name']}), but data={data.config['name']} has {data.table.num_classes}. "
+            f"checkpoint={path}: a network for {len(recorded['classes'])} classes (those of "
+            f"{recorded['data']['name']}), but data={data.config['name']} has {data.table.num_classes}. "
             f"Evaluate it on a dataset with its own classes, or choose another checkpoint."
         )
     module = SegmentationModule(

@@ -1,0 +1,77 @@
+"""A table of runs, best first, to read or to paste: `python -m scripts.results [folder ...] [--csv]`.
+
+Reads metrics.json and config.yaml of every run below the folders (default: runs/train), a sweep's jobs too.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+COLUMNS = (
+    "run",
+    "mIoU",
+    "epoch",
+    "epochs",
+    "data",
+    "split",
+    "images",
+    "precision",
+    "network",
+    "batch",
+    "seed",
+)
+
+
+def rows(folders: list[Path]) -> list[dict[str, Any]]:
+    """One row per finished run. Raises SystemExit where there is none."""
+    found = [_row(path) for folder in folders for path in sorted(folder.rglob("metrics.json"))]
+    if not found:
+        raise SystemExit(f"No metrics.json below {', '.join(map(str, folders))}: no finished run.")
+    return sorted(found, key=lambda row: -(row["mIoU"] or 0))
+
+
+def _row(path: Path) -> dict[str, Any]:
+    figures = json.loads(path.read_text())
+    config = yaml.safe_load((path.parent / "config.yaml").read_text())
+    return {
+        "run": path.parent.as_posix(),
+        "mIoU": figures["mIoU"],
+        "epoch": figures["epoch"],
+        "epochs": config["trainer"]["max_epochs"],
+        "data": config["data"]["name"],
+        "split": figures["split"],
+        "images": figures["num_images"],
+        "precision": figures["precision"],
+        "network": config.get("model", {}).get("_target_", "").rpartition(".")[2],
+        "batch": config["data"]["batch_size"],
+        "seed": config.get("seed"),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("runs/train")])
+    parser.add_argument("--csv", action="store_true", help="comma-separated instead of Markdown")
+    arguments = parser.parse_args()
+    table = rows(arguments.folders)
+    if arguments.csv:
+        writer = csv.DictWriter(sys.stdout, COLUMNS)
+        writer.writeheader()
+        writer.writerows(table)
+        return
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|" + " --- |" * len(COLUMNS))
+    for row in table:
+        cells = [f"{row[c]:.4f}" if isinstance(row[c], float) else str(row[c]) for c in COLUMNS]
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Driving `python -m src.<task>` from a test: in this process where that will do, else in its own."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Small enough for seconds, with every part in it: 16 training and 7 validation scenes, two epochs.
+TINY = (
+    "experiment=debug",
+    "data.street.val=7",
+    "data.val_batch_size=3",
+    "model.num_blocks=[2,2]",
+    "trainer.detect_anomaly=false",
+    "trainer.accelerator=cpu",
+    "callbacks.pictures.count=2",
+)
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+    directory: Path
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> set[str]:
+        return {p.relative_to(self.directory).as_posix() for p in self.directory.rglob("*") if p.is_file()}
+
+
+class FrontDoors:
+    """Runs commands with their run directories and caches in temporary folders."""
+
+    def __init__(self, folder: Path, cache: Path):
+        self.folder, self.cache = folder, cache
+
+    def __call__(self, task: str, *overrides: str, name: str = "run", own_process: bool = False) -> Outcome:
+        arguments = [*overrides, f"name={name}", f"runs_dir={self.folder}", f"cache_dir={self.cache}"]
+        run = self._in_own_process if own_process else self._in_this_process
+        code, out, err = run(task, arguments)
+        outcome = Outcome(code, out, err, self.folder / task / name)
+        if (outcome.directory / "metrics.json").exists():
+            outcome.metrics = json.loads((outcome.directory / "metrics.json").read_text())
+        return outcome
+
+    def command(self, task: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", f"src.{task}", *arguments]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "WANDB_MODE": "offline"}
+
+    def _in_own_process(self, task: str, arguments: list[str]) -> tuple[int, str, str]:
+        done = subprocess.run(
+            self.command(task, *arguments),
+            cwd=REPOSITORY,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    @staticmethod
+    def _in_this_process(task: str, arguments: list[str]) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        before, sys.argv = sys.argv, [f"src/{task}.py", *arguments]
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                code = import_module(f"src.{task}").main()
+        finally:
+            sys.argv = before
+        return code, out.getvalue(), err.getvalue()

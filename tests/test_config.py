@@ -1,0 +1,146 @@
+"""conf/ and the code agree: every file composes, every key is used, every recipe is what it says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from front_doors import REPOSITORY
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from src.config import CONF_DIR, flatten, plain, register_resolvers
+from src.data.samplers import TrainSampler
+from src.network.segmenter import Segmenter
+
+EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    register_resolvers()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        yield
+
+
+def _config(*overrides: str):
+    return compose("train", [*overrides, "name=x"])
+
+
+def _parameters(*overrides: str) -> int:
+    return sum(p.numel() for p in Segmenter.from_config(plain(_config(*overrides).model)).parameters())
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_builds(experiment):
+    config = plain(_config(f"experiment={experiment}"))
+    Segmenter.from_config(config["model"])
+    for step in config["augment"].values():
+        if step is not None:
+            instantiate(step)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_opens_with_its_contract(experiment):
+    text = (CONF_DIR / f"experiment/{experiment}.yaml").read_text()
+    for part in ("Command", f"experiment={experiment}", "Hardware", "Result"):
+        assert part in text.split("defaults:")[0], f"{experiment}.yaml does not say its {part}"
+    assert re.search(r"measured|reported|means nothing", text)
+
+
+def test_plain_train_is_sssegmentation_s_recipe():
+    assert plain(_config()) == plain(_config("experiment=cityscapes_ssseg"))
+
+
+def test_sssegmentation_s_recipe():
+    config = plain(_config())
+    assert _parameters() == 496_325
+    assert config["model"]["norm_eps"] == 1e-5
+    assert config["data"]["crop_size"] == [512, 1024]
+    assert config["augment"]["crop"]["scale"] == [0.5, 2.0]
+    assert config["augment"]["crop"]["max_category_ratio"] == 0.75
+    assert (config["data"]["mean"], config["data"]["std"]) == (
+        [72.39239876, 82.90891754, 73.15835921],
+        [1.0] * 3,
+    )
+    assert config["optimizer"]["_target_"] == "torch.optim.Adam"
+    adam = config["optimizer"]
+    assert (adam["lr"], adam["eps"], adam["weight_decay"]) == (1e-3, 1e-8, 5e-4)
+    assert (config["schedule"]["power"], config["schedule"]["min_lr"]) == (0.9, 1e-4)
+    assert config["trainer"]["max_epochs"] == 340
+    assert config["trainer"]["sync_batchnorm"] is True
+    assert config["callbacks"]["ema"] is None
+    for devices, accumulate in ((1, 1), (4, 1), (2, 4)):
+        sampler = TrainSampler(2975, config["data"]["batch_size"], 0, 0, devices, accumulate)
+        steps = len(sampler) // sampler.per_device // accumulate
+        assert steps == 185
+        assert steps * config["trainer"]["max_epochs"] == 62_900
+
+
+def test_other_published_recipes():
+    mmseg = plain(_config("experiment=cityscapes_mmseg"))
+    assert mmseg["data"]["batch_size"] == 32
+    assert (mmseg["trainer"]["max_steps"], mmseg["model"]["norm_eps"]) == (60_000, 1e-3)
+    paper = plain(_config("experiment=cityscapes_paper"))
+    assert paper["augment"]["crop"]["size"] == [680, 680]
+    assert paper["augment"]["color"] is None
+    assert (paper["schedule"]["min_lr"], paper["trainer"]["max_epochs"]) == (0.0, 300)
+    assert _parameters("experiment=cityscapes_paper") == 496_306
+    camvid = plain(_config("experiment=camvid_paper"))
+    assert (camvid["data"]["crop_size"], camvid["data"]["batch_size"]) == ([360, 360], 8)
+    assert camvid["trainer"]["max_epochs"] == 800
+    assert _parameters("experiment=camvid_paper") == 494_258
+
+
+def test_a_choice_on_the_command_line_wins_over_the_experiment():
+    config = _config("experiment=camvid_paper", "optimizer=adamw", "model=pixelwise")
+    assert config.optimizer._target_ == "torch.optim.AdamW"
+    assert config.model._target_.endswith("PixelwiseClassifier")
+
+
+def test_every_key_is_commented_or_speaks_for_itself():
+    """Keys that the code itself reads must occur in it; all others are arguments of a `_target_`, or of the
+    Trainer and the loggers, which refuse what they do not know."""
+    code = "\n".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
+    conf = "\n".join(path.read_text() for path in CONF_DIR.rglob("*.yaml"))
+    for task in ("train", "eval"):
+        config = OmegaConf.to_container(compose(task, ["name=x"]))
+        passed_on = (
+            "trainer.",
+            "logger.",
+            "callbacks.",
+            "model.",
+            "augment.",
+            "loss.",
+            "optimizer.",
+            "schedule.",
+        )
+        for key, _ in flatten(config):
+            if key.startswith(passed_on):
+                continue
+            leaf = key.rpartition(".")[2]
+            used = f'"{leaf}"' in code or f"config.{leaf}" in code or f"${{{key}}}" in conf
+            assert used, f"{key} of conf/{task}.yaml is not used anywhere"
+
+
+def test_groups_named_in_the_comments_are_there():
+    text = (CONF_DIR / "train.yaml").read_text()
+    defaults = yaml.safe_load(text)["defaults"]
+    for group in (next(iter(entry)) for entry in defaults if isinstance(entry, dict)):
+        line = re.search(rf"- {group}: .*# (.*)", text)
+        if line and "|" in line.group(1):
+            named = {name.strip() for name in line.group(1).split(";")[0].split("|")}
+            there = {path.stem for path in (CONF_DIR / group).glob("*.yaml")}
+            assert named == there, group
+
+
+@pytest.mark.parametrize("path", sorted((CONF_DIR / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_data_groups_are_named_after_their_files(path):
+    """A checkpoint records the name, and evaluation composes the group from it."""
+    assert _config(f"data={path.stem}").data.name == path.stem
+
+
+def test_no_file_of_conf_names_a_machine():
+    for path in CONF_DIR.rglob("*.yaml"):
+        assert "/work" not in path.read_text(), Path(path)

@@ -1,0 +1,64 @@
+"""A W&B run without a login: read back what it wrote, byte by byte, since no server is there to ask."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from front_doors import TINY
+from wandb.proto.wandb_internal_pb2 import Record
+
+BLOCK = 32768  # the file is a LevelDB log: blocks of records, each with checksum, length and part
+WHOLE, LAST = 1, 4
+
+
+def _records(path: Path) -> Iterator[Record]:
+    data, position, parts = path.read_bytes(), 7, []  # 7: W&B's own header
+    while position < len(data):
+        left = BLOCK - position % BLOCK
+        if left < 7:
+            position += left
+            continue
+        _, length, part = struct.unpack_from("<IHB", data, position)
+        parts.append(data[position + 7 : position + 7 + length])
+        position += 7 + length
+        if part in (WHOLE, LAST):
+            yield Record.FromString(b"".join(parts))
+            parts = []
+
+
+def test_an_offline_run_holds_metrics_config_and_pictures_with_masks(doors):
+    run = doors("train", *TINY, "logger=wandb", "logger.wandb.offline=true", "seed=7", own_process=True)
+    assert run.code == 0, run.err
+    (file,) = run.directory.glob("wandb/offline-run-*/run-*.wandb")
+    records = list(_records(file))
+
+    config = {e.key or ".".join(e.nested_key): e.value_json for r in records for e in r.run.config.update}
+    config |= {e.key or ".".join(e.nested_key): e.value_json for r in records for e in r.config.update}
+    assert json.loads(config["seed"]) == 7
+    assert json.loads(config["optimizer"])["lr"] == 1e-3
+
+    history = [
+        {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in r.history.item}
+        for r in records
+        if r.HasField("history")
+    ]
+    logged = {key for row in history for key in row}
+    assert {"train/loss_step", "val/mIoU", "val_IoU/road", "lr-Adam", "val/loss"} <= logged
+    miou = [row["val/mIoU"] for row in history if "val/mIoU" in row]
+    assert max(miou) == run.metrics["mIoU"]
+
+    (row, *_) = [row for row in history if "val/panel.count" in row]
+    panel = {
+        key.removeprefix("val/panel."): value for key, value in row.items() if key.startswith("val/panel.")
+    }
+    assert panel["count"] == 2
+    masks = panel["all_masks"][0]
+    assert set(masks) == {"prediction", "ground_truth"}
+    media = file.parent / "files"
+    assert (media / masks["prediction"]["path"]).is_file()
+    assert (media / panel["filenames"][0]).is_file()
+
+    kept = (run.directory / "wandb_id.txt").read_text().strip()
+    assert kept in file.name
+    assert any(r.HasField("exit") and r.exit.exit_code == 0 for r in records)
