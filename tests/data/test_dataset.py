@@ -86,7 +86,10 @@ def test_without_a_label_everything_is_ignored(write_pair):
 
 def test_sizes_that_differ(write_pair, refused):
     pair = write_pair(IMAGE, label_of(26, shape=(32, 40)))
-    for look in (lambda: SegmentationDataset([pair], CITYSCAPES)[0, 0], lambda: check_pairs([pair], CITYSCAPES)):
+    for look in (
+        lambda: SegmentationDataset([pair], CITYSCAPES)[0, 0],
+        lambda: check_pairs([pair], CITYSCAPES),
+    ):
         with refused(pair.label, pair.image.name, "40x32", "48x32", "same release"):
             look()
 

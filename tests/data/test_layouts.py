@@ -45,7 +45,9 @@ def test_camvid_test_split_has_labels_where_the_release_has_them(camvid):
     assert {pair.label for pair in find_pairs("camvid", camvid, "test")} == {None}
     (camvid / "valannot").rename(camvid / "testannot")
     pairs = find_pairs("camvid", camvid, "test")
-    assert [pair.label for pair in pairs] == [camvid / "testannot" / f"{name}.png" for name in numbers(7, "val")]
+    assert [pair.label for pair in pairs] == [
+        camvid / "testannot" / f"{name}.png" for name in numbers(7, "val")
+    ]
 
 
 def test_half_of_the_camvid_test_labels(camvid, refused):
@@ -84,7 +86,10 @@ def test_no_camvid_at_the_root(tmp_path, refused):
 
 
 def test_empty_split(street, camvid, refused):
-    for root, layout, folder in ((street, "cityscapes", street / IMAGES / "val"), (camvid, "camvid", camvid / "val")):
+    for root, layout, folder in (
+        (street, "cityscapes", street / IMAGES / "val"),
+        (camvid, "camvid", camvid / "val"),
+    ):
         for image in folder.rglob("*.png"):
             image.unlink()
         with refused(folder, "no images of the split 'val'", "complete", "data.root"):
@@ -123,7 +128,9 @@ def test_half_downloaded_camvid(camvid, refused):
 def test_label_train_ids_alone_are_not_enough(street, refused):
     for label in (street / LABELS / "train").rglob("*_labelIds.png"):
         label.rename(label.with_name(label.name.replace("labelIds", "labelTrainIds")))
-    with refused("_gtFine_labelTrainIds.png", "*_gtFine_labelIds.png files are needed", "gtFine_trainvaltest.zip"):
+    with refused(
+        "_gtFine_labelTrainIds.png", "*_gtFine_labelIds.png files are needed", "gtFine_trainvaltest.zip"
+    ):
         find_pairs("cityscapes", street, "train")
 
 
