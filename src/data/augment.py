@@ -77,8 +77,7 @@ class RandomScaledCrop(A.DualTransform):
         # calcHist: five times as fast as numpy's bincount; float32, exact up to 16 megapixels.
         counts = cv2.calcHist([mask[top:bottom, left:right]], [0], None, [256], [0, 256])
         counts[IGNORE] = 0
-        varied = np.count_nonzero(counts) > 1
-        return bool(varied and counts.max() < self.max_category_ratio * counts.sum())
+        return bool(counts.max() < self.max_category_ratio * counts.sum())
 
     def apply(
         self, img: np.ndarray, window: tuple[int, ...], scaled: tuple[int, int], **_: Any
