@@ -74,7 +74,7 @@ class RandomScaledCrop(A.DualTransform):
     def _is_varied(self, mask: np.ndarray, window: tuple[int, ...], scaled: tuple[int, int]) -> bool:
         # Counting needs no resizing: shares are the same before and after, up to the border's rounding.
         top, left, bottom, right = _source_window(mask.shape, window, scaled)
-        # calcHist: five times as fast as numpy's bincount; float32, exact up to 16 megapixels.
+        # calcHist: twice as fast as numpy's bincount; float32, exact up to 16 megapixels.
         counts = cv2.calcHist([mask[top:bottom, left:right]], [0], None, [256], [0, 256])
         counts[IGNORE] = 0
         return bool(counts.max() < self.max_category_ratio * counts.sum())

@@ -54,7 +54,7 @@ def read_target(pair: Pair, table: LabelTable) -> np.ndarray:
     """(H, W) uint8 train ids of a pair with a label. Raises UserError for ids outside the table."""
     assert pair.label is not None
     label = read_label(pair.label)
-    # Look-up tables: 1.5 ms for a Cityscapes frame, where counting and numpy's indexing take 14.
+    # Look-up tables: 1.3 ms for a Cityscapes frame, where counting and numpy's indexing take 6.
     if not cv2.LUT(label, table.is_known.astype(np.uint8)).all():
         ids = np.unique(label)
         unknown = ids[~table.is_known[ids]]
