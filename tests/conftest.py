@@ -1,6 +1,14 @@
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
-from front_doors import FrontDoors
+from front_doors import REPOSITORY, FrontDoors
+
+from src.data.street import write_street
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,3 +33,38 @@ def doors(tmp_path, cache_dir):
 def module_doors(tmp_path_factory, cache_dir):
     """Front doors whose runs the tests of a module share."""
     return FrontDoors(tmp_path_factory.mktemp("runs"), cache_dir)
+
+
+@pytest.fixture(scope="session")
+def street_root(tmp_path_factory) -> Path:
+    """Read-only, in Cityscapes' layout: 12 train and 7 val scenes of 128x64."""
+    root = tmp_path_factory.mktemp("data") / "street"
+    write_street(root, {"train": 12, "val": 7}, width=128, height=64, seed=3)
+    return root
+
+
+@pytest.fixture(scope="session")
+def camvid_root(street_root, tmp_path_factory) -> Path:
+    """Read-only, in CamVid's layout, made of the street: its label ids 0-10 stay, everything else is 11."""
+    root = tmp_path_factory.mktemp("data") / "camvid"
+    for split in ("train", "val"):
+        for kind in (split, f"{split}annot"):
+            (root / kind).mkdir(parents=True)
+        for image in sorted((street_root / "leftImg8bit" / split).glob("*/*.png")):
+            name = image.name.removesuffix("_leftImg8bit.png")
+            label = street_root / "gtFine" / split / image.parent.name / f"{name}_gtFine_labelIds.png"
+            ids = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
+            shutil.copyfile(image, root / split / f"{name}.png")
+            cv2.imwrite(
+                str(root / f"{split}annot" / f"{name}.png"), np.where(ids <= 10, ids, 11).astype(np.uint8)
+            )
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real CamVid and KITTI frames: REAL_DATA, or shared/datasets beside the repository."""
+    root = Path(os.environ.get("REAL_DATA", REPOSITORY.parent / "shared" / "datasets"))
+    if not (root / "camvid").is_dir() or not (root / "kitti").is_dir():
+        pytest.skip(f"no camvid/ and kitti/ in {root}: set the environment variable REAL_DATA")
+    return root

@@ -47,15 +47,16 @@ def _pair_size(pair: Pair) -> tuple[int, int] | UserError:
 
 def _look_into_labels(pairs: Sequence[Pair], table: LabelTable) -> None:
     labelled = [pair for pair in pairs if pair.label is not None]
-    some = labelled[:: max(1, len(labelled) // _DECODED)][:_DECODED]
+    some = labelled[:: len(labelled) // _DECODED + 1]  # from first to last
     for pair in some:
         read_target(pair, table)
     if table.name == "cityscapes" and some:
-        # Train ids end at 18; among label ids only sky, people and vehicles lie above (23-33), and no set of
-        # street scenes does without all of them.
-        highest = max(int(np.max(read_label(pair.label))) for pair in some)
+        # Train ids end at 18. Above lie the label ids of traffic lights and signs, vegetation, sky, people
+        # and vehicles (19-33), and no set of street scenes does without all of them.
+        highest = max(int(np.max(read_label(pair.label))) for pair in some if pair.label is not None)
         if highest < table.num_classes:
             raise UserError(
-                f"{some[0].label}: {len(some)} files with no id above {highest}: these look like labelTrainIds "
-                f"(0-18) under the name of labelIds (0-33). Extract gtFine_trainvaltest.zip again."
+                f"{some[0].label}: {len(some)} files with no id above {highest}: these look like "
+                f"labelTrainIds (0-18) under the name of labelIds (0-33). Extract gtFine_trainvaltest.zip "
+                f"again."
             )

@@ -47,6 +47,10 @@ class SegmentationDataModule(LightningDataModule):
         self.augment = augment
         self.seed = seed
         self.cache_dir = cache_dir
+        if data["labels"] not in LABEL_TABLES:
+            raise UserError(
+                f"data.labels={data['labels']}: unknown, choose one of {', '.join(LABEL_TABLES)}."
+            )
         self.table = LABEL_TABLES[data["labels"]]
         self.train_set: SegmentationDataset | None = None
         self.val_set: SegmentationDataset | None = None
@@ -79,7 +83,9 @@ class SegmentationDataModule(LightningDataModule):
     ) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
         pairs = find_pairs(self.config["layout"], self.config["root"], split)
         if any(pair.label is None for pair in pairs):
-            raise UserError(f"The split '{split}' of {self.config['root']} has no public labels: nothing to compare.")
+            raise UserError(
+                f"The split '{split}' of {self.config['root']} has no public labels: nothing to compare."
+            )
         sizes = check_pairs(pairs, self.table)
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
         return SegmentationDataset(pairs, self.table, transform), sizes
@@ -89,15 +95,19 @@ class SegmentationDataModule(LightningDataModule):
         if weights == "labels":
             assert self.train_set is not None, "call setup('fit') first"
             return statistics.class_weights(self.train_set.pairs, self.table, self.cache_dir)
-        if weights is not None and len(weights) != self.table.num_classes:
+        if weights is None:
+            return None
+        if isinstance(weights, str) or len(weights) != self.table.num_classes:
+            found = f"is '{weights}'" if isinstance(weights, str) else f"has {len(weights)} numbers"
             raise UserError(
-                f"data.class_weights has {len(weights)} numbers for {self.table.num_classes} classes: give one "
-                f"per class, 'labels' (computed from the training labels) or null."
+                f"data.class_weights {found}, for {self.table.num_classes} classes: give one number per "
+                f"class, 'labels' (computed from the training labels) or null."
             )
         return weights
 
     def train_dataloader(self) -> DataLoader:
-        assert self.train_set is not None and self.trainer is not None
+        assert self.train_set is not None
+        assert self.trainer is not None
         sampler = TrainSampler(
             len(self.train_set),
             self.config["batch_size"],
@@ -111,7 +121,8 @@ class SegmentationDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        assert self.val_set is not None and self.trainer is not None
+        assert self.val_set is not None
+        assert self.trainer is not None
         batches = EvalBatchSampler(
             self.val_sizes, self.config["val_batch_size"], self.trainer.global_rank, self.trainer.world_size
         )
@@ -120,17 +131,22 @@ class SegmentationDataModule(LightningDataModule):
     def check_shares(self, world_size: int, accumulate: int) -> None:
         """Raises UserError where the batch or the validation set cannot be shared out over the devices."""
         total, parts = self.config["batch_size"], world_size * accumulate
+        for key in ("batch_size", "val_batch_size"):
+            if self.config[key] < 1:
+                raise UserError(f"data.{key}={self.config[key]}: a batch has at least 1 image.")
         if total % parts:
             fits = [n for n in range(1, total + 1) if total % n == 0]
             raise UserError(
-                f"data.batch_size={total} is the total of one optimizer step and cannot be shared out equally over "
-                f"{world_size} devices x {accumulate} accumulated batches = {parts} parts. Choose a number of parts "
-                f"that divides it ({', '.join(map(str, fits))}), or another data.batch_size (another recipe)."
+                f"data.batch_size={total} is the total of one optimizer step and cannot be shared out "
+                f"equally over {world_size} devices x {accumulate} accumulated batches = {parts} parts. "
+                f"Choose a number of parts that divides it ({', '.join(map(str, fits))}), or another "
+                f"data.batch_size (another recipe)."
             )
         if self.train_set is not None and len(self.train_set) < total:
             raise UserError(
-                f"The split '{self.config['train_split']}' of {self.config['root']} has {len(self.train_set)} images, "
-                f"fewer than one batch (data.batch_size={total}): there would be no training step."
+                f"The split '{self.config['train_split']}' of {self.config['root']} has "
+                f"{len(self.train_set)} images, fewer than one batch (data.batch_size={total}): there would "
+                f"be no training step. Choose a smaller data.batch_size."
             )
         self.check_devices(world_size)
 
@@ -138,8 +154,8 @@ class SegmentationDataModule(LightningDataModule):
         """Raises UserError where a device would have nothing to validate."""
         if self.val_set is not None and len(self.val_set) < world_size:
             raise UserError(
-                f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} images, "
-                f"fewer than the {world_size} devices: use fewer (trainer.devices)."
+                f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} "
+                f"images, fewer than the {world_size} devices: use fewer (trainer.devices)."
             )
 
     def _loading(self) -> dict[str, Any]:

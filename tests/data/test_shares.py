@@ -1,0 +1,84 @@
+"""How a datamodule shares out batches, class weights and workers, and what it refuses."""
+
+import pytest
+
+from src.data import statistics
+
+# ---- shares
+
+
+@pytest.mark.parametrize(("devices", "accumulate"), [(3, 1), (1, 8), (2, 4), (8, 1)])
+def test_a_batch_that_cannot_be_shared_out(street_module, refused, devices, accumulate):
+    with refused("data.batch_size=4", f"{devices} devices x {accumulate}", "1, 2, 4"):
+        street_module().check_shares(devices, accumulate)
+
+
+@pytest.mark.parametrize(("devices", "accumulate"), [(1, 1), (2, 1), (2, 2), (1, 4), (4, 1)])
+def test_batches_that_can_be_shared_out(ready, street_module, devices, accumulate):
+    ready(street_module()).check_shares(devices, accumulate)
+
+
+def test_fewer_images_than_a_batch(ready, street_module, street_root, refused):
+    module = ready(street_module(batch_size=13))
+    with refused("'train'", street_root, "12 images", "data.batch_size=13"):
+        module.check_shares(1, 1)
+    ready(street_module(batch_size=12)).check_shares(1, 1)
+
+
+def test_fewer_validation_images_than_devices(ready, street_module, street_root, refused):
+    module = ready(street_module(batch_size=8))
+    for check in (lambda: module.check_shares(8, 1), lambda: module.check_devices(8)):
+        with refused("'val'", street_root, "7 images", "8 devices", "trainer.devices"):
+            check()
+    module.check_devices(7)
+
+
+@pytest.mark.parametrize("key", ["batch_size", "val_batch_size"])
+@pytest.mark.parametrize("value", [0, -8])
+def test_a_batch_of_nothing(street_module, refused, key, value):
+    with refused(f"data.{key}={value}", "at least 1"):
+        street_module(**{key: value}).check_shares(1, 1)
+
+
+# ---- class weights
+
+
+def test_given_weights_are_taken_as_they_are(street_module):
+    weights = [float(number) for number in range(19)]
+    assert street_module().class_weights(weights) == weights
+    assert street_module().class_weights(None) is None
+
+
+def test_weights_from_the_labels(ready, street_module, tmp_path):
+    module = ready(street_module())
+    weights = module.class_weights("labels")
+    by_split = {
+        split: statistics.class_weights(pairs, module.table, tmp_path)
+        for split, pairs in (("train", module.train_set.pairs), ("val", module.val_set.pairs))
+    }
+    assert weights == by_split["train"] != by_split["val"]
+    assert weights[0] == min(weights)  # road
+
+
+@pytest.mark.parametrize(
+    ("weights", "found"), [([1.0] * 11, "has 11 numbers"), ([], "has 0 numbers"), ("label", "is 'label'")]
+)
+def test_weights_of_the_wrong_kind(street_module, refused, weights, found):
+    with refused("data.class_weights", found, "19 classes", "'labels'"):
+        street_module().class_weights(weights)
+
+
+# ---- workers
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize(
+    ("cores", "devices", "expected"),
+    [(64, 1, 8), (64, 4, 8), (16, 4, 4), (6, 4, 1), (1, 1, 1), (2, 8, 1), (None, 1, 1)],
+)
+def test_workers_share_the_cores(ready, street_module, monkeypatch, cores, devices, expected):
+    module = ready(street_module(num_workers="auto", batch_size=8), devices=devices)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    for loader in (module.train_dataloader(), module.val_dataloader()):
+        assert loader.num_workers == expected
+        assert loader.persistent_workers
