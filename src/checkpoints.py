@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, and read as plain data."""
 
 import os
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,9 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from src.errors import UserError
+
+_REQUIRED = {"state_dict", "hyper_parameters"}
+_RECORDED = {"model", "data", "classes", "precision"}  # arguments of SegmentationModule
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -33,20 +36,33 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint that training wrote, on the CPU. Raises UserError: missing, damaged or foreign."""
     path = Path(path).expanduser()
+
+    def refuse(what: str) -> UserError:
+        return UserError(f"checkpoint={path}: {what}. Give the best.ckpt or last.ckpt of a run.")
+
     if not path.is_file():
-        raise UserError(f"checkpoint={path}: no such file. Give the best.ckpt or last.ckpt of a run.")
+        raise refuse("no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.save writes one
+            damaged = archive.testzip()  # torch.load compares no checksums
+    except OSError as error:
+        raise refuse(f"cannot be read ({error})") from error
+    except Exception as error:
+        raise refuse("no checkpoint, or a damaged one; nothing in the file was executed") from error
+    if damaged:
+        raise refuse(f"damaged, {damaged} in it has a wrong checksum")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"checkpoint={path}: not a checkpoint of plain tensors, or damaged ({reason}). "
-            f"Give the best.ckpt or last.ckpt of a run; nothing in the file was executed."
-        ) from error
-    missing = {"state_dict", "hyper_parameters"} - set(checkpoint if isinstance(checkpoint, dict) else ())
+    # Any type: what a foreign file leads to has no common one. Without its text: torch advises to load the
+    # file without `weights_only`, which would execute it.
+    except Exception as error:
+        raise refuse("holds more than tensors and plain values; nothing in the file was executed") from error
+    missing = _REQUIRED - _keys(checkpoint)
+    missing |= _RECORDED - _keys(checkpoint["hyper_parameters"]) if not missing else set()
     if missing:
-        raise UserError(
-            f"checkpoint={path}: {' and '.join(sorted(missing))} missing, so it is no checkpoint of this "
-            f"project's training. Give the best.ckpt or last.ckpt of a run."
-        )
+        raise refuse(f"no checkpoint of this project's training, {', '.join(sorted(missing))} missing")
     return checkpoint
+
+
+def _keys(content: Any) -> set[str]:
+    return set(content) if isinstance(content, dict) else set()

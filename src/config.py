@@ -59,12 +59,21 @@ def check_keys(config: DictConfig, config_name: str) -> None:
     with `+`: a typo would silently change nothing.
     """
     choices = HydraConfig.get().runtime.choices
-    groups = [f"{group}={choice}" for group, choice in choices.items() if not group.startswith("hydra/")]
-    reference = compose(
-        config_name, [g for g in groups if not g.startswith(("experiment=", "hydra=", "sweep="))]
-    )
+    added = {o.lstrip("+").partition("=")[0] for o in HydraConfig.get().overrides.task if o.startswith("+")}
+    not_compared = {"experiment", "hydra", "sweep"} | added
+    groups = [
+        f"{group}={choice}"
+        for group, choice in choices.items()
+        if group not in not_compared and not group.startswith("hydra/")
+    ]
+    reference = compose(config_name, groups)
     known = set(_keys(OmegaConf.to_container(reference)))
-    unknown = [key for key in _keys(OmegaConf.to_container(config)) if key not in known]
+    parents = known | {""}
+    unknown = [
+        key
+        for key in _keys(OmegaConf.to_container(config))
+        if key not in known and key.rpartition(".")[0] in parents  # of an unknown group, its name is enough
+    ]
     if unknown:
         raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
 
@@ -77,8 +86,12 @@ def _keys(config: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _unknown_key(key: str, known: set[str]) -> str:
-    close = get_close_matches(key, known, n=1, cutoff=0.0)
-    return f"Unknown config key: {key}. The nearest one is {close[0]}; all of them stand in conf/."
+    name = key.rpartition(".")[2]
+    namesakes = sorted(k for k in known if k.rpartition(".")[2] == name)  # `lr` is optimizer.lr, not logger
+    close = get_close_matches(key, namesakes, n=3, cutoff=0.0) or get_close_matches(
+        key, known, n=1, cutoff=0.0
+    )
+    return f"Unknown config key: {key}. The nearest one is {' or '.join(close)}; all of them stand in conf/."
 
 
 def explain(error: Exception, config_name: str) -> str:

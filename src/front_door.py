@@ -37,7 +37,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
 
         def job(config: DictConfig) -> float | None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return _run_as_child(config_name)
+                return _run_as_child(config, config_name)
             try:
                 check_keys(config, config_name)
                 _start_logging()
@@ -64,13 +64,13 @@ def _for_the_user(problem: Exception, config_name: str) -> UserError:
     return problem if isinstance(problem, UserError) else UserError(explain(problem, config_name))
 
 
-def _run_as_child(config_name: str) -> float:
+def _run_as_child(config: DictConfig, config_name: str) -> float:
     """Run one job of a sweep as a command of its own, as the user would have typed it.
 
     A job that crashes, or one of its DDP ranks, so cannot take the others with it.
     """
     settings = HydraConfig.get()
-    name = f"{Path(settings.sweep.dir).name}/{settings.job.num}"
+    name = f"{config.name}/{settings.job.num}"
     not_repeated = ("name=", "sweep=", "hydra.")
     overrides = [o for o in settings.overrides.task if not o.startswith(not_repeated)]
     command = [sys.executable, "-m", f"src.{config_name}", *overrides, f"name={name}"]
@@ -79,7 +79,7 @@ def _run_as_child(config_name: str) -> float:
         raise KeyboardInterrupt
     if code:
         raise UserError(f"Job {name} of the sweep ended with exit code {code}: {' '.join(overrides)}")
-    return sweep_job_score(Path(settings.sweep.dir) / str(settings.job.num))
+    return sweep_job_score(Path(config.run_dir) / str(settings.job.num))
 
 
 def _start_logging() -> None:

@@ -39,11 +39,16 @@ _MAY_CHANGE = (
 
 
 def rank() -> int:
-    """Of this process in a distributed run, from the variables that launchers set; 0 in any other."""
-    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
-        if os.environ.get(variable, "").isdigit():
-            return int(os.environ[variable])
-    return 0
+    """Of this process in a distributed run, from the variables that launchers set; 0 in any other.
+
+    Without a launcher Lightning's users set NODE_RANK alone; then it is the rank among the nodes. That 0 is
+    one process only holds in every case.
+    """
+    names = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
+    given = {name: int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()}
+    if "RANK" in given:
+        return given["RANK"]
+    return given.get("NODE_RANK") or given.get("LOCAL_RANK", given.get("SLURM_PROCID", 0))
 
 
 @dataclass
@@ -79,8 +84,11 @@ class Run:
         """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do."""
         if rank() != 0:
             return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.directory / ".lock").open("w")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.directory / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -116,7 +124,7 @@ class Run:
         ]
         if changed:
             raise UserError(
-                f"{self.directory}: this run was started with another config and cannot go on so:\n"
+                f"{self.directory}: this run was started with another config, it cannot go on with this:\n"
                 + "\n".join(changed)
                 + "\nRepeat its own command to go on with it, or choose another name=."
             )
@@ -125,8 +133,11 @@ class Run:
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

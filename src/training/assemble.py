@@ -1,12 +1,14 @@
 """From the config to the parts of a training run, and the run itself."""
 
 import logging
+import signal
 from typing import Any
 
 import pytorch_lightning as pl
 import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
@@ -56,11 +58,13 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
     failed = True
     try:
         trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
-        failed = trainer.interrupted
+        failed = False
+    except SIGTERMException as error:  # would end with 0, as if the training were done
+        raise SystemExit(128 + signal.SIGTERM) from error
+    except SystemExit as error:  # Lightning's way out after Ctrl-C
+        raise KeyboardInterrupt from error
     finally:
         wandb.finish(exit_code=int(failed))  # without it a crash looks like success on the dashboard
-    if trainer.interrupted:
-        raise KeyboardInterrupt
 
 
 def _say_what_runs(

@@ -1,12 +1,14 @@
 """metrics.csv: one row per logged step, kept across restarts."""
 
 import csv
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from src.runs import write_text
 
 
 class MetricsCSV(Logger):
@@ -54,9 +56,8 @@ class MetricsCSV(Logger):
         # Whole and atomic each time: columns appear as a run goes on, and a row comes every 50 steps or so.
         assert self._rows is not None
         columns = list(dict.fromkeys(["epoch", "step", *(key for row in self._rows for key in row)]))
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self._rows)
-        temporary.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())

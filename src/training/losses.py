@@ -1,4 +1,4 @@
-"""Losses on full-resolution logits, normalised over the whole optimizer step rather than per device."""
+"""Losses on full-resolution logits, as sums, so that all devices together can normalise them."""
 
 from collections.abc import Sequence
 

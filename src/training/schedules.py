@@ -21,7 +21,9 @@ class PolyLR(LambdaLR):
 
             return at
 
-        super().__init__(optimizer, [factor(group["lr"]) for group in optimizer.param_groups])
+        super().__init__(
+            optimizer, [factor(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+        )
 
 
 class ConstantLR(LambdaLR):

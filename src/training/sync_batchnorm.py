@@ -28,8 +28,8 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(input)
-        x = input.float()
-        count = torch.tensor(float(x.numel() // x.shape[1]))
+        x = input.to(torch.promote_types(input.dtype, torch.float32))  # 16 bits are too few for sums
+        count = torch.tensor(float(x.numel() // x.shape[1]), dtype=torch.float64)
         dist.all_reduce(count)
         # Two passes, since E[x^2] - E[x]^2 cancels.
         mean = _SumOverProcesses.apply(x.sum((0, 2, 3))) / count
@@ -45,8 +45,8 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(unbiased_variance, self.momentum)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), self.momentum)
         self.num_batches_tracked.add_(1)
 
 

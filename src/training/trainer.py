@@ -22,6 +22,11 @@ def build_trainer(
     Raises UserError where the machine or the values do not allow it.
     """
     arguments = dict(config)
+    if arguments["max_epochs"] == -1 and arguments["max_steps"] == -1:
+        raise UserError(
+            "trainer.max_epochs=-1 and trainer.max_steps=-1: a training without end has no learning-rate "
+            "schedule. Set one of them."
+        )
     on_cpu, devices = _devices(arguments["accelerator"], arguments["devices"])
     plugins: list[Any] = [AtomicCheckpointIO()]
     if on_cpu and arguments["sync_batchnorm"]:

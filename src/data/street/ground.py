@@ -68,8 +68,8 @@ def skyline(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def ground(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:
-    asphalt = scale(palette.pick(rng, palette.STONE, 5), rng.uniform(0.72, 1.02))
-    paving = scale(palette.pick(rng, palette.STONE, 7), rng.uniform(0.9, 1.3))
+    asphalt = scale(palette.pick(rng, palette.STONE, 5), rng.uniform(0.7, 0.96))
+    paving = scale(palette.pick(rng, palette.STONE, 7), rng.uniform(1.0, 1.35))
     grass = palette.pick(rng, palette.GRASS)
     strip(canvas, -300, 300, grass, canvas.new("terrain"))
     for side in (-1, 1):
@@ -104,10 +104,11 @@ def slabs(canvas: Canvas, street: Street, side: int, paving: Colour) -> None:
     z = np.arange(1.2, 40, 1.5)
     joints = np.zeros((len(z), 4, 3))
     joints[..., 0] = (x0, x1, x1, x0)
-    joints[..., 2] = z[:, None] + np.array((0, 0, 0.07, 0.07))
+    joints[..., 2] = z[:, None] + np.array((0, 0, 0.12, 0.12))
     canvas.pattern(joints, scale(paving, 0.78))
-    middle = (x0 + x1) / 2
-    strip(canvas, middle, middle + 0.06, scale(paving, 0.78), None, z1=40)
+    for share in (0.25, 0.5, 0.75):
+        x = x0 + (x1 - x0) * share
+        strip(canvas, x, x + 0.08, scale(paving, 0.78), None, z1=40)
 
 
 def markings(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:

@@ -100,19 +100,19 @@ def wall(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
     behind(canvas, rng, lot)
     ident = canvas.new("wall")
     paint = palette.pick(rng, palette.BRICK)
-    height, course = rng.uniform(1.9, 2.8), rng.uniform(0.26, 0.34)
+    height, course = rng.uniform(2.0, 2.8), rng.uniform(0.36, 0.46)
     end = quad(lot.x, lot.x + lot.side * 0.5, 0, height, lot.z0, lot.z0)
     facing = canvas.light.shade((-lot.side, 0, 0))
     canvas.fill(end, paint, ident, canvas.light.shade((0, 0, -1)))
     canvas.fill(lot.front(0, height), paint, ident, facing)
     lines = np.arange(0, height - 0.3, course)
-    joints = np.stack([rect(lot.z0, lot.z1, y, y + 0.06) for y in lines[1:]])
+    joints = np.stack([rect(lot.z0, lot.z1, y, y + 0.1) for y in lines[1:]])
     canvas.pattern(lot.on_front(joints), scale(paint, 0.62), facing)
     until = min(lot.z1, lot.z0 + 22)  # further on, the bricks are too small to be seen
     bricks = [
-        rect(z, z + 0.06, y, y + course)
+        rect(z, z + 0.12, y, y + course)
         for i, y in enumerate(lines)
-        for z in np.arange(lot.z0 + (i % 2) * 0.45, until, 0.9)
+        for z in np.arange(lot.z0 + (i % 2) * 0.6, until, 1.2)
     ]
     canvas.pattern(lot.on_front(np.stack(bricks)), scale(paint, 0.66), facing)
     canvas.fill(lot.front(height - 0.22, height), scale(paint, 1.25), ident, facing)
@@ -122,7 +122,7 @@ def fence(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
     """Vertical bars between two rails. What is seen between the bars counts as fence, as in Cityscapes."""
     behind(canvas, rng, lot)
     paint = palette.pick(rng, palette.FENCE)
-    height, pitch = rng.uniform(1.7, 2.4), rng.uniform(0.4, 0.56)
+    height, pitch = rng.uniform(1.8, 2.4), rng.uniform(0.5, 0.64)
     length = lot.z1 - lot.z0
     facing = canvas.light.shade((-lot.side, 0, 0))
     canvas.mark(lot.front(0, height), canvas.new("fence"))

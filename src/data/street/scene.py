@@ -70,7 +70,7 @@ def _scaled(camera: Camera, finer: int) -> Camera:
 
 def _light(rng: np.random.Generator) -> Light:
     side = rng.choice((-1.0, 1.0))
-    high, strength, visibility = rng.uniform((0.4, 0.0, 90), (0.8, 1.0, 400)).tolist()
+    high, strength, visibility = rng.uniform((0.4, 0.0, 130), (0.8, 1.0, 450)).tolist()
     haze = tuple(rng.uniform((176, 184, 190), (220, 222, 226)).tolist())
     flat = (1 - high * high) ** 0.5
     return Light((float(side) * flat * 0.85, high, -flat * 0.52), strength, haze, visibility)

@@ -54,7 +54,7 @@ def expose(image: np.ndarray, ids: np.ndarray, camera: Camera, rng: np.random.Ge
         amount[ID[name]] = contrast
     texture = 1 + amount[labels] * _texture(labels, camera, rng)
 
-    gain = rng.uniform(0.9, 1.3) * (1 + rng.uniform(-0.05, 0.05, 3))
+    gain = rng.uniform(0.92, 1.22) * (1 + rng.uniform(-0.04, 0.04, 3))
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     vignette = 1 - np.float32(rng.uniform(0.02, 0.1)) * (x[None] ** 2 + y[:, None] ** 2)
     shine = (texture * vignette).astype(np.float32)
@@ -63,7 +63,7 @@ def expose(image: np.ndarray, ids: np.ndarray, camera: Camera, rng: np.random.Ge
     softness = rng.uniform(0.35, 0.6) * max(1.0, width / 1024)
     exposed = cv2.GaussianBlur(exposed, (0, 0), softness)
 
-    level = int(rng.integers(2, 7))
+    level = int(rng.integers(2, 6))
     noise = rng.integers(-level, level + 1, (height, width, 3), dtype=np.int8)
     noise += rng.integers(-level, level + 1, (height, width, 3), dtype=np.int8)
     return cv2.add(exposed, noise, dtype=cv2.CV_8U)

@@ -178,10 +178,10 @@ def two_wheelers(rng: np.random.Generator, street: Street, index: int) -> list[I
 def pavement(rng: np.random.Generator, street: Street) -> list[Item]:
     """Persons, signs, lights, lamps, trees and bins beside the road, and someone who crosses it."""
     items: list[Item] = []
-    for _ in range(int(rng.integers(3, 7))):
+    for _ in range(int(rng.integers(3, 6))):
         side = -1 if rng.integers(2) else 1
         x = street.edge(side) + rng.uniform(0.5, street.walk(side))
-        items.append(_put(people.person, side * x, max(rng.uniform(6, 17), 2.1 * x)))
+        items.append(_put(people.person, side * x, max(rng.uniform(6, 14), 2.1 * x)))
     if rng.integers(4):
         items.append(_put(people.person, rng.uniform(-3, 2.5), rng.uniform(7, 11)))
     side = -1 if rng.integers(2) else 1

@@ -1,0 +1,155 @@
+import os
+import socket
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import wandb
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+from src.errors import UserError
+from src.training.csv_log import MetricsCSV
+from src.training.loggers import build_loggers, keep_wandb_id
+
+WANDB = {
+    "project": "cgnet",
+    "entity": None,
+    "group": None,
+    "job_type": "train",
+    "tags": [],
+    "notes": None,
+    "offline": "auto",
+    "id": None,
+    "log_model": False,
+}
+API = "https://api.wandb.ai"
+
+
+@pytest.fixture(autouse=True)
+def nobody_logged_in(tmp_path, monkeypatch):
+    """A home without any login, and no connection to anywhere but this machine."""
+    home = tmp_path / "home"
+    home.mkdir()
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "localhost", "::1"), address
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+    with mock.patch.dict(os.environ):
+        for name in [n for n in os.environ if n.startswith("WANDB_")] + ["NETRC"]:
+            os.environ.pop(name, None)
+        os.environ["HOME"] = str(home)
+        yield home
+
+
+def build(run_dir, wandb=None, tensorboard=None):
+    return build_loggers({"wandb": wandb, "tensorboard": tensorboard}, run_dir, "a-name")
+
+
+def build_wandb(run_dir, **changes):
+    csv, logger = build(run_dir, WANDB | changes)
+    assert isinstance(csv, MetricsCSV)
+    assert isinstance(logger, WandbLogger)
+    return logger
+
+
+def log_in(home, how):
+    netrc_text = "machine api.wandb.ai\n  login user\n  password " + 40 * "a" + "\n"
+    if how == "WANDB_API_KEY":
+        os.environ["WANDB_API_KEY"] = 40 * "a"
+        return
+    file = home / ".netrc" if how == "netrc" else home / "elsewhere"
+    file.write_text(netrc_text)
+    file.chmod(0o600)
+    if how == "NETRC":
+        os.environ["NETRC"] = str(file)
+
+
+def test_the_csv_alone(tmp_path):
+    (logger,) = build(tmp_path)
+    assert isinstance(logger, MetricsCSV)
+    assert logger.path == tmp_path / "metrics.csv"
+    assert {p.name for p in tmp_path.iterdir()} == {"home"}
+
+
+def test_wandb_without_a_login_is_offline(tmp_path):
+    logger = build_wandb(tmp_path)
+    assert logger._offline
+    assert os.environ["WANDB_MODE"] == "offline"
+
+
+@pytest.mark.parametrize("how", ["WANDB_API_KEY", "netrc", "NETRC"])
+def test_wandb_with_a_login_is_online(tmp_path, nobody_logged_in, how):
+    log_in(nobody_logged_in, how)
+    assert not build_wandb(tmp_path)._offline
+    assert "WANDB_MODE" not in os.environ
+
+
+def test_a_login_elsewhere_does_not_count(tmp_path, nobody_logged_in):
+    log_in(nobody_logged_in, "netrc")
+    os.environ["WANDB_BASE_URL"] = "https://wandb.example.org"
+    assert build_wandb(tmp_path)._offline
+
+
+def test_a_broken_netrc_is_no_login(tmp_path, nobody_logged_in):
+    (nobody_logged_in / ".netrc").write_text("what is this")
+    assert build_wandb(tmp_path)._offline
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_offline_can_be_decided(tmp_path, nobody_logged_in, offline):
+    if offline:
+        log_in(nobody_logged_in, "WANDB_API_KEY")
+    assert build_wandb(tmp_path, offline=offline)._offline is offline
+
+
+def test_the_wandb_run_of_a_directory_stays_the_same(tmp_path):
+    first = build_wandb(tmp_path)
+    assert first.version
+    assert build_wandb(tmp_path).version != first.version  # another run, as long as none is kept
+    keep_wandb_id([MetricsCSV(tmp_path / "metrics.csv"), first], tmp_path)
+    assert (tmp_path / "wandb_id.txt").read_text().strip() == first.version
+    assert build_wandb(tmp_path).version == first.version
+    assert build_wandb(tmp_path, id="given").version == "given"
+
+
+def test_without_wandb_no_id_is_kept(tmp_path):
+    keep_wandb_id(build(tmp_path), tmp_path)
+    assert not (tmp_path / "wandb_id.txt").exists()
+
+
+def test_an_offline_run_asks_nobody_and_stays_here(tmp_path, monkeypatch):
+    """The real thing: W&B's own process would talk to the server at this address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        os.environ["WANDB_BASE_URL"] = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+        monkeypatch.setattr("getpass.getpass", lambda *_: pytest.fail("asked"))
+        logger = build_wandb(tmp_path)
+        try:
+            logger.log_metrics({"train/loss": 1.0}, 1)
+            assert logger.experiment.offline
+        finally:
+            wandb.teardown()
+        with pytest.raises(TimeoutError):
+            server.accept()
+    (folder,) = (tmp_path / "wandb").glob(f"offline-run-*-{logger.version}")
+    assert list(folder.glob("*.wandb"))
+
+
+def test_tensorboard_writes_into_the_run_directory(tmp_path):
+    _, logger = build(tmp_path, tensorboard={"log_graph": False, "default_hp_metric": False})
+    assert isinstance(logger, TensorBoardLogger)
+    assert Path(logger.log_dir) == tmp_path / "tensorboard"
+
+
+def test_a_missing_tensorboard_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("pytorch_lightning.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        build(tmp_path, tensorboard={"log_graph": False})

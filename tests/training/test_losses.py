@@ -1,0 +1,120 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from src.labels import IGNORE
+from src.training.losses import WeightedCrossEntropy
+from src.training.module import SegmentationModule
+
+CLASSES = 4
+WEIGHTS = [2.5, 1.0, 0.25, 9.0]
+
+
+def logits_and_target(ignored=0.3, batch=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(batch, CLASSES, 5, 6, generator=generator)
+    target = torch.randint(0, CLASSES, (batch, 5, 6), generator=generator, dtype=torch.uint8)
+    target[torch.rand(target.shape, generator=generator) < ignored] = IGNORE
+    return logits, target
+
+
+def torch_mean(logits, target, weights, smoothing):
+    weight = None if weights is None else torch.tensor(weights)
+    return F.cross_entropy(
+        logits, target.long(), weight, ignore_index=IGNORE, reduction="mean", label_smoothing=smoothing
+    )
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("ignored", [0.0, 0.3])
+def test_the_quotient_is_the_weighted_mean(weights, smoothing, ignored):
+    logits, target = logits_and_target(ignored)
+    total, weight = WeightedCrossEntropy(weights, smoothing)(logits, target)
+    torch.testing.assert_close(total / weight, torch_mean(logits, target, weights, smoothing))
+
+
+def test_by_hand():
+    # Two pixels of three count. -log softmax of the target: log 2 with weight 2, log 4 with weight 5.
+    logits = torch.tensor([[0.0, 0.0, 7.0], [0.0, 3.0, 9.0]]).log().nan_to_num(neginf=0.0).view(1, 2, 1, 3)
+    logits[0, :, 0, 0] = 0.0
+    logits[0, :, 0, 1] = torch.tensor([1.0, 3.0]).log()
+    target = torch.tensor([[[1, 0, IGNORE]]], dtype=torch.uint8)
+    total, weight = WeightedCrossEntropy([5.0, 2.0])(logits, target)
+    torch.testing.assert_close(total, 2 * torch.tensor(2.0).log() + 5 * torch.tensor(4.0).log())
+    assert weight == 7
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_the_halves_of_a_batch_add_up(weights):
+    logits, target = logits_and_target(batch=4)
+    target[:2, 2:] = IGNORE  # so that the mean of the halves' means is something else
+    loss = WeightedCrossEntropy(weights)
+    sums = [loss(logits[half], target[half]) for half in (slice(0, 2), slice(2, 4))]
+    total, weight = (torch.stack(parts).sum() for parts in zip(*sums, strict=True))
+    whole = torch_mean(logits, target, weights, 0.0)
+    torch.testing.assert_close(total / weight, whole)
+    assert not torch.isclose(torch.stack([t / w for t, w in sums]).mean(), whole, rtol=1e-3)
+
+
+def test_class_weights_are_no_part_of_a_checkpoint():
+    loss = WeightedCrossEntropy(WEIGHTS)
+    assert not loss.state_dict()
+    assert loss.to("meta").weight.is_meta  # yet they follow the module to its device
+
+
+def module_with(weights, smoothing=0.0):
+    module = SegmentationModule(
+        model={
+            "_target_": "src.network.pixelwise.PixelwiseClassifier",
+            "num_classes": CLASSES,
+            "channels": [4],
+            "preprocessing": {"mean": [100.0] * 3, "std": [50.0] * 3},
+        },
+        data={},
+        classes=[f"class {i}" for i in range(CLASSES)],
+        training={
+            "loss": {
+                "_target_": "src.training.losses.WeightedCrossEntropy",
+                "class_weights": weights,
+                "label_smoothing": smoothing,
+            },
+            "optimizer": {},
+            "schedule": {},
+            "compile": False,
+            "channels_last": False,
+        },
+    )
+    module._trainer = SimpleNamespace(world_size=1)
+    module.log = lambda *args, **kwargs: None
+    return module
+
+
+def step(module, target):
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 256, (len(target), 3, 32, 32), dtype=torch.uint8, generator=generator)
+    loss = module.training_step({"image": image, "target": target}, 0)
+    loss.backward()
+    return image, loss
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_batch_without_labels_trains_nothing(weights, smoothing):
+    module = module_with(weights, smoothing)
+    _, loss = step(module, torch.full((2, 32, 32), IGNORE, dtype=torch.uint8))
+    assert loss == 0
+    gradients = [p.grad for p in module.parameters()]
+    assert gradients
+    assert all(g is not None and (g == 0).all() for g in gradients)  # NaN would not be 0
+
+
+def test_a_training_step_is_the_weighted_mean():
+    module = module_with(WEIGHTS)
+    generator = torch.Generator().manual_seed(2)
+    target = torch.randint(0, CLASSES, (2, 32, 32), dtype=torch.uint8, generator=generator)
+    target[0, :20] = IGNORE
+    image, loss = step(module, target)
+    torch.testing.assert_close(loss, torch_mean(module(image), target, WEIGHTS, 0.0))
