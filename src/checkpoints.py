@@ -32,6 +32,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         finally:
             temporary.unlink(missing_ok=True)
 
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What a run goes on from, on the CPU; Lightning moves it to where it belongs."""
+        try:
+            return load_checkpoint(path)
+        except UserError as error:
+            raise UserError(
+                f"{error.text}\nThe run cannot go on from it: copy best.ckpt over it to go on from there, "
+                f"or delete it to start anew."
+            ) from error
+
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint that training wrote, on the CPU. Raises UserError: missing, damaged or foreign."""

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -30,6 +30,8 @@ def register_resolvers() -> None:
     def num_classes(table: str) -> int:
         from src.labels import LABEL_TABLES  # numpy, which --help does not need
 
+        if table not in LABEL_TABLES:
+            raise UserError(f"data.labels={table}: unknown, choose one of {', '.join(LABEL_TABLES)}.")
         return LABEL_TABLES[table].num_classes
 
     OmegaConf.register_new_resolver("run_stamp", run_stamp, replace=True)
@@ -101,6 +103,8 @@ def explain(error: Exception, config_name: str) -> str:
         cause.__cause__, (HydraException, OmegaConfBaseException)
     ):
         cause = cause.__cause__
+    if isinstance(cause.__cause__, UserError):  # of one of our resolvers
+        return cause.__cause__.text
     text = str(cause).strip()
     unknown = re.search(r"Key '([^']+)' (?:is not in struct|not in)", text)
     if unknown:
@@ -127,8 +131,8 @@ def _unknown_choice(group: str, choice: str) -> str:
 
 
 def _reference_keys(config_name: str) -> set[str]:
-    """Keys of the default config. `@hydra.main` has left its context by the time its error arrives."""
-    from hydra import initialize_config_dir
-
+    """Keys of the groups that the command line chooses. `@hydra.main` has left its context by now."""
+    split = [argument.partition("=") for argument in sys.argv[1:]]
+    choices = [f"{group}={name}" for group, _, name in split if (CONF_DIR / group / f"{name}.yaml").exists()]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return set(_keys(OmegaConf.to_container(compose(config_name))))
+        return set(_keys(OmegaConf.to_container(compose(config_name, choices))))

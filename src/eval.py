@@ -15,7 +15,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.runs import Run
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
-    from src.training.trainer import build_trainer
+    from src.training.trainer import build_trainer, honest_exit
 
     run = Run.plan(config)
     checkpoint = load_checkpoint(config.checkpoint)
@@ -32,7 +32,8 @@ def evaluate(config: DictConfig) -> float | None:
     data.check_devices(trainer.world_size)
 
     run.open()
-    trainer.validate(module, datamodule=data, verbose=False)
+    with honest_exit():
+        trainer.validate(module, datamodule=data, verbose=False)
     assert module.scores is not None
     return report_evaluation(run, module.scores, checkpoint) if trainer.is_global_zero else None
 

@@ -154,26 +154,27 @@ class PhotometricDistortion(A.ImageOnlyTransform):
         hue: int,
         **_: Any,
     ) -> np.ndarray:
-        levels = _linear(np.arange(256), 1.0, added)
-        if contrast_first:
-            levels = _linear(levels, contrast, 0.0)
-        if (added, contrast) != (0.0, 1.0) and (contrast_first or added):
-            img = cv2.LUT(img, levels)
+        img = _look_up(img, _linear(_linear(_LEVELS, 1.0, added), contrast if contrast_first else 1.0, 0.0))
         if saturation != 1.0 or hue:
             hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
             tables = np.empty((1, 256, 3), np.uint8)  # one look-up for the three channels
             tables[0, :, 0] = (np.arange(256) + hue) % 180
-            tables[0, :, 1] = _linear(np.arange(256), saturation, 0.0)
-            tables[0, :, 2] = np.arange(256)
+            tables[0, :, 1] = _linear(_LEVELS, saturation, 0.0)
+            tables[0, :, 2] = _LEVELS
             img = cv2.cvtColor(cv2.LUT(hsv, tables), cv2.COLOR_HSV2RGB)
-        if contrast != 1.0 and not contrast_first:
-            img = cv2.LUT(img, _linear(np.arange(256), contrast, 0.0))
-        return img
+        return img if contrast_first else _look_up(img, _linear(_LEVELS, contrast, 0.0))
+
+
+_LEVELS = np.arange(256, dtype=np.uint8)
 
 
 def _linear(levels: np.ndarray, factor: float, added: float) -> np.ndarray:
-    """levels * factor + added, cut to 0-255, as a table for cv2.LUT."""
+    """levels * factor + added, cut to 0-255: a table for cv2.LUT."""
     return np.clip(levels * factor + added, 0, 255).astype(np.uint8)
+
+
+def _look_up(img: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    return img if np.array_equal(levels, _LEVELS) else cv2.LUT(img, levels)
 
 
 class SeededTransform:

@@ -58,15 +58,20 @@ class SegmentationDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Draws the synthetic street, once; every other dataset must be there already."""
-        street = self.config.get("street")
-        if street:
-            write_street(
-                Path(self.config["root"]),
-                {"train": street["train"], "val": street["val"]},
-                width=street["width"],
-                height=street["height"],
-                seed=street["seed"],
-            )
+        street = self.config["street"]
+        if not street:
+            return
+        splits = {split: street[split] for split in ("train", "val")}
+        megapixels = sum(splits.values()) * street["width"] * street["height"] / 1e6
+        write_street(
+            Path(self.config["root"]),
+            splits,
+            width=street["width"],
+            height=street["height"],
+            seed=street["seed"],
+            workers=usable_cores() if megapixels > 50 else 0,  # starting processes takes seconds, too
+            progress=_say_every_quarter,
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Finds and checks the files; a second call does nothing. Raises UserError with the way on."""
@@ -162,13 +167,23 @@ class SegmentationDataModule(LightningDataModule):
         workers = self.config["num_workers"]
         if workers == "auto":
             local = max(1, self.trainer.num_devices if self.trainer else 1)
-            workers = min(8, max(1, (os.cpu_count() or 1) // local))
+            workers = min(8, max(1, usable_cores() // local))
         return {
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),
             "worker_init_fn": _calm_worker,
         }
+
+
+def usable_cores() -> int:
+    """Of this process: a cluster's job often has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _say_every_quarter(done: int, total: int) -> None:
+    if done == 1 or done * 4 // total > (done - 1) * 4 // total:
+        log.info("Drawing the synthetic street (once): scene %d of %d", done, total)
 
 
 def _calm_worker(_: int) -> None:

@@ -37,7 +37,7 @@ def png_size(path: Path) -> tuple[int, int]:
 
 def read_image(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB."""
-    image = _decode(path, cv2.IMREAD_COLOR)
+    image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # its label has none
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 

@@ -1,20 +1,19 @@
 """From the config to the parts of a training run, and the run itself."""
 
 import logging
-import signal
 from typing import Any
 
 import pytorch_lightning as pl
-import wandb
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.loggers import WandbLogger
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
 from src.runs import Run
 from src.training.loggers import keep_wandb_id
 from src.training.module import SegmentationModule
+from src.training.trainer import honest_exit
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +56,14 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         logger.log_hyperparams(run.config)
     failed = True
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
+        with honest_exit():
+            trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
-    except SIGTERMException as error:  # would end with 0, as if the training were done
-        raise SystemExit(128 + signal.SIGTERM) from error
-    except SystemExit as error:  # Lightning's way out after Ctrl-C
-        raise KeyboardInterrupt from error
     finally:
-        wandb.finish(exit_code=int(failed))  # without it a crash looks like success on the dashboard
+        if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+            import wandb
+
+            wandb.finish(exit_code=int(failed))  # without it a crash looks like success on the dashboard
 
 
 def _say_what_runs(

@@ -62,17 +62,15 @@ class SegmentationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         total, weight = self._loss_sums(batch, self(batch["image"]))
-        # DDP averages gradients over devices. Dividing by the devices' mean weight, not by this device's own,
-        # makes that average the gradient of the whole batch, however ignored pixels are spread.
-        mean_weight = weight.detach().clone()
+        sums = torch.stack([total.detach(), weight])
         if self.trainer.world_size > 1:
-            dist.all_reduce(mean_weight)
-            mean_weight /= self.trainer.world_size
-        loss = total / mean_weight.clamp(min=torch.finfo(torch.float32).tiny)
-        size = len(batch["image"])
-        self.log(
-            "train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, sync_dist=True, batch_size=size
-        )
+            dist.all_reduce(sums)
+        whole_weight = sums[1].clamp(min=torch.finfo(torch.float32).tiny)
+        # DDP averages gradients over devices. With the weight of all devices in the quotient, not this one's
+        # own, that average is the gradient of the whole batch, however ignored pixels are spread.
+        loss = total * self.trainer.world_size / whole_weight
+        batch_loss, size = sums[0] / whole_weight, len(batch["image"])
+        self.log("train/loss", batch_loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -1,13 +1,15 @@
 """From the trainer group to a Trainer: devices, strategy, synchronised BatchNorm, safe checkpoints."""
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
@@ -51,6 +53,18 @@ def build_trainer(
         raise UserError(
             f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer)."
         ) from error
+
+
+@contextmanager
+def honest_exit() -> Iterator[None]:
+    """Around a Trainer's work: exit code 143 after SIGTERM (Lightning: 0), and KeyboardInterrupt after
+    Ctrl-C (Lightning: exit code 1)."""
+    try:
+        yield
+    except SIGTERMException as error:
+        raise SystemExit(128 + signal.SIGTERM) from error
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
 
 
 def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:

@@ -11,7 +11,16 @@ from hydra import compose, initialize_config_dir
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.datamodule import SegmentationDataModule
 from src.data.layouts import Pair
+from src.data.street import write_street
 from src.errors import UserError
+
+
+@pytest.fixture(scope="session")
+def dozen(tmp_path_factory):
+    """A dozen scenes of 128x64 in each split."""
+    root = tmp_path_factory.mktemp("street") / "synthetic"
+    write_street(root, {"train": 12, "val": 12}, 128, 64, seed=3)
+    return root
 
 
 @pytest.fixture

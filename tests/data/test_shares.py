@@ -74,11 +74,11 @@ def test_weights_of_the_wrong_kind(street_module, refused, weights, found):
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize(
     ("cores", "devices", "expected"),
-    [(64, 1, 8), (64, 4, 8), (16, 4, 4), (6, 4, 1), (1, 1, 1), (2, 8, 1), (None, 1, 1)],
+    [(64, 1, 8), (64, 4, 8), (16, 4, 4), (6, 4, 1), (1, 1, 1), (2, 8, 1)],
 )
 def test_workers_share_the_cores(ready, street_module, monkeypatch, cores, devices, expected):
     module = ready(street_module(num_workers="auto", batch_size=8), devices=devices)
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("src.data.datamodule.usable_cores", lambda: cores)
     for loader in (module.train_dataloader(), module.val_dataloader()):
         assert loader.num_workers == expected
         assert loader.persistent_workers

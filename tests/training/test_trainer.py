@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from src.checkpoints import AtomicCheckpointIO
@@ -149,6 +150,21 @@ def fail():
     raise ZeroDivisionError
 
 
+class Dashboard(WandbLogger):
+    """Takes everything and keeps nothing: no process of W&B's is started."""
+
+    name = version = "id"
+    save_dir = None
+
+    def __init__(self):
+        Logger.__init__(self)
+
+    def log_hyperparams(self, *args, **kwargs): ...
+    def log_metrics(self, *args, **kwargs): ...
+    def finalize(self, status): ...
+    def after_save_checkpoint(self, checkpoint_callback): ...
+
+
 @pytest.fixture
 def run(tmp_path):
     values = {"data": {"name": "ones", "batch_size": 1}}
@@ -172,7 +188,7 @@ def test_a_stopped_fit_does_not_look_finished(run, monkeypatch, stop, error, cod
     monkeypatch.setattr("wandb.finish", lambda exit_code: ends.append(exit_code))
     last = ModelCheckpoint(run.directory, "last", save_on_train_epoch_end=True)
     values = trainer_config(max_epochs=2, enable_progress_bar=False, enable_model_summary=False)
-    trainer = build_trainer(values, [last])
+    trainer = build_trainer(values, [last], [Dashboard()])
     with pytest.raises(error) as raised:
         fit(trainer, Interrupted(stop), OneBatch(), run)
     assert code is None or raised.value.code == code
@@ -185,5 +201,5 @@ def test_a_finished_fit_looks_finished(run, monkeypatch):
     ends = []
     monkeypatch.setattr("wandb.finish", lambda exit_code: ends.append(exit_code))
     values = trainer_config(max_epochs=2, enable_checkpointing=False)
-    fit(build_trainer(values), Interrupted(lambda: None), OneBatch(), run)
+    fit(build_trainer(values, loggers=[Dashboard()]), Interrupted(lambda: None), OneBatch(), run)
     assert ends == [0]
