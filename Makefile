@@ -12,8 +12,9 @@ help: ## this list
 setup: $(STAMP) ## make .venv and install everything into it
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into .venv: PyTorch and the rest, one to a few minutes"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: $(STAMP) ## train on the synthetic street: no download, minutes on a laptop, ends with pictures

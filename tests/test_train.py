@@ -30,8 +30,8 @@ def test_a_run_leaves_what_design_promises(trained):
         "metrics.json",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
-        "pictures/epoch_0001.png",
-        "pictures/epoch_0002.png",
+        "pictures/epoch_0001.jpg",
+        "pictures/epoch_0002.jpg",
     }
     assert not [name for name in trained.files if name.endswith(".tmp")]
     assert "IoU per class" in trained.out
@@ -74,7 +74,7 @@ def test_checkpoints_are_plain_data_that_says_what_it_is(trained):
 
 
 def test_the_panel_shows_image_truth_and_prediction(trained):
-    panel = cv2.imread(str(trained.directory / "pictures/epoch_0001.png"))
+    panel = cv2.imread(str(trained.directory / "pictures/epoch_0001.jpg"))
     assert panel.shape[1] >= 3 * 128
     assert panel.std() > 20
 

@@ -17,7 +17,7 @@ Sample = dict[str, Any]
 
 
 class PicturePanel(Callback):
-    """Writes `epoch_0001.png`, ... and sends the panel to W&B (with mask overlays) and TensorBoard.
+    """Writes `epoch_0001.jpg`, ... and sends the panel to W&B (with mask overlays) and TensorBoard.
 
     The samples are spread evenly over the validation set, the same in every epoch and for any number of
     devices; they are decoded once. Rank 0 draws them all, without the other ranks.
@@ -39,7 +39,7 @@ class PicturePanel(Callback):
         count: int = 4,
         every_n_epochs: int = 1,
         width: int = 512,
-        filename: str = "epoch_{epoch:04d}.png",
+        filename: str = "epoch_{epoch:04d}.jpg",
     ):
         self.directory = Path(directory)
         self.count = count
