@@ -21,7 +21,7 @@ def report_training(run: Run) -> float | None:
     if figures:
         log.info("%s is finished. Nothing to do; another run needs another name=.", run.directory)
     elif not (run.directory / "checkpoints/best.ckpt").exists():
-        log.warning("%s: no validation took place, so there is no metrics.json.", run.directory)
+        log.warning("%s: no best.ckpt (no validation, or fast_dev_run), so there is no metrics.json.", run.directory)
         return None
     else:
         best, last = (_recorded(run, name) for name in ("best.ckpt", "last.ckpt"))

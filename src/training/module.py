@@ -44,6 +44,8 @@ class SegmentationModule(LightningModule):
         self.save_hyperparameters()
         self.classes = classes
         self.segmenter = Segmenter.from_config(model)
+        # For the sizes and FLOPs in Lightning's summary.
+        self.example_input_array = torch.zeros(1, 3, *data["crop_size"], dtype=torch.uint8)
         self.confusion = ConfusionMatrix(len(classes))
         self.val_loss = MeanMetric()
         self.num_images = 0

@@ -73,7 +73,7 @@ def module_with(weights, smoothing=0.0):
             "channels": [4],
             "preprocessing": {"mean": [100.0] * 3, "std": [50.0] * 3},
         },
-        data={},
+        data={"crop_size": [64, 64]},
         classes=[f"class {i}" for i in range(CLASSES)],
         training={
             "loss": {

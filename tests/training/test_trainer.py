@@ -107,7 +107,14 @@ def test_a_missing_accelerator_is_named(accelerator):
 def test_the_callbacks_of_the_config(group):
     entries = config(f"callbacks={group}").callbacks.copy()
     names = [type(callback).__name__ for callback in build_callbacks(entries)]
-    expected = ["ModelCheckpoint", "ModelCheckpoint", "LearningRateMonitor", "EpochLines", "PicturePanel"]
+    expected = [
+        "ModelCheckpoint",
+        "ModelCheckpoint",
+        "LearningRateMonitor",
+        "RichModelSummary",
+        "EpochLines",
+        "PicturePanel",
+    ]
     assert names == expected + (["WarmedUpEMA"] if group == "ema" else [])
     entries.pictures = None
     assert "PicturePanel" not in [type(callback).__name__ for callback in build_callbacks(entries)]
