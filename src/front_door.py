@@ -73,7 +73,8 @@ def _run_as_child(config: DictConfig, config_name: str) -> float:
     name = f"{config.name}/{settings.job.num}"
     not_repeated = ("name=", "sweep=", "hydra.")
     overrides = [o for o in settings.overrides.task if not o.startswith(not_repeated)]
-    command = [sys.executable, "-m", f"src.{config_name}", *overrides, f"name={name}"]
+    own = [f"--config-dir={s.path}" for s in settings.runtime.config_sources if s.provider == "command-line"]
+    command = [sys.executable, "-m", f"src.{config_name}", *own, *overrides, f"name={name}"]
     code = subprocess.run(command, check=False).returncode
     if code == 130:
         raise KeyboardInterrupt

@@ -57,7 +57,13 @@ class FrontDoors:
         return [sys.executable, "-m", f"src.{task}", *arguments]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "WANDB_MODE": "offline"}
+        return {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(REPOSITORY / "tests"),
+            "COLUMNS": "120",
+            "WANDB_MODE": "offline",
+        }
 
     def _in_own_process(self, task: str, arguments: list[str]) -> tuple[int, str, str]:
         done = subprocess.run(

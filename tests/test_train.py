@@ -1,6 +1,7 @@
 """`python -m src.train` and `python -m src.eval`, whole: what they leave behind and that it is true."""
 
 import csv
+import json
 import math
 import os
 import signal
@@ -136,10 +137,25 @@ def test_framework_features_together(doors):
     assert judged.metrics["confusion_matrix"] == run.metrics["last"]["confusion_matrix"]
 
 
-def test_two_devices_leave_one_run_directory_and_judge_every_image_once(doors):
-    run = doors("train", *TINY, "trainer.devices=2", "trainer.strategy=ddp", own_process=True)
+def test_two_devices_agree_leave_one_run_directory_and_judge_every_image_once(doors, tmp_path):
+    own = tmp_path / "conf/callbacks"
+    own.mkdir(parents=True)
+    spy = f"defaults: [default, _self_]\nspy: {{_target_: spy.RankSpy, folder: '{tmp_path}'}}\n"
+    (own / "spy.yaml").write_text(spy)
+    run = doors(
+        "train",
+        f"--config-dir={own.parent}",
+        *TINY,
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        "callbacks=spy",
+        own_process=True,
+    )
     assert run.code == 0, run.err
     assert [p.name for p in (doors.folder / "train").iterdir()] == ["run"]
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert ranks[0] == ranks[1]
+    assert ranks[0]["val/mIoU"] == run.metrics["last"]["mIoU"]
     assert run.metrics["num_images"] == 7
     judged = doors("eval", f"checkpoint={run.directory}/checkpoints/best.ckpt", "trainer.accelerator=cpu")
     assert judged.metrics["confusion_matrix"] == run.metrics["confusion_matrix"]
