@@ -36,6 +36,7 @@ def register_resolvers() -> None:
 
     OmegaConf.register_new_resolver("run_stamp", run_stamp, replace=True)
     OmegaConf.register_new_resolver("num_classes", num_classes, replace=True)
+    OmegaConf.register_new_resolver("expanduser", lambda path: str(Path(path).expanduser()), replace=True)
     OmegaConf.register_new_resolver("interactive", sys.stdout.isatty, replace=True)
 
 
@@ -75,9 +76,19 @@ def check_keys(config: DictConfig, config_name: str) -> None:
         key
         for key in _keys(OmegaConf.to_container(config))
         if key not in known and key.rpartition(".")[0] in parents  # of an unknown group, its name is enough
+        if not _is_new_entry(config, key)
     ]
     if unknown:
         raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
+
+
+def _is_new_entry(config: DictConfig, key: str) -> bool:
+    """Whether it is a callback or a step of the augmentation that the user adds."""
+    group, _, name = key.partition(".")
+    if group not in ("callbacks", "augment"):
+        return False
+    entry = OmegaConf.select(config, f"{group}.{name.partition('.')[0]}")
+    return OmegaConf.is_config(entry) and "_target_" in entry and "." not in name
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[str]:

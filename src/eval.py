@@ -1,10 +1,13 @@
 """Evaluate a checkpoint: `python -m src.eval checkpoint=...`, with any key of conf/ as `key=value`."""
 
+import logging
 import sys
 
 from omegaconf import DictConfig
 
 from src.front_door import front_door
+
+log = logging.getLogger("src.eval")
 
 
 def evaluate(config: DictConfig) -> float | None:
@@ -27,6 +30,9 @@ def evaluate(config: DictConfig) -> float | None:
     module = load_module(checkpoint, data, config.checkpoint)
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     trainer = build_trainer(run.config["trainer"], [panel])
+    wanted, run.config["trainer"]["precision"] = run.config["trainer"]["precision"], str(trainer.precision)
+    if wanted != run.config["trainer"]["precision"]:
+        log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)
     data.prepare_data()
     data.setup("validate")
     data.check_devices(trainer.world_size)

@@ -74,7 +74,8 @@ def _run_as_child(config: DictConfig, config_name: str) -> float:
     not_repeated = ("name=", "sweep=", "hydra.")
     overrides = [o for o in settings.overrides.task if not o.startswith(not_repeated)]
     own = [f"--config-dir={s.path}" for s in settings.runtime.config_sources if s.provider == "command-line"]
-    command = [sys.executable, "-m", f"src.{config_name}", *own, *overrides, f"name={name}"]
+    quoted = name.replace("'", "\\'")
+    command = [sys.executable, "-m", f"src.{config_name}", *own, *overrides, f"name='{quoted}'"]
     code = subprocess.run(command, check=False).returncode
     if code == 130:
         raise KeyboardInterrupt

@@ -4,6 +4,7 @@ import fcntl
 import json
 import logging
 import os
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ _MAY_CHANGE = (
     "trainer.default_root_dir",
     "callbacks.pictures",
     "callbacks.lines",
+    "callbacks.best.dirpath",
+    "callbacks.last.dirpath",
     "data.root",
     "data.num_workers",
     "logger.",
@@ -62,6 +65,8 @@ class Run:
     @classmethod
     def plan(cls, config: DictConfig) -> "Run":
         """Raises UserError where the run could not write, or would go on with another run's config."""
+        if not isinstance(config.name, str):
+            raise UserError(f"name={config.name}: reads as a number. Quote it: \"name='{config.name}'\"")
         run = cls(Path(config.run_dir), plain(config))
         if rank() == 0:
             run._check_writable()
@@ -90,13 +95,16 @@ class Run:
         except OSError as error:
             raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            # Not flock, which data workers inherit: for seconds they would outlive a killed run and hold it.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:  # POSIX leaves the choice
             raise UserError(
                 f"{self.directory}: another process is writing to this run. Wait for it, or give this one "
                 f"another name (name=...)."
             ) from error
-        command = " ".join(["python", "-m", f"src.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+        except OSError as error:  # some network file systems have no locks
+            log.warning("%s: cannot be locked (%s). Let one process write here.", self.directory, error)
+        command = shlex.join(["python", "-m", f"src.{self.config['task']}", *sys.argv[1:]])
         write_text(self.directory / "config.yaml", f"# {command}\n{OmegaConf.to_yaml(self.config)}")
         handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -145,5 +153,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def sweep_job_score(directory: Path) -> float:
-    """What a sweeper maximises: the best val mIoU of a finished job."""
-    return float(json.loads((directory / "metrics.json").read_text())["mIoU"])
+    """What a sweeper maximises: the best val mIoU of a finished job; NaN where nothing was validated."""
+    path = directory / "metrics.json"
+    miou = json.loads(path.read_text())["mIoU"] if path.exists() else None
+    return float("nan") if miou is None else miou

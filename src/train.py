@@ -25,7 +25,7 @@ def train(config: DictConfig) -> float | None:
         return report_training(run)
     seed_everything(config.seed, workers=True, verbose=False)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
-    loggers = build_loggers(plain(config.logger), run.directory, config.name)
+    loggers = build_loggers(plain(config.logger), run.directory, str(config.name))
     trainer = build_trainer(plain(config.trainer), build_callbacks(config.callbacks), loggers)
     data.prepare_data()
     data.setup("fit")

@@ -2,6 +2,8 @@ import functools
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -153,20 +155,35 @@ def test_another_name_is_another_run(tmp_path):
     plan(tmp_path, "seed=43", "name=b")
 
 
-def test_the_directory_is_one_process_s(tmp_path):
-    first, second = plan(tmp_path), plan(tmp_path)
-    first.open()
-    with pytest.raises(UserError, match="another process") as error:
-        second.open()
-    assert str(first.directory) in error.value.text
-    assert "name=" in error.value.text
-    first._lock.close()
-    second.open()
-
-
-def test_a_refused_second_open_writes_nothing(tmp_path):
+@pytest.fixture
+def held(tmp_path):
+    """A run that another process has open, until its input closes."""
     first = plan(tmp_path)
     first.open()
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    first._lock.close()  # this process's own lock
+    command = [sys.executable, "-c", code, str(first.directory / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        yield first, other
+
+
+def test_the_directory_is_one_process_s(held, tmp_path):
+    first, other = held
+    with pytest.raises(UserError, match="another process") as error:
+        plan(tmp_path).open()
+    assert str(first.directory) in error.value.text
+    assert "name=" in error.value.text
+    other.stdin.close()
+    other.wait()
+    plan(tmp_path).open()
+
+
+def test_a_refused_second_open_writes_nothing(held, tmp_path):
+    first, _ = held
     before = (first.directory / "config.yaml").read_text()
     lines = (first.directory / "train.log").read_text()
     with pytest.raises(UserError):

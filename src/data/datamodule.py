@@ -55,6 +55,7 @@ class SegmentationDataModule(LightningDataModule):
         self.train_set: SegmentationDataset | None = None
         self.val_set: SegmentationDataset | None = None
         self.val_sizes: list[tuple[int, int]] = []
+        self.first_epoch = 0
 
     def prepare_data(self) -> None:
         """Draws the synthetic street, once; every other dataset must be there already."""
@@ -64,7 +65,7 @@ class SegmentationDataModule(LightningDataModule):
         splits = {split: street[split] for split in ("train", "val")}
         megapixels = sum(splits.values()) * street["width"] * street["height"] / 1e6
         write_street(
-            Path(self.config["root"]),
+            Path(self.config["root"]).expanduser(),
             splits,
             width=street["width"],
             height=street["height"],
@@ -110,6 +111,16 @@ class SegmentationDataModule(LightningDataModule):
             )
         return weights
 
+    # When a run goes on, Lightning lets the workers draw their first indices before it tells the sampler the
+    # epoch: without this they would be those of epoch 0.
+    def state_dict(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        progress = self.trainer.fit_loop.epoch_progress.current
+        return {"next_epoch": progress.processed}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.first_epoch = state_dict["next_epoch"]
+
     def train_dataloader(self) -> DataLoader:
         assert self.train_set is not None
         assert self.trainer is not None
@@ -120,6 +131,7 @@ class SegmentationDataModule(LightningDataModule):
             self.trainer.global_rank,
             self.trainer.world_size,
             self.trainer.accumulate_grad_batches,
+            self.first_epoch,
         )
         return DataLoader(
             self.train_set, batch_size=sampler.per_device, sampler=sampler, drop_last=True, **self._loading()

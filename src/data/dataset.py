@@ -30,8 +30,8 @@ class SegmentationDataset(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)  # int: trainer.overfit_batches
         pair = self.pairs[index]
         image, target = read_image(pair.image), self._read_target(pair)
         if target is None:

@@ -19,6 +19,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         batch_size: samples of one optimizer step over all devices.
         seed: of the permutations; another one for each epoch.
         rank, world_size, accumulate: must divide batch_size (checked by the datamodule).
+        epoch: to begin with.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         world_size: int = 1,
         accumulate: int = 1,
+        epoch: int = 0,
     ):
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -36,10 +38,10 @@ class TrainSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world_size = world_size
         self.per_device = batch_size // (world_size * accumulate)
-        self.epoch = 0
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, also after a resume."""
+        """Called by Lightning before each epoch but the first after a resume."""
         self.epoch = epoch
 
     def __len__(self) -> int:

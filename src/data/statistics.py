@@ -35,7 +35,7 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
     The fingerprint covers path, size and time of change of every file and the table: other labels have
     another one, so a kept result is never stale.
     """
-    cached = Path(cache_dir) / f"class-counts-{_fingerprint(pairs, table)}.json"
+    cached = Path(cache_dir).expanduser() / f"class-counts-{_fingerprint(pairs, table)}.json"
     if cached.exists():
         return json.loads(cached.read_text())["counts"]
     log.info("Counting the classes in %d labels (once; kept in %s)", len(pairs), cached)

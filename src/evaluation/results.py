@@ -21,7 +21,7 @@ def report_training(run: Run) -> float | None:
     if figures:
         log.info("%s is finished. Nothing to do; another run needs another name=.", run.directory)
     elif not (run.directory / "checkpoints/best.ckpt").exists():
-        log.warning("%s: no best.ckpt (no validation, or fast_dev_run), so there is no metrics.json.", run.directory)
+        log.warning("%s: no best.ckpt (no validation, or fast_dev_run), so no metrics.json.", run.directory)
         return None
     else:
         best, last = (_recorded(run, name) for name in ("best.ckpt", "last.ckpt"))
@@ -49,13 +49,16 @@ def report_evaluation(run: Run, figures: dict[str, Any], checkpoint: dict[str, A
 def _recorded(run: Run, name: str) -> dict[str, Any]:
     path = run.directory / "checkpoints" / name
     checkpoint = load_checkpoint(path)
-    return {**checkpoint["scores"], **provenance(path, checkpoint, run.config["data"]["val_split"])}
+    # The last epoch may have gone without validation (trainer.check_val_every_n_epoch).
+    scored = checkpoint["scored_epoch"] == checkpoint["epoch"]
+    figures = checkpoint["scores"] if scored else {"mIoU": None}
+    return figures | provenance(path, checkpoint, run.config["data"]["val_split"])
 
 
 def provenance(path: Path, checkpoint: dict[str, Any], split: str) -> dict[str, Any]:
     """What a figure needs beside it to be comparable. `epoch` counts from 1."""
     return {
-        "epoch": checkpoint["scored_epoch"] + 1,
+        "epoch": checkpoint["epoch"] + 1,
         "checkpoint": str(path),
         "split": split,
         "precision": checkpoint["hyper_parameters"]["precision"],

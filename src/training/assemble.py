@@ -43,7 +43,7 @@ def build_module(
         data=config["data"],
         classes=list(data.table.class_names),
         training=training,
-        precision=config["trainer"]["precision"],
+        precision=str(trainer.precision),  # Lightning turns 16-mixed into bf16-mixed on a CPU
     )
 
 

@@ -39,9 +39,9 @@ class WeightedCrossEntropy(nn.Module):
             target,
             self.weight,
             ignore_index=IGNORE,
-            reduction="sum",
+            reduction="none",  # then summed: CUDA's own sum is not deterministic, and refused if it has to be
             label_smoothing=self.label_smoothing,
-        )
+        ).sum()
         valid = target != IGNORE
         if self.weight is None:
             return total, valid.sum().to(logits.dtype)

@@ -75,6 +75,10 @@ class SegmentationModule(LightningModule):
         self.log("train/loss", batch_loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True  # or Lightning would leave an epoch cut short without validation
+
     def on_validation_epoch_start(self) -> None:
         self.confusion.reset()
         self.val_loss.reset()
@@ -95,6 +99,8 @@ class SegmentationModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
+        if self.trainer.sanity_checking:
+            return
         self.scores = scores(matrix.cpu(), self.classes)
         self.scored_epoch = self.trainer.current_epoch
         self.scores["num_images"] = self._sum_over_devices(self.num_images)
@@ -103,11 +109,11 @@ class SegmentationModule(LightningModule):
         }
         epoch_scores |= {f"val_IoU/{name}": value for name, value in self.scores["IoU"].items()}
         if self.loss is not None:
-            epoch_scores["val/loss"] = self.val_loss.compute()
+            epoch_scores["val/loss"] = self.val_loss.compute().item()
         # The matrix is already summed over devices: every rank logs the same values, none is reduced again.
         # float64, or logging would round them.
         logged = {
-            key: torch.as_tensor(value, dtype=torch.float64, device="cpu")
+            key: torch.tensor(value, dtype=torch.float64)
             for key, value in epoch_scores.items()
             if value is not None
         }

@@ -91,6 +91,7 @@ def _log_wandb(logger: WandbLogger, rows: list[tuple], table: LabelTable, width:
     logger.log_image(
         "val/panel",
         [image[::n, ::n] for n, (_, image, _, _) in zip(stride, rows, strict=True)],
+        step=step,
         caption=[name for name, *_ in rows],
         masks=[
             {

@@ -29,6 +29,11 @@ def build_trainer(
             "trainer.max_epochs=-1 and trainer.max_steps=-1: a training without end has no learning-rate "
             "schedule. Set one of them."
         )
+    if arguments["strategy"] not in ("auto", "ddp"):
+        raise UserError(
+            f"trainer.strategy={arguments['strategy']}: choose auto or ddp, which checkpoints and exact "
+            f"validation are made for. At half a million parameters no other one has anything to gain."
+        )
     on_cpu, devices = _devices(arguments["accelerator"], arguments["devices"])
     plugins: list[Any] = [AtomicCheckpointIO()]
     if on_cpu and arguments["sync_batchnorm"]:
@@ -61,6 +66,8 @@ def honest_exit() -> Iterator[None]:
     Ctrl-C (Lightning: exit code 1)."""
     try:
         yield
+    except MisconfigurationException as error:
+        raise UserError(f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer).") from error
     except SIGTERMException as error:
         raise SystemExit(128 + signal.SIGTERM) from error
     except SystemExit as error:

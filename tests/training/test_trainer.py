@@ -108,8 +108,8 @@ def test_the_callbacks_of_the_config(group):
     entries = config(f"callbacks={group}").callbacks.copy()
     names = [type(callback).__name__ for callback in build_callbacks(entries)]
     expected = [
-        "ModelCheckpoint",
-        "ModelCheckpoint",
+        "RunCheckpoint",
+        "RunCheckpoint",
         "LearningRateMonitor",
         "RichModelSummary",
         "EpochLines",
