@@ -66,7 +66,9 @@ def honest_exit() -> Iterator[None]:
     Ctrl-C (Lightning: exit code 1)."""
     try:
         yield
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
+        if isinstance(error, ValueError) and "val_check_interval" not in str(error):
+            raise
         raise UserError(f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer).") from error
     except SIGTERMException as error:
         raise SystemExit(128 + signal.SIGTERM) from error
