@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from src.front_door import front_door
 
-log = logging.getLogger("src.eval")
+log = logging.getLogger("src.eval")  # __name__ is __main__ here
 
 
 def evaluate(config: DictConfig) -> float | None:
@@ -23,15 +23,13 @@ def evaluate(config: DictConfig) -> float | None:
     run = Run.plan(config)
     checkpoint = load_checkpoint(config.checkpoint)
     run.config["data"] = data_to_evaluate(config, checkpoint)
-    run.config["trainer"]["precision"] = (
-        config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
-    )
     data = SegmentationDataModule(run.config["data"])
     module = load_module(checkpoint, data, config.checkpoint)
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
-    trainer = build_trainer(run.config["trainer"], [panel])
-    wanted, run.config["trainer"]["precision"] = run.config["trainer"]["precision"], str(trainer.precision)
-    if wanted != run.config["trainer"]["precision"]:
+    wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
+    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [panel])
+    run.config["trainer"]["precision"] = str(trainer.precision)
+    if trainer.precision != wanted:
         log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)
     data.prepare_data()
     data.setup("validate")
