@@ -6,25 +6,15 @@ Reads metrics.json and config.yaml of every run below the folders (default: runs
 import argparse
 import csv
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-COLUMNS = (
-    "run",
-    "mIoU",
-    "epoch",
-    "epochs",
-    "data",
-    "split",
-    "images",
-    "precision",
-    "network",
-    "batch",
-    "seed",
-)
+COLUMNS = ("run", "mIoU", "epoch", "epochs", "data", "split", "images", "precision", "network", "overrides")
+_WHERE = ("name=", "runs_dir=", "cache_dir=", "hydra.")  # overrides that say where, not what
 
 
 def rows(folders: list[Path]) -> list[dict[str, Any]]:
@@ -37,7 +27,9 @@ def rows(folders: list[Path]) -> list[dict[str, Any]]:
 
 def _row(path: Path) -> dict[str, Any]:
     figures = json.loads(path.read_text())
-    config = yaml.safe_load((path.parent / "config.yaml").read_text())
+    text = (path.parent / "config.yaml").read_text()
+    config = yaml.safe_load(text)
+    command = shlex.split(text.partition("\n")[0].removeprefix("#"))[3:]  # python -m src.train ...
     return {
         "run": path.parent.as_posix(),
         "mIoU": figures["mIoU"],
@@ -48,8 +40,7 @@ def _row(path: Path) -> dict[str, Any]:
         "images": figures["num_images"],
         "precision": figures["precision"],
         "network": config.get("model", {}).get("_target_", "").rpartition(".")[2],
-        "batch": config["data"]["batch_size"],
-        "seed": config.get("seed"),
+        "overrides": " ".join(o for o in command if not o.startswith(_WHERE)),
     }
 
 

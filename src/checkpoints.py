@@ -50,6 +50,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     def refuse(what: str) -> UserError:
         return UserError(f"checkpoint={path}: {what}. Give the best.ckpt or last.ckpt of a run.")
 
+    if path.is_dir():
+        raise refuse(f"a folder; did you mean {path}/checkpoints/best.ckpt")
     if not path.is_file():
         raise refuse("no such file")
     try:

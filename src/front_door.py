@@ -39,6 +39,8 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 return _run_as_child(config, config_name)
             try:
+                if HydraConfig.get().runtime.choices.get("sweep"):
+                    raise UserError("sweep=... varies keys over several jobs: add -m before the overrides.")
                 check_keys(config, config_name)
                 _start_logging()
                 return task(config)

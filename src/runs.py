@@ -67,6 +67,10 @@ class Run:
         """Raises UserError where the run could not write, or would go on with another run's config."""
         if not isinstance(config.name, str):
             raise UserError(f"name={config.name}: reads as a number. Quote it: \"name='{config.name}'\"")
+        if Path(config.name).is_absolute() or set(Path(config.name).parts or [".."]) & {".", ".."}:
+            raise UserError(
+                f"name='{config.name}': give the run a name of its own, for a folder in runs_dir."
+            )
         run = cls(Path(config.run_dir), plain(config))
         if rank() == 0:
             run._check_writable()

@@ -68,6 +68,9 @@ def test_another_runs_dir_is_the_same_run(doors, module_doors):
     [
         ("name=7", "Quote it"),
         ("trainer.strategy=ddp_spawn", "choose auto or ddp"),
+        ("name=", "a name of its own"),
+        ("sweep=seeds", "add -m"),
+        ("trainer.max_epochs=abc", "a whole number"),
         ("trainer.val_check_interval=1000", "val_check_interval"),
         ("trainer.limit_train_batches=0.001", "limit_train_batches"),
         ("data.labels=ade20k", "choose one of cityscapes, camvid"),

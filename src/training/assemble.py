@@ -1,6 +1,7 @@
 """From the config to the parts of a training run, and the run itself."""
 
 import logging
+import os
 from typing import Any
 
 import pytorch_lightning as pl
@@ -59,11 +60,26 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         with honest_exit():
             trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
+    except KeyboardInterrupt:
+        if trainer.is_global_zero:
+            _say_how_to_go_on(run)
+        raise
     finally:
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
             import wandb
 
             wandb.finish(exit_code=int(failed))  # without it a crash looks like success on the dashboard
+            if trainer.is_global_zero and os.environ.get("WANDB_MODE") == "offline":
+                log.info(
+                    "W&B kept the run here; to upload it: wandb sync %s/wandb/offline-run-*", run.directory
+                )
+
+
+def _say_how_to_go_on(run: Run) -> None:
+    if run.last_checkpoint:
+        log.info("Interrupted. The same command with name=%s goes on from here.", run.config["name"])
+    else:
+        log.info("Interrupted before the end of the first epoch: there is nothing to go on from.")
 
 
 def _say_what_runs(

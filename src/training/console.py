@@ -49,7 +49,7 @@ class EpochLines(Callback):
         figures = trainer.callback_metrics
         parts = [f"epoch {_of(trainer.current_epoch + 1, trainer.max_epochs)}"]
         for name, key in (
-            ("train loss", "train/loss_step"),
+            ("last batch's loss", "train/loss_step"),
             ("val loss", "val/loss"),
             ("val mIoU", "val/mIoU"),
             ("pixel accuracy", "val/pixel_accuracy"),

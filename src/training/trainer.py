@@ -24,6 +24,9 @@ def build_trainer(
     Raises UserError where the machine or the values do not allow it.
     """
     arguments = dict(config)
+    for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes"):
+        if not isinstance(arguments[key], int | None):
+            raise UserError(f"trainer.{key}={arguments[key]}: give a whole number.")
     if arguments["max_epochs"] == -1 and arguments["max_steps"] == -1:
         raise UserError(
             "trainer.max_epochs=-1 and trainer.max_steps=-1: a training without end has no learning-rate "
