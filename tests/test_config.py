@@ -1,7 +1,6 @@
 """conf/ and the code agree: every file composes, every key is used, every recipe is what it says."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -139,8 +138,3 @@ def test_groups_named_in_the_comments_are_there():
 def test_data_groups_are_named_after_their_files(path):
     """A checkpoint records the name, and evaluation composes the group from it."""
     assert _config(f"data={path.stem}").data.name == path.stem
-
-
-def test_no_file_of_conf_names_a_machine():
-    for path in CONF_DIR.rglob("*.yaml"):
-        assert "/work" not in path.read_text(), Path(path)
