@@ -142,14 +142,18 @@ class Run:
             )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Whole or not at all: beside the target first, then renamed. The folder has to exist."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text)
+        temporary.write_bytes(data)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -5,7 +5,6 @@ Text and figures are drawn without pyplot: its global state keeps every figure a
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from src.evaluation.lettering import PAPER, Words, shorten, strip, text_width
 from src.labels import IGNORE, LabelTable
+from src.runs import write_bytes
 
 Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 """name, image, ground truth, prediction"""
@@ -58,7 +58,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> None:
         raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use .png or .jpg")
     pixels = rgb[..., ::-1] if rgb.ndim == 3 else rgb
     _, encoded = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(pixels))
-    _write_atomically(path, encoded.tobytes())
+    write_bytes(path, encoded.tobytes())
 
 
 def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], path: str | Path) -> None:
@@ -101,7 +101,7 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], path: str |
     path = Path(path)
     data = io.BytesIO()
     figure.savefig(data, format=path.suffix.lstrip(".").lower(), bbox_inches="tight", pad_inches=0.15)
-    _write_atomically(path, data.getvalue())
+    write_bytes(path, data.getvalue())
 
 
 def _row(row: Row, table: LabelTable, column: int, gap: int, size: int) -> np.ndarray:
@@ -152,13 +152,3 @@ def _legend(rows: Sequence[Row], table: LabelTable, width: int, gap: int, size: 
     for x, y, color in patches:
         result[y + line // 2 - size // 2 : y + line // 2 + size // 2 + 1, x : x + patch] = color
     return result
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Through a file beside it, so that a reader, or a crash, never meets half a picture."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
