@@ -1,5 +1,7 @@
 """The one kind of error that is the user's to fix. A front door prints its text and exits with code 2."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a file, a value, a machine.
@@ -17,3 +19,9 @@ class UserError(Exception):
         if self._WORKER not in message:
             return message
         return message.rpartition(f"{type(self).__name__}: ")[2].strip()
+
+
+def shorten(lines: Sequence[str], shown: int = 5) -> str:
+    """The first lines of a list, and how many more there are."""
+    more = [f"... and {len(lines) - shown} more"] if len(lines) > shown else []
+    return "\n".join([*lines[:shown], *more])

@@ -4,22 +4,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.errors import UserError
+from src.data.files import Source
+from src.data.zips import ZipPath
+from src.errors import UserError, shorten
 
 
 @dataclass(frozen=True)
 class Pair:
     name: str  # unique within the split, e.g. frankfurt_000000_000294
-    image: Path
-    label: Path | None  # None where the split has no public labels (test)
+    image: Source
+    label: Source | None  # None where the split has no public labels (test)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder of a split holds: complete pairs, and one line for every half of a pair."""
+
+    pairs: list[Pair]
+    problems: list[str]
+    images: int
+    labels: int
 
 
 _CITYSCAPES_HELP = """\
 Three ways on:
   1. You have Cityscapes: data.root=/path/to/cityscapes, or export CITYSCAPES_DATASET=/path/to/cityscapes
-     (the folder that holds leftImg8bit/ and gtFine/).
+     (the folder that holds leftImg8bit/ and gtFine/, or the two archives as downloaded).
   2. You do not: register at https://www.cityscapes-dataset.com, download leftImg8bit_trainvaltest.zip (11 GB)
-     and gtFine_trainvaltest.zip (241 MB), and extract both into one folder.
+     and gtFine_trainvaltest.zip (241 MB) into one folder, and leave them as they are or extract them.
   3. Try everything without it, on synthetic streets: add experiment=demo"""
 
 _CAMVID_HELP = """\
@@ -28,75 +40,75 @@ Expected: <root>/train, <root>/trainannot, <root>/val, <root>/valannot with PNG 
 Set data.root=/path/to/camvid, or try everything without it, on synthetic streets: add experiment=demo"""
 
 
-def _cityscapes(root: Path, split: str) -> list[Pair]:
-    images, labels = root / "leftImg8bit" / split, root / "gtFine" / split
-    image_end, label_end = "_leftImg8bit.png", "_gtFine_labelIds.png"
-    if not (root / "leftImg8bit").is_dir():
-        raise UserError(f"{root}: no Cityscapes here (leftImg8bit/ is missing).\n{_CITYSCAPES_HELP}")
-    names = _names(images, "*/*" + image_end, image_end)
+def _cityscapes(root: Path, split: str) -> Listing:
+    images = _folder(root, "leftImg8bit") / split
+    labels = _folder(root, "gtFine") / split
     public = split != "test"  # the label files of the test split are empty
-    with_labels = _names(labels, "*/*" + label_end, label_end) if public else set()
-    if not with_labels and public:
+    listing = _list(
+        images, labels if public else None, "*/*", "_leftImg8bit.png", "_gtFine_labelIds.png", split
+    )
+    if public and not any(pair.label for pair in listing.pairs):
         _refuse_train_ids_only(labels)
-    _require_images(names, images, split)
-    if public:
-        _require_pairs(names, with_labels, images, labels, label_end, split)
-    return [
-        Pair(
-            name.rpartition("/")[2],
-            images / (name + image_end),
-            labels / (name + label_end) if public else None,
-        )
-        for name in sorted(names)
-    ]
+    return listing
 
 
-def _camvid(root: Path, split: str) -> list[Pair]:
+def _folder(root: Path, name: str) -> Source:
+    """A top folder of Cityscapes: extracted, or in the archive as it is downloaded."""
+    archive = root / f"{name}_trainvaltest.zip"
+    if (root / name).is_dir() or not archive.is_file():
+        if name == "leftImg8bit" and not (root / name).is_dir():
+            raise UserError(
+                f"{root}: no Cityscapes here (neither leftImg8bit/ nor {archive.name}).\n{_CITYSCAPES_HELP}"
+            )
+        return root / name
+    return ZipPath(archive, name)
+
+
+def _camvid(root: Path, split: str) -> Listing:
     images, labels = root / split, root / f"{split}annot"
     if not root.is_dir():
         raise UserError(f"{root}: no CamVid here (no such folder).\n{_CAMVID_HELP}")
     if not images.is_dir():
         raise UserError(f"{images}: no such folder.\n{_CAMVID_HELP}")
-    names, with_labels = _names(images, "*.png", ".png"), _names(labels, "*.png", ".png")
-    labelled = bool(with_labels) or split != "test"  # unlike Cityscapes', CamVid's test labels are public
-    _require_images(names, images, split)
-    if labelled:
-        _require_pairs(names, with_labels, images, labels, ".png", split)
-    return [
-        Pair(name, images / f"{name}.png", labels / f"{name}.png" if labelled else None)
-        for name in sorted(names)
-    ]
+    # Unlike Cityscapes', CamVid's test labels are public.
+    labelled = split != "test" or any(labels.glob("*.png"))
+    return _list(images, labels if labelled else None, "*", ".png", ".png", split)
 
 
-def _names(folder: Path, pattern: str, end: str) -> set[str]:
-    return {path.relative_to(folder).as_posix().removesuffix(end) for path in folder.glob(pattern)}
-
-
-def _require_images(names: set[str], images: Path, split: str) -> None:
+def _list(
+    images: Source, labels: Source | None, pattern: str, image_end: str, label_end: str, split: str
+) -> Listing:
+    """Pairs of files whose paths agree up to their ends. No `labels`: a split without."""
+    names = _names(images, pattern, image_end)
+    with_labels = _names(labels, pattern, label_end) if labels is not None else names
     if not names:
         raise UserError(
             f"{images}: no images of the split '{split}'. Is the download or extraction complete, "
             f"and is data.root the right folder?"
         )
-
-
-def _require_pairs(
-    names: set[str], with_labels: set[str], images: Path, labels: Path, label_end: str, split: str
-) -> None:
-    problems = [
-        f"{labels / (name + label_end)}: missing label of an image" for name in sorted(names - with_labels)
-    ]
-    problems += [f"{images / name}*: missing image of a label" for name in sorted(with_labels - names)]
-    if problems:
-        shown = "\n".join(problems[:5]) + (f"\n... and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise UserError(
-            f"The split '{split}' is incomplete: {len(names)} images, {len(with_labels)} labels.\n{shown}\n"
-            f"Download or extract the dataset again, or remove the other half of each pair."
+    problems = []
+    if labels is not None:
+        missing = sorted(names - with_labels)
+        problems += [f"{labels / (name + label_end)}: missing label of an image" for name in missing]
+    alone = sorted(with_labels - names)
+    problems += [f"{images / (name + image_end)}: missing image of a label" for name in alone]
+    pairs = [
+        Pair(
+            name.rpartition("/")[2],
+            images / (name + image_end),
+            None if labels is None else labels / (name + label_end),
         )
+        for name in sorted(names & with_labels)
+    ]
+    return Listing(pairs, problems, len(names), len(with_labels))
 
 
-def _refuse_train_ids_only(labels: Path) -> None:
-    other = next(labels.glob("*/*_gtFine_labelTrainIds.png"), None)
+def _names(folder: Source, pattern: str, end: str) -> set[str]:
+    return {str(p).removeprefix(f"{folder}/").removesuffix(end) for p in folder.glob(pattern + end)}
+
+
+def _refuse_train_ids_only(labels: Source) -> None:
+    other = next(iter(labels.glob("*/*_gtFine_labelTrainIds.png")), None)
     if other is not None:
         raise UserError(
             f"{other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as downloaded; "
@@ -104,12 +116,26 @@ def _refuse_train_ids_only(labels: Path) -> None:
         )
 
 
-LAYOUTS: dict[str, Callable[[Path, str], list[Pair]]] = {"cityscapes": _cityscapes, "camvid": _camvid}
+LAYOUTS: dict[str, Callable[[Path, str], Listing]] = {"cityscapes": _cityscapes, "camvid": _camvid}
 SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
 
 
 def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
     """The pairs of a split, sorted by name within each of its folders. Raises UserError with the way on."""
+    pairs = []
+    for folder, listing in list_split(layout, root, split).items():
+        if listing.problems:
+            raise UserError(
+                f"The split '{folder}' is incomplete: {listing.images} images, {listing.labels} labels.\n"
+                f"{shorten(listing.problems)}\n"
+                f"Download or extract the dataset again, or remove the other half of each pair."
+            )
+        pairs += listing.pairs
+    return pairs
+
+
+def list_split(layout: str, root: str | Path | None, split: str) -> dict[str, Listing]:
+    """What each folder of a split holds, incomplete or not. Raises UserError where there is nothing."""
     if layout not in LAYOUTS:
         raise UserError(f"data.layout={layout}: unknown, choose one of {', '.join(LAYOUTS)}.")
     if split not in SPLITS:
@@ -117,4 +143,4 @@ def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
     if not root:  # None, or an environment variable that is set to nothing
         help_text = _CITYSCAPES_HELP if layout == "cityscapes" else _CAMVID_HELP
         raise UserError(f"data.root is not set: where is the dataset?\n{help_text}")
-    return [pair for folder in SPLITS[split] for pair in LAYOUTS[layout](Path(root).expanduser(), folder)]
+    return {folder: LAYOUTS[layout](Path(root).expanduser(), folder) for folder in SPLITS[split]}

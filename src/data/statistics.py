@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from src.data.dataset import read_target
+from src.data.files import absolute, stamp
 from src.data.layouts import Pair
 from src.errors import UserError
 from src.labels import LabelTable
+from src.runs import write_json
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +47,9 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the GIL
         counts = sum(pool.map(count, pairs), np.zeros(table.num_classes, np.int64)).tolist()
-    temporary = cached.with_suffix(f".{os.getpid()}.tmp")
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(
-            json.dumps({"classes": table.class_names, "counts": counts, "files": len(pairs)})
-        )
-        temporary.replace(cached)
+        write_json(cached, {"classes": table.class_names, "counts": counts, "files": len(pairs)})
     except OSError as error:  # the counts are right all the same
         log.warning("%s: cannot be written (%s), so the next run counts again", cached, error.strerror)
     return counts
@@ -61,6 +59,5 @@ def _fingerprint(pairs: Sequence[Pair], table: LabelTable) -> str:
     digest = hashlib.sha256(table.to_train_id.tobytes())
     for pair in pairs:
         assert pair.label is not None
-        stat = pair.label.stat()
-        digest.update(f"{pair.label.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        digest.update(f"{absolute(pair.label)}\0{stamp(pair.label)}\n".encode())
     return digest.hexdigest()[:16]

@@ -74,7 +74,7 @@ def test_no_root(layout, root, refused):
 def test_no_cityscapes_at_the_root(tmp_path, refused):
     three_ways = "data.root=", "CITYSCAPES_DATASET", "cityscapes-dataset.com", "experiment=demo"
     for root in (tmp_path, tmp_path / "nowhere"):
-        with refused(root, "leftImg8bit/ is missing", *three_ways):
+        with refused(root, "neither leftImg8bit/ nor leftImg8bit_trainvaltest.zip", *three_ways):
             find_pairs("cityscapes", root, "train")
 
 

@@ -1,0 +1,82 @@
+"""Files inside a zip archive, read where they are: the part of pathlib.Path that the data path uses."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+
+from src.errors import UserError
+
+
+@dataclass(frozen=True)
+class ZipPath:
+    """A folder or a file inside an archive; prints as archive.zip/folder/file.
+
+    What is wrong with the archive or a file in it is a UserError that names it.
+    """
+
+    archive: Path
+    inside: str  # with slashes, as archives have it
+
+    def __truediv__(self, name: str) -> "ZipPath":
+        return ZipPath(self.archive, f"{self.inside}/{name}")
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{self.inside}"
+
+    @property
+    def name(self) -> str:
+        return self.inside.rpartition("/")[2]
+
+    def is_dir(self) -> bool:
+        prefix = f"{self.inside}/"
+        return any(name.startswith(prefix) for name in _entries(self.archive))
+
+    def glob(self, pattern: str) -> Iterator["ZipPath"]:
+        """As Path.glob does, for patterns without `**`."""
+        depth, prefix = pattern.count("/"), f"{self.inside}/"
+        for name in _entries(self.archive):
+            below = name.removeprefix(prefix)
+            if below != name and below.count("/") == depth and fnmatchcase(below, pattern):
+                yield ZipPath(self.archive, name)
+
+    def read_bytes(self, first: int = -1) -> bytes:
+        """The whole file, compared with the archive's checksum, or its first bytes."""
+        try:
+            with _opened(self.archive, os.getpid()).open(self._entry()) as file:
+                return file.read(first)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{self}: cannot be read out of the archive ({error}). Download the archive again."
+            ) from error
+
+    def stamp(self) -> tuple[int, int]:
+        """(checksum, size): others if and only if the content is another one."""
+        entry = self._entry()
+        return entry.CRC, entry.file_size
+
+    def _entry(self) -> zipfile.ZipInfo:
+        try:
+            return _entries(self.archive)[self.inside]
+        except KeyError:
+            raise UserError(f"{self}: not in the archive. Download the archive again.") from None
+
+
+def _entries(archive: Path) -> dict[str, zipfile.ZipInfo]:
+    return _opened(archive, os.getpid()).NameToInfo
+
+
+@lru_cache(maxsize=16)
+def _opened(archive: Path, pid: int) -> zipfile.ZipFile:
+    """One open archive per process: forked workers would share the position in the file."""
+    try:
+        return zipfile.ZipFile(archive)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{archive}: damaged or truncated, it cannot be opened as a zip archive ({error}). "
+            f"Download it again."
+        ) from error
