@@ -1,7 +1,4 @@
-"""The augmentations that albumentations lacks, as albumentations transforms, and seeding that is exact.
-
-A crop is cut out before anything is resized: the pixels outside the crop are never touched.
-"""
+"""The augmentations that albumentations lacks, as albumentations transforms, and seeding that is exact."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +10,7 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from src.data.windows import Window, cut_image, cut_label, source_window
 from src.labels import IGNORE
 
 
@@ -27,7 +25,9 @@ class RandomScaledCrop(A.DualTransform):
             pixels ("cat_max_ratio", "one_category_max_ratio"); 1 switches the limit off.
         fill: RGB uint8 where the scaled frame is smaller than the window; the label there is IGNORE.
 
-    Where the scaled frame is smaller than the window it lies at the top left, as in the published recipes.
+    The window is cut out before anything is resized, which changes the cost and nothing else: pixels outside
+    of it are never touched, and those of the image not before the label has been found varied enough. Where
+    the scaled frame is smaller than the window it lies at the top left, as in the published recipes.
     """
 
     _DRAWS = 10  # windows tried, as in SSSegmentation; mmsegmentation tries one more
@@ -65,50 +65,33 @@ class RandomScaledCrop(A.DualTransform):
             factor = low + self.scale_step * self.py_random.randint(0, steps)
         return max(1, round(height * factor)), max(1, round(width * factor))
 
-    def _draw_window(self, height: int, width: int) -> tuple[int, int, int, int]:
+    def _draw_window(self, height: int, width: int) -> Window:
         """(top, left, bottom, right) in the scaled frame, cut at its borders."""
         top = self.py_random.randint(0, max(0, height - self.height))
         left = self.py_random.randint(0, max(0, width - self.width))
         return top, left, min(height, top + self.height), min(width, left + self.width)
 
-    def _is_varied(self, mask: np.ndarray, window: tuple[int, ...], scaled: tuple[int, int]) -> bool:
+    def _is_varied(self, mask: np.ndarray, window: Window, scaled: tuple[int, int]) -> bool:
         # Counting needs no resizing: shares are the same before and after, up to the border's rounding.
-        top, left, bottom, right = _source_window(mask.shape, window, scaled)
+        top, left, bottom, right = source_window(window, scaled, mask.shape)
         # calcHist: twice as fast as numpy's bincount; float32, exact up to 16 megapixels.
         counts = cv2.calcHist([mask[top:bottom, left:right]], [0], None, [256], [0, 256])
         counts[IGNORE] = 0
         return bool(counts.max() < self.max_category_ratio * counts.sum())
 
-    def apply(
-        self, img: np.ndarray, window: tuple[int, ...], scaled: tuple[int, int], **_: Any
-    ) -> np.ndarray:
-        return self._cut(img, window, scaled, cv2.INTER_LINEAR, self.fill)
+    def apply(self, img: np.ndarray, window: Window, scaled: tuple[int, int], **_: Any) -> np.ndarray:
+        return self._pad(cut_image(img, window, scaled), self.fill)
 
     def apply_to_mask(
-        self, mask: np.ndarray, window: tuple[int, ...], scaled: tuple[int, int], **_: Any
+        self, mask: np.ndarray, window: Window, scaled: tuple[int, int], **_: Any
     ) -> np.ndarray:
-        # Not INTER_NEAREST, which moves the label against the image, to the lower right by half a pixel at
-        # all factors but 1 and 2 (opencv issue 9096, albumentations issue 850). EXACT takes the same time.
-        return self._cut(mask, window, scaled, cv2.INTER_NEAREST_EXACT, IGNORE)
+        return self._pad(cut_label(mask, window, scaled), IGNORE)
 
-    def _cut(self, source, window, scaled, interpolation, fill) -> np.ndarray:
-        top, left, bottom, right = _source_window(source.shape, window, scaled)
-        cut = source[top:bottom, left:right]
-        height, width = window[2] - window[0], window[3] - window[1]
-        if cut.shape[:2] != (height, width):
-            cut = cv2.resize(cut, (width, height), interpolation=interpolation)
-        if (height, width) != (self.height, self.width):
-            below, beside = self.height - height, self.width - width
+    def _pad(self, cut: np.ndarray, fill: Any) -> np.ndarray:
+        below, beside = self.height - cut.shape[0], self.width - cut.shape[1]
+        if below or beside:
             cut = cv2.copyMakeBorder(cut, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=fill)
         return cut
-
-
-def _source_window(shape: Sequence[int], window: tuple[int, ...], scaled: tuple[int, int]) -> tuple[int, ...]:
-    """The window of a scaled frame, in the coordinates of the frame itself; never empty."""
-    (height, width), (scaled_height, scaled_width) = shape[:2], scaled
-    top, bottom = (round(y * height / scaled_height) for y in (window[0], window[2]))
-    left, right = (round(x * width / scaled_width) for x in (window[1], window[3]))
-    return top, left, max(bottom, top + 1), max(right, left + 1)
 
 
 class PhotometricDistortion(A.ImageOnlyTransform):

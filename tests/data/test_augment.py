@@ -100,24 +100,6 @@ def test_windows_are_uniform():
     assert np.unique(windows[:, 2:] - windows[:, :2], axis=0).tolist() == [[50, 60]]
 
 
-@pytest.mark.parametrize(
-    "scale", [(0.5, 0.5), (0.73, 0.73), (1.0, 1.0), (1.37, 1.37), (2.0, 2.0), (0.2, 0.4)]
-)
-def test_the_same_as_resizing_the_whole_frame_first(scale):
-    image, mask = smooth_frame(400, 800), blocks(400, 800, size=100)
-    crop, equal = crop_of(size=(128, 192), scale=scale), []
-    for _ in range(10):
-        params, cut, label = draw(crop, image, mask)
-        (top, left, bottom, right), (height, width) = params["window"], params["scaled"]
-        whole = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)[top:bottom, left:right]
-        ids = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)[top:bottom, left:right]
-        inside = np.s_[: bottom - top, : right - left]
-        assert np.abs(cut[inside].astype(int) - whole).mean() < 1
-        equal.append((label[inside] == ids).mean())
-    assert np.mean(equal) > 0.99
-    assert min(equal) > 0.98
-
-
 def test_labels_are_never_mixed():
     mask = np.random.default_rng(0).choice(np.array([3, 11, IGNORE], np.uint8), (200, 400))
     crop = crop_of()

@@ -1,0 +1,69 @@
+"""A window of a scaled frame, made from the frame's own pixels around it and from nothing else.
+
+The pixels are those of "resize the whole frame, then cut", also at the window's borders: the image those of
+cv2.resize with INTER_LINEAR up to a shift of 1/32 of a source pixel, the label those of the nearest pixel
+exactly (cv2.resize with INTER_NEAREST_EXACT, but for ties).
+"""
+
+import cv2
+import numpy as np
+
+Window = tuple[int, int, int, int]
+"""(top, left, bottom, right) in the scaled frame."""
+
+_SHIFT = 1 / 32  # of a source pixel; a mean of 0.2 grey levels on photographs
+
+
+def cut_image(image: np.ndarray, window: Window, scaled: tuple[int, int]) -> np.ndarray:
+    """(bottom - top, right - left, 3) of an image (H, W, 3) as if it had been resized to `scaled` (h, w)."""
+    (height, width), (top, left, bottom, right) = image.shape[:2], window
+    if scaled == (height, width):
+        return image[top:bottom, left:right]
+    above, beside = _lead(top, scaled[0], height), _lead(left, scaled[1], width)
+    y, x = round((top - above) * height / scaled[0]), round((left - beside) * width / scaled[1])
+    # Two more than needed: the last pixels are mixed with their right neighbours.
+    source = image[y : bottom * height // scaled[0] + 2, x : right * width // scaled[1] + 2]
+    # The factors are given, not the size, from which OpenCV would compute slightly different ones.
+    factors = {"fx": scaled[1] / width, "fy": scaled[0] / height}
+    larger = cv2.resize(source, None, **factors, interpolation=cv2.INTER_LINEAR)
+    return larger[above : above + bottom - top, beside : beside + right - left]
+
+
+def cut_label(label: np.ndarray, window: Window, scaled: tuple[int, int]) -> np.ndarray:
+    """The same for a label (H, W): each pixel that of the nearest source pixel's centre.
+
+    Not INTER_NEAREST, which moves the label against the image, to the lower right by half a pixel at all
+    factors but 1 and 2 (opencv issue 9096, albumentations issue 850).
+    """
+    (height, width), (top, left, bottom, right) = label.shape, window
+    if scaled == (height, width):
+        return label[top:bottom, left:right]
+    rows = _nearest(top, bottom, height, scaled[0])
+    columns = _nearest(left, right, width, scaled[1])
+    return label[rows, columns[0] : columns[-1] + 1].take(columns - columns[0], axis=1)
+
+
+def source_window(window: Window, scaled: tuple[int, int], size: tuple[int, int]) -> Window:
+    """The window in the coordinates of the frame of `size` (H, W) itself, to whole pixels; never empty."""
+    top, bottom = (round(y * size[0] / scaled[0]) for y in (window[0], window[2]))
+    left, right = (round(x * size[1] / scaled[1]) for x in (window[1], window[3]))
+    return top, left, max(bottom, top + 1), max(right, left + 1)
+
+
+def _nearest(start: int, stop: int, length: int, scaled: int) -> np.ndarray:
+    """Source indices of the scaled pixels start, ..., stop - 1: floor((i + 1/2) * length / scaled)."""
+    return (2 * np.arange(start, stop) + 1) * length // (2 * scaled)
+
+
+def _lead(start: int, scaled: int, length: int) -> int:
+    """How many scaled pixels before `start` to begin, so that the beginning falls on a source pixel's edge.
+
+    A resized part of a frame has the phase of its own beginning; without this it would lie up to half a
+    source pixel off. At least one, because the first pixel lacks its left neighbour; 0 is an edge always.
+    On average it is 20 pixels, and 140 for factors within 2 % of 1.
+    """
+    if start == 0:
+        return 0
+    remainder = np.arange(start - 1, -1, -1) * length % scaled
+    off = np.minimum(remainder, scaled - remainder)
+    return int(np.argmax(off <= _SHIFT * scaled)) + 1
