@@ -23,7 +23,7 @@ def evaluate(config: DictConfig) -> float | None:
     run = Run.plan(config)
     checkpoint = load_checkpoint(config.checkpoint)
     run.config["data"] = data_to_evaluate(config, checkpoint)
-    data = SegmentationDataModule(run.config["data"])
+    data = SegmentationDataModule(run.config["data"], cache_dir=config.cache_dir)
     module = load_module(checkpoint, data, config.checkpoint)
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]

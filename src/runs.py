@@ -33,6 +33,7 @@ _MAY_CHANGE = (
     "callbacks.last.dirpath",
     "data.root",
     "data.num_workers",
+    "data.cache",
     "logger.",
     "runs_dir",
     "run_dir",

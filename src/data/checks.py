@@ -1,18 +1,16 @@
 """What can be found wrong with a split in seconds, before anything starts."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from src.data.dataset import read_target, size_mismatch
 from src.data.files import png_size, read_label
 from src.data.layouts import Pair
-from src.errors import UserError
+from src.data.parallel import parallel_map, usable_cores
+from src.errors import UserError, shorten
 from src.labels import LabelTable
 
-_SHOWN = 5
 _DECODED = 16  # labels looked into; the rest is checked as it is read
 
 
@@ -21,16 +19,15 @@ def check_pairs(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int
 
     Raises UserError that names the bad files: unreadable, truncated, of different sizes, unknown ids.
     """
-    problems, sizes = [], []
-    with ThreadPoolExecutor(4 * (os.cpu_count() or 1)) as pool:
-        for result in pool.map(_pair_size, pairs):
-            if isinstance(result, UserError):
-                problems.append(result.text)
-            else:
-                sizes.append(result)
+    problems: list[str] = []
+    sizes: list[tuple[int, int]] = []
+    for result in parallel_map(_pair_size, pairs, threads=4 * usable_cores()):  # they wait for the disk
+        if isinstance(result, UserError):
+            problems.append(result.text)
+        else:
+            sizes.append(result)
     if problems:
-        more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise UserError("\n".join(problems[:_SHOWN]) + more)
+        raise UserError(shorten(problems))
     _look_into_labels(pairs, table)
     return sizes
 

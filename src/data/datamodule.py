@@ -1,7 +1,6 @@
 """The one place where the data path meets Lightning: splits, loaders and each device's share."""
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from torch.utils.data import DataLoader
 
 from src.data import statistics
 from src.data.augment import SeededTransform
+from src.data.cache import open_cache
 from src.data.checks import check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.layouts import find_pairs
+from src.data.parallel import usable_cores
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.street import write_street
 from src.errors import UserError
@@ -32,7 +33,7 @@ class SegmentationDataModule(LightningDataModule):
         data: the values of a file in conf/data.
         augment: the values of a file in conf/augment; None where there is no training.
         seed: of the order of the samples and of their augmentation.
-        cache_dir: where the class frequencies are kept.
+        cache_dir: where decoded frames and class frequencies are kept.
     """
 
     def __init__(
@@ -94,7 +95,10 @@ class SegmentationDataModule(LightningDataModule):
             )
         sizes = check_pairs(pairs, self.table)
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
-        return SegmentationDataset(pairs, self.table, transform), sizes
+        cache = open_cache(
+            self.config["cache"], Path(self.cache_dir), Path(self.config["root"]), self.table, pairs, sizes
+        )
+        return SegmentationDataset(pairs, self.table, transform, cache.read if cache else None), sizes
 
     def class_weights(self, weights: list[float] | str | None) -> list[float] | None:
         """One weight per class for the loss: as given, or computed from the training labels for "labels"."""
@@ -186,11 +190,6 @@ class SegmentationDataModule(LightningDataModule):
             "pin_memory": torch.cuda.is_available(),
             "worker_init_fn": _calm_worker,
         }
-
-
-def usable_cores() -> int:
-    """Of this process: a cluster's job often has fewer than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _say_every_quarter(done: int, total: int) -> None:

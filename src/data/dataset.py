@@ -1,6 +1,7 @@
 """From a pair of files to a sample: `uint8` image and `uint8` train ids."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -20,12 +21,22 @@ class SegmentationDataset(Dataset):
 
     Indexed by (epoch, index): workers that persist never hear of a new epoch, so the sampler tells them.
     A pair without label (test split) has a target of IGNORE everywhere.
+
+    Args:
+        read: from a pair to its image and target, as `read_pair` does, which is the default.
     """
 
-    def __init__(self, pairs: Sequence[Pair], table: LabelTable, transform: SeededTransform | None = None):
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        table: LabelTable,
+        transform: SeededTransform | None = None,
+        read: Callable[[Pair], tuple[np.ndarray, np.ndarray]] | None = None,
+    ):
         self.pairs = pairs
         self.table = table
         self.transform = transform
+        self.read = read or partial(read_pair, table=table)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -33,21 +44,30 @@ class SegmentationDataset(Dataset):
     def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
         epoch, index = key if isinstance(key, tuple) else (0, key)  # int: trainer.overfit_batches
         pair = self.pairs[index]
-        image, target = read_image(pair.image), self._read_target(pair)
-        if target is None:
-            target = np.full(image.shape[:2], IGNORE, np.uint8)
-        if target.shape != image.shape[:2]:
-            raise size_mismatch(pair, image.shape[:2], target.shape)
+        image, target = self.read(pair)
         if self.transform is not None:
             image, target = self.transform(image, target, epoch, index).values()
         return {
-            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
-            "target": torch.from_numpy(np.ascontiguousarray(target)),
+            "image": _tensor(image.transpose(2, 0, 1)),
+            "target": _tensor(target),
             "name": pair.name,
         }
 
-    def _read_target(self, pair: Pair) -> np.ndarray | None:
-        return None if pair.label is None else read_target(pair, self.table)
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    # A copy where the array is a view of something else, such as a cached frame.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
+def read_pair(pair: Pair, table: LabelTable) -> tuple[np.ndarray, np.ndarray]:
+    """Image (H, W, 3) uint8 RGB and target (H, W) uint8 train ids, decoded. Raises UserError."""
+    image = read_image(pair.image)
+    if pair.label is None:
+        return image, np.full(image.shape[:2], IGNORE, np.uint8)
+    target = read_target(pair, table)
+    if target.shape != image.shape[:2]:
+        raise size_mismatch(pair, image.shape[:2], target.shape)
+    return image, target
 
 
 def read_target(pair: Pair, table: LabelTable) -> np.ndarray:

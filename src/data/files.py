@@ -1,16 +1,19 @@
 """Reading PNG files: what a header says without decoding, and decoding with errors that name the file."""
 
 import struct
+import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
+from kornia_rs.io import decode_image_png_u8
 
 from src.data.zips import ZipPath
 from src.errors import UserError
 
 Source = Path | ZipPath
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_RGB, _GREY = (8, 2), (8, 0)  # bit depth and colour type in the header
 _IEND = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 
@@ -54,13 +57,21 @@ def stamp(path: Source) -> tuple[int, int]:
 
 def read_image(path: Source) -> np.ndarray:
     """(H, W, 3) uint8 RGB."""
-    image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # its label has none
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    data = read_bytes(path)
+    image = _decode_fast(data, _RGB)
+    if image is None:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # its label has none
+        image = _decode(path, data, flags)
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return image
 
 
 def read_label(path: Source) -> np.ndarray:
     """(H, W) uint8, the ids as stored."""
-    label = _decode(path, cv2.IMREAD_UNCHANGED)
+    data = read_bytes(path)
+    label = _decode_fast(data, _GREY)
+    if label is None:
+        label = _decode(path, data, cv2.IMREAD_UNCHANGED)
     if label.ndim != 2 or label.dtype != np.uint8:
         raise UserError(
             f"{path}: a label must be an 8-bit PNG of one channel, this one is {label.dtype} of shape "
@@ -69,21 +80,32 @@ def read_label(path: Source) -> np.ndarray:
     return label
 
 
-def read_bytes(path: Source) -> np.ndarray:
-    """The file as it is, uint8."""
+def read_bytes(path: Source) -> bytes:
     try:
-        return (
-            np.fromfile(path, np.uint8)
-            if isinstance(path, Path)
-            else np.frombuffer(path.read_bytes(), np.uint8)
-        )
+        return path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
-def _decode(path: Source, mode: int) -> np.ndarray:
-    data = read_bytes(path)
-    image = cv2.imdecode(data, mode) if data.size else None
+def _decode_fast(data: bytes, kind: tuple[int, int]) -> np.ndarray | None:
+    """What kornia-rs makes of a PNG of this kind; None for any other, and where it gives up.
+
+    It takes half of OpenCV's time, with the same pixels, but holds the GIL: threads are faster with OpenCV.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    if not (data.startswith(_SIGNATURE) and data.endswith(_IEND)) or tuple(data[24:26]) != kind:
+        return None
+    width, height = struct.unpack(">II", data[16:24])
+    try:
+        pixels = decode_image_png_u8(data, (height, width), "rgb" if kind == _RGB else "mono")
+    except Exception:  # it has no narrower one; what is wrong is OpenCV's to say
+        return None
+    return pixels if kind == _RGB else pixels.reshape(height, width)
+
+
+def _decode(path: Source, data: bytes, flags: int) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise UserError(f"{path}: damaged or truncated, it cannot be decoded. Download or extract it again.")
     return image

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import numpy as np
 from src.data.dataset import read_target
 from src.data.files import absolute, stamp
 from src.data.layouts import Pair
+from src.data.parallel import parallel_map
 from src.errors import UserError
 from src.labels import LabelTable
 from src.runs import write_json
@@ -45,8 +44,7 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
     def count(pair: Pair) -> np.ndarray:
         return np.bincount(read_target(pair, table).ravel(), minlength=256)[: table.num_classes]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the GIL
-        counts = sum(pool.map(count, pairs), np.zeros(table.num_classes, np.int64)).tolist()
+    counts = sum(parallel_map(count, pairs), np.zeros(table.num_classes, np.int64)).tolist()
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_json(cached, {"classes": table.class_names, "counts": counts, "files": len(pairs)})

@@ -1,0 +1,194 @@
+"""Decoded frames on disk or in shared memory, so that nothing has to be decoded twice.
+
+A sample is cut out of a memory-mapped frame: decoding a Cityscapes pair takes 55 ms, the window of a crop 2.
+"""
+
+import errno
+import fcntl
+import logging
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from src.data.dataset import read_pair
+from src.data.frames import Origin, StaleFrameError, check_frame, frame_bytes, read_frame, write_frame
+from src.data.layouts import Pair
+from src.data.parallel import parallel_map
+from src.data.shared_memory import shared_folder
+from src.errors import UserError, shorten
+from src.labels import LabelTable
+
+log = logging.getLogger(__name__)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NoRoomError(UserError):
+    """The decoded frames do not fit."""
+
+
+class FrameCache:
+    """The decoded frames of a dataset, one file each in `directory`.
+
+    Any number of processes may fill and read it at the same time. What is there stays valid for as long as
+    the files it was made of do not change; frames of other splits and of files that are gone do no harm.
+
+    Args:
+        directory: of this dataset alone; may be deleted whenever nothing runs.
+        root: of the dataset.
+        table: the labels, of which the train ids are kept.
+    """
+
+    def __init__(self, directory: Path, root: Path, table: LabelTable):
+        self.directory = directory
+        self.root = str(root)
+        self.table = table
+
+    def path(self, pair: Pair) -> Path:
+        # Two splits may use one name for different frames.
+        inside = str(pair.image).removeprefix(self.root)
+        return self.directory / f"{pair.name}-{zlib.crc32(inside.encode()):08x}.frame"
+
+    def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        """Image (H, W, 3) and target (H, W), uint8, read-only."""
+        return read_frame(self.path(pair))
+
+    def missing(self, pairs: Sequence[Pair], thorough: bool = False) -> dict[int, StaleFrameError]:
+        """The indices of the pairs whose frames have to be made, with the reason.
+
+        Args:
+            thorough: compare all pixels with their checksums, not only where a file has been touched.
+        """
+
+        def look(pair: Pair) -> StaleFrameError | None:
+            try:
+                check_frame(self.path(pair), Origin.of(pair, self.table), thorough)
+            except StaleFrameError as stale:
+                return stale
+            return None
+
+        text = "Comparing the cached frames with their checksums" if thorough else ""
+        found = enumerate(parallel_map(look, pairs, text))
+        return {index: stale for index, stale in found if stale is not None}
+
+    def fill(self, pairs: Sequence[Pair], sizes: Sequence[tuple[int, int]], share: float = 1.0) -> None:
+        """Make the frames that are missing; when killed, the next call goes on.
+
+        Raises NoRoomError before the first frame is made where they would take more than this share of the
+        free space, UserError that names the files where some cannot be read.
+        """
+        if not self.missing(pairs):  # nothing to write: a cache that others keep may be read-only
+            return
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with _alone(self.directory / ".lock") as locked:
+                if locked:
+                    for left_over in self.directory.glob(".*.tmp"):  # of a process that was killed
+                        left_over.unlink()
+                missing = self.missing(pairs)  # another process may have made them meanwhile
+                self._make(missing, pairs, sizes, share)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise NoRoomError(f"{self.directory}: the disk is full. {_WAYS_ON}") from error
+            raise UserError(f"{self.directory}: cannot be written ({error.strerror}). {_WAYS_ON}") from error
+
+    def _make(
+        self,
+        missing: dict[int, StaleFrameError],
+        pairs: Sequence[Pair],
+        sizes: Sequence[tuple[int, int]],
+        share: float,
+    ) -> None:
+        if not missing:
+            return
+        for index, stale in missing.items():
+            if stale.damaged:
+                log.warning("%s: %s; it is made anew.", self.path(pairs[index]), stale)
+        needed = sum(frame_bytes(sizes[index]) for index in missing)
+        free = shutil.disk_usage(self.directory).free
+        if needed > share * free:
+            raise NoRoomError(
+                f"{self.directory}: the decoded frames take {_gigabytes(needed)}, and {_gigabytes(free)} are "
+                f"free. {_WAYS_ON}"
+            )
+        log.info(
+            "Caching %d decoded frames, %s, in %s (once)", len(missing), _gigabytes(needed), self.directory
+        )
+
+        def make(index: int) -> UserError | None:
+            pair = pairs[index]
+            try:
+                origin = Origin.of(pair, self.table)  # before reading: a change in between makes it stale
+                write_frame(self.path(pair), *read_pair(pair, self.table), origin)
+            except UserError as error:
+                return error
+            return None
+
+        results = parallel_map(make, list(missing), "Caching decoded frames")
+        problems = [error.text for error in results if error is not None]
+        if problems:
+            raise UserError(shorten(problems))
+
+
+def open_cache(
+    mode: str,
+    cache_dir: Path,
+    root: Path,
+    table: LabelTable,
+    pairs: Sequence[Pair],
+    sizes: Sequence[tuple[int, int]],
+) -> FrameCache | None:
+    """The filled cache for data.cache=mode; None where the files are to be read as they are.
+
+    Args:
+        mode: "none", "disk", "ram", or "auto": disk, where it takes at most half of what is free there.
+        cache_dir: for "disk".
+        root: of the dataset.
+        sizes: (height, width) of each pair.
+    """
+    if mode not in MODES:
+        raise UserError(f"data.cache={mode}: unknown, choose one of {', '.join(MODES)}.")
+    if mode == "none":
+        return None
+    root = root.expanduser()
+    name = f"{root.resolve().name}-{zlib.crc32(str(root.resolve()).encode()):08x}"
+    directory = shared_folder(name) if mode == "ram" else cache_dir.expanduser() / "frames" / name
+    cache = FrameCache(directory, root, table)
+    try:
+        cache.fill(pairs, sizes, share=0.5 if mode == "auto" else 1.0)
+    except NoRoomError as error:
+        if mode != "auto":
+            raise
+        log.warning("Reading the files as they are, which is slower. %s", error)
+        return None
+    return cache
+
+
+MODES = ("auto", "none", "disk", "ram")
+_WAYS_ON = (
+    "Choose another place (data.cache=disk cache_dir=/path/on/a/fast/disk), or read the files as they are "
+    "(data.cache=none)."
+)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """One process at a time, and True; a process that ends in any way lets the next one in."""
+    locked = True
+    with path.open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            log.info("Another process fills %s: waiting for it", path.parent)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError as error:  # some network file systems have no locks; then work is done twice at worst
+            log.warning("%s: cannot be locked (%s)", path, error)
+            locked = False
+        yield locked
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.3g} GB"

@@ -1,0 +1,148 @@
+"""One decoded pair as a file: a header, the image (H, W, 3) uint8 RGB, the target (H, W) uint8 train ids.
+
+A file is written whole or not at all, and says itself what it was made of: no index has to agree with it.
+"""
+
+import mmap
+import os
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+
+from src.data.files import stamp
+from src.data.layouts import Pair
+from src.errors import UserError
+from src.labels import LabelTable
+
+_MAGIC = b"CGNFRM01"  # another one for another format, or another way of decoding
+_HEADER = struct.Struct("<8s 5Q Q 3I")
+_HEADER_BYTES = 128
+
+
+class StaleFrameError(Exception):
+    """A frame that has to be made anew; says why. `damaged` where it is not just out of date."""
+
+    def __init__(self, reason: str, damaged: bool = False):
+        super().__init__(reason)
+        self.damaged = damaged
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a frame is made of: changes when one of the two files does, or the table of labels."""
+
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, pair: Pair, table: LabelTable) -> "Origin":
+        label = (0, 0) if pair.label is None else stamp(pair.label)
+        return cls(
+            (*stamp(pair.image), *label, zlib.crc32(table.to_train_id.tobytes() + table.is_known.tobytes()))
+        )
+
+
+@dataclass(frozen=True)
+class _Header:
+    origin: Origin
+    written: int  # the file's time of change, in nanoseconds
+    height: int
+    width: int
+    checksum: int
+
+    def pack(self) -> bytes:
+        fields = (*self.origin.numbers, self.written, self.height, self.width, self.checksum)
+        return _HEADER.pack(_MAGIC, *fields).ljust(_HEADER_BYTES, b"\0")
+
+    @classmethod
+    def parse(cls, data: bytes) -> "_Header | None":
+        if len(data) < _HEADER_BYTES or not data.startswith(_MAGIC):
+            return None
+        _, *origin, written, height, width, checksum = _HEADER.unpack_from(data)
+        return cls(Origin(tuple(origin)), written, height, width, checksum)
+
+
+def frame_bytes(size: Sequence[int]) -> int:
+    """Size of the file for a frame of (height, width)."""
+    return _HEADER_BYTES + 4 * size[0] * size[1]
+
+
+def write_frame(path: Path, image: np.ndarray, target: np.ndarray, origin: Origin) -> None:
+    """Atomic, also when the power fails; any number of processes may write the same frame."""
+    # Whole even seconds, which every file system can keep: a file with another time of change has been
+    # touched since.
+    written = time.time_ns() // 2_000_000_000 * 2_000_000_000
+    height, width = target.shape
+    header = _Header(origin, written, height, width, _checksum(image, target)).pack()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("wb", buffering=0) as file:
+            for part in (header, image, target):
+                _write_all(file, part)
+            os.fsync(file.fileno())  # else a power failure can leave zeros under the final name
+        os.utime(temporary, ns=(written, written))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_all(file: FileIO, data: bytes | np.ndarray) -> None:
+    left = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
+    while left:  # a single write takes 2 GB at the most, or less
+        left = left[file.write(left) :]
+
+
+def read_frame(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Image and target as read-only views of the file: a page is read when a pixel of it is looked at."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            header = _Header.parse(file.read(_HEADER_BYTES))
+            expected = header and frame_bytes((header.height, header.width))
+            if header is None or os.fstat(file.fileno()).st_size != expected:
+                raise UserError(
+                    f"{path}: this cached frame is damaged. The same command makes it anew (and all of them "
+                    f"after {path.parent} has been deleted); data.cache=none does without."
+                )
+            pixels = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    except OSError as error:
+        raise UserError(
+            f"{path}: this cached frame cannot be read ({error.strerror}). Has the cache been deleted while "
+            f"it was in use? The same command makes it anew; data.cache=none does without."
+        ) from error
+    split = _HEADER_BYTES + 3 * header.height * header.width
+    size = (header.height, header.width)
+    return pixels[_HEADER_BYTES:split].reshape(*size, 3), pixels[split:].reshape(size)
+
+
+def check_frame(path: Path, origin: Origin, thorough: bool = False) -> None:
+    """Raises StaleFrameError where the file is not the frame of `origin`, whole and unharmed.
+
+    Pixels are compared with their checksum only where the file has been touched since it was written, or in
+    a `thorough` check.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            header = _Header.parse(file.read(_HEADER_BYTES))
+    except FileNotFoundError:
+        raise StaleFrameError("missing") from None
+    except OSError as error:
+        raise StaleFrameError(f"cannot be read ({error.strerror})", damaged=True) from error
+    if header is None or status.st_size != frame_bytes((header.height, header.width)):
+        raise StaleFrameError("damaged: not a whole frame", damaged=True)
+    if header.origin != origin:
+        raise StaleFrameError("its image, its label or the table of labels has changed")
+    if thorough or status.st_mtime_ns != header.written:
+        image, target = read_frame(path)
+        if _checksum(image, target) != header.checksum:
+            raise StaleFrameError("damaged: the checksum is another one", damaged=True)
+
+
+def _checksum(image: np.ndarray, target: np.ndarray) -> int:
+    return zlib.crc32(target.data, zlib.crc32(image.data))
