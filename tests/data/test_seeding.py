@@ -48,7 +48,8 @@ def assert_same(one, other):
     assert torch.equal(one[1], other[1])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 2, 4])
 def test_the_number_of_workers_changes_nothing(street_root, workers):
     here, there = (batches_by_epoch(street_root, (0, 1, 2), n) for n in (0, workers))
     for epoch in here:
