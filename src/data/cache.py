@@ -140,6 +140,7 @@ def open_cache(
     table: LabelTable,
     pairs: Sequence[Pair],
     sizes: Sequence[tuple[int, int]],
+    used_once: bool = False,
 ) -> FrameCache | None:
     """The filled cache for data.cache=mode; None where the files are to be read as they are.
 
@@ -148,6 +149,7 @@ def open_cache(
         cache_dir: for "disk".
         root: of the dataset.
         sizes: (height, width) of each pair.
+        used_once: each frame is read a single time, so that "auto" takes what is there and adds nothing.
     """
     if mode not in MODES:
         raise UserError(f"data.cache={mode}: unknown, choose one of {', '.join(MODES)}.")
@@ -157,6 +159,8 @@ def open_cache(
     name = f"{root.resolve().name}-{zlib.crc32(str(root.resolve()).encode()):08x}"
     directory = shared_folder(name) if mode == "ram" else cache_dir.expanduser() / "frames" / name
     cache = FrameCache(directory, root, table)
+    if mode == "auto" and used_once:
+        return None if cache.missing(pairs) else cache
     try:
         cache.fill(pairs, sizes, share=0.5 if mode == "auto" else 1.0)
     except NoRoomError as error:

@@ -83,10 +83,11 @@ class SegmentationDataModule(LightningDataModule):
             transform = SeededTransform(transforms, self.seed)
             self.train_set, _ = self._open(self.config["train_split"], transform)
         if self.val_set is None:
-            self.val_set, self.val_sizes = self._open(self.config["val_split"], None)
+            once = stage == "validate"
+            self.val_set, self.val_sizes = self._open(self.config["val_split"], used_once=once)
 
     def _open(
-        self, split: str, transform: SeededTransform | None
+        self, split: str, transform: SeededTransform | None = None, used_once: bool = False
     ) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
         pairs = find_pairs(self.config["layout"], self.config["root"], split)
         if any(pair.label is None for pair in pairs):
@@ -96,7 +97,13 @@ class SegmentationDataModule(LightningDataModule):
         sizes = check_pairs(pairs, self.table)
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
         cache = open_cache(
-            self.config["cache"], Path(self.cache_dir), Path(self.config["root"]), self.table, pairs, sizes
+            self.config["cache"],
+            Path(self.cache_dir),
+            Path(self.config["root"]),
+            self.table,
+            pairs,
+            sizes,
+            used_once,
         )
         return SegmentationDataset(pairs, self.table, transform, cache.read if cache else None), sizes
 

@@ -1,6 +1,5 @@
 """The cache of decoded frames: the same samples, made once, made anew when their files change."""
 
-import errno
 import os
 import shutil
 
@@ -9,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.data import cache as cache_module
-from src.data import frames
-from src.data.cache import FrameCache, NoRoomError, open_cache
+from src.data.cache import FrameCache
 from src.data.checks import check_pairs
 from src.data.dataset import SegmentationDataset, read_pair
 from src.data.layouts import find_pairs
@@ -107,14 +104,6 @@ def test_one_name_in_two_splits(camvid, tmp_path):
     cache = FrameCache(tmp_path / "frames", camvid, CAMVID)
     cache.fill(pairs, check_pairs(pairs, CAMVID))
     assert_correct(cache, pairs)
-
-
-def test_every_dataset_has_a_folder_of_its_own(street_root, tmp_path):
-    copies = [shutil.copytree(street_root, tmp_path / name / "street") for name in ("a", "b")]
-    for copy in copies:
-        pairs = find_pairs("cityscapes", copy, "val")
-        open_cache("disk", tmp_path, copy, CITYSCAPES, pairs, check_pairs(pairs, CITYSCAPES))
-    assert len(list((tmp_path / "frames").glob("street-*"))) == 2
 
 
 # ---- made once, and anew when the files change
@@ -251,66 +240,6 @@ def test_a_copied_cache_is_compared_once_and_kept(made):
     before = written(cache, pairs)
     cache.fill(pairs, sizes)
     assert written(cache, pairs) == before
-
-
-# ---- no room, no place, bad files
-
-
-def room(monkeypatch, free):
-    usage = shutil.disk_usage("/")._replace(free=free)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage)
-
-
-def opened(street, tmp_path, mode):
-    pairs = find_pairs("cityscapes", street, "train")
-    sizes = check_pairs(pairs, CITYSCAPES)
-    return open_cache(mode, tmp_path, street, CITYSCAPES, pairs, sizes)
-
-
-def test_not_enough_room_is_said_before_anything_is_made(street_root, tmp_path, monkeypatch, refused):
-    needed = 12 * (64 * 128 * 4 + 128)
-    room(monkeypatch, needed - 1)
-    with refused(tmp_path / "frames", "0.000395 GB", "free", "cache_dir=", "data.cache=none"):
-        opened(street_root, tmp_path, "disk")
-    assert not list(tmp_path.rglob("*.frame"))
-    room(monkeypatch, needed)
-    assert opened(street_root, tmp_path, "disk") is not None
-
-
-def test_auto_leaves_half_of_the_room_and_reads_the_files_otherwise(
-    street_root, tmp_path, monkeypatch, caplog
-):
-    needed = 12 * (64 * 128 * 4 + 128)
-    room(monkeypatch, 2 * needed - 1)
-    assert opened(street_root, tmp_path, "auto") is None
-    assert "Reading the files as they are" in caplog.text
-    room(monkeypatch, 2 * needed)
-    assert opened(street_root, tmp_path, "auto") is not None
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_fills_up(street_root, tmp_path, monkeypatch, number):
-    def full(_):
-        raise OSError(number, os.strerror(number))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(frames.os, "fsync", full)
-        with pytest.raises(NoRoomError, match="the disk is full"):
-            opened(street_root, tmp_path, "disk")
-        assert opened(street_root, tmp_path, "auto") is None
-    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".frame", ".tmp")]
-    assert opened(street_root, tmp_path, "auto") is not None
-
-
-def test_no_place_for_it(street_root, tmp_path, refused):
-    (tmp_path / "frames").write_text("a file")
-    with refused(tmp_path / "frames", "cannot be written", "cache_dir=", "data.cache=none"):
-        opened(street_root, tmp_path, "disk")
-
-
-def test_unknown_kind(street_root, tmp_path, refused):
-    with refused("data.cache=memory", "auto, none, disk, ram"):
-        opened(street_root, tmp_path, "memory")
 
 
 def test_bad_files_are_named_and_the_good_ones_kept(street, tmp_path, refused):
