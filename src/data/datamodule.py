@@ -173,7 +173,7 @@ class SegmentationDataModule(LightningDataModule):
         self.check_devices(world_size)
 
     def check_devices(self, world_size: int) -> None:
-        """Raises UserError where a device would have nothing to validate, or data.num_workers is no number."""
+        """Raises UserError where a device would have nothing to validate, or no number of workers."""
         self.workers(world_size)
         if self.val_set is not None and len(self.val_set) < world_size:
             raise UserError(

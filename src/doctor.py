@@ -1,0 +1,65 @@
+"""Whether a training would work: `python -m src.doctor`, with the very keys of the training's command."""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.errors import UserError
+from src.front_door import front_door
+
+log = logging.getLogger("src.doctor")  # __name__ is __main__ here
+
+
+def doctor(config: DictConfig) -> None:
+    """Raises UserError, for exit code 2, where training would not work; after everything was examined."""
+    from src.diagnosis.dataset import examine_dataset
+    from src.diagnosis.figures import figures_of
+    from src.diagnosis.machine import examine_machine
+    from src.diagnosis.notes import CONFIG, DATASET, Notes
+    from src.diagnosis.report import show, verdict, write_report
+    from src.diagnosis.samples import write_samples
+    from src.diagnosis.setup import Setup, as_training
+    from src.runs import Run, rank
+
+    if rank() != 0:  # of a launcher with several processes: one doctor is enough
+        return
+    notes, figures = Notes(), {}
+    directory: Path | None = None
+    with notes.trying(CONFIG, "run directory"):
+        run = Run.plan(config)
+        run.open()
+        directory = run.directory
+
+    examine_machine(notes)
+    setup = Setup.build(as_training(config), notes)
+    if setup.data:
+        folders = examine_dataset(notes, setup.data)
+        figures = figures_of(notes, setup.data, folders)
+        setup.open_data(notes)
+    setup.check(notes)
+    setup.first_step(notes)
+    if directory and setup.data and setup.data.train_set and config.samples:
+        with notes.trying(DATASET, "sample"):
+            write_samples(setup.data.train_set, config.samples, directory / "samples.jpg")
+
+    command = shlex.join(["python", "-m", "src.train", *_without_own(sys.argv[1:])])
+    show(notes, figures)
+    if directory:
+        write_report(notes, figures, directory, command)
+        log.info("Everything in full: %s", directory / "report.txt")
+    if notes.count("error"):
+        raise UserError(f"{verdict(notes)} Mend that, then ask again.")
+    log.info("%s Next:\n  %s", verdict(notes), command)
+
+
+def _without_own(arguments: list[str]) -> list[str]:
+    return [argument for argument in arguments if not argument.startswith("samples=")]
+
+
+main = front_door(doctor, "doctor")
+
+if __name__ == "__main__":
+    sys.exit(main())
