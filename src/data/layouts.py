@@ -164,7 +164,7 @@ def _nearby(root: Path, name: str) -> str:
 
 
 def _refuse_train_ids_only(labels: Source) -> None:
-    other = next(iter(labels.glob("*/*_gtFine_labelTrainIds.png")), None)
+    other = min(labels.glob("*/*_gtFine_labelTrainIds.png"), key=str, default=None)
     if other is not None:
         raise UserError(
             f"{other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as downloaded; "

@@ -13,6 +13,7 @@ from src.data.layouts import SPLITS, Listing, list_split
 from src.data.statistics import keep_counts
 from src.diagnosis.notes import DATASET, Notes
 from src.errors import UserError
+from src.findings import Level
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +76,15 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
 
 
 def _examine_listing(notes: Notes, folder: str, listing: Listing, needed: bool) -> None:
-    for line in listing.problems:
+    level: Level = "error" if needed else "remark"
+    if not listing.labels:  # one line for the folder, not one for each of 2975 frames
+        text = f"{listing.folders[1]}: no labels of the {listing.images} images of the split '{folder}'."
+        notes.add(DATASET, level, HALF, f"{text} Download or extract them.")
+    for line in listing.problems if listing.labels else ():
         fix = "Download or extract the dataset again, or remove the other half of the pair."
-        notes.add(DATASET, "error" if needed else "remark", HALF, f"{line}. {fix}")
+        notes.add(DATASET, level, HALF, f"{line}. {fix}")
     for path in listing.strays():
         notes.add(DATASET, "remark", STRAY, f"{path}: read by nothing. {_STRAYS_FIX}")
-    if not listing.pairs and needed:
-        text = f"The split '{folder}' has no complete pair: {listing.images} images, {listing.labels} labels."
-        notes.add(DATASET, "error", HALF, f"{text} Download or extract the dataset again.")
 
 
 def _examine_files(

@@ -66,8 +66,8 @@ def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, 
     if total > cores:
         notes.add(
             MACHINE, "remark", "more workers than cores",
-            f"data.num_workers={workers}: {total} data workers on {cores} cores wait for each other. "
-            f"data.num_workers=auto takes no more than there are.",
+            f"{total} data workers ({workers} for each of {devices} devices) on {cores} cores wait for each "
+            f"other. Ask for more cores, fewer devices, or fewer workers (data.num_workers=auto).",
         )  # fmt: skip
     if not SHARED_MEMORY.is_dir():  # macOS and Windows have other ways
         return
@@ -80,8 +80,8 @@ def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, 
             MACHINE, "error" if needed > free else "remark", "shared memory",
             f"{SHARED_MEMORY}: {_size(free)} free, but {total} data workers with {_PREFETCHED} batches of "
             f"{_size(batch_bytes)} each hand over up to {_size(needed)} through it; training would end with "
-            f"a bus error. In Docker: --shm-size=8g or --ipc=host (its default is 64 MB). Else fewer workers: "
-            f"data.num_workers=0 needs none.",
+            f"a bus error. In Docker: --shm-size=8g or --ipc=host (its default is 64 MB). Or fewer "
+            f"workers: data.num_workers=0 needs none.",
         )  # fmt: skip
 
 

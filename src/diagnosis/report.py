@@ -77,10 +77,14 @@ def _by_kind(findings: list[Finding]) -> dict[tuple[str, str], list[Finding]]:
 
 
 def _figures(figures: Figures) -> Iterator[str]:
-    for name in ("mean", "std"):
-        values = "  ".join(f"{value:7.2f}" for value in figures[name])
-        yield f"  {name:<4} of red, green, blue, 0-255  {values}"
-    yield f"  mean in the config              {'  '.join(f'{v:7.2f}' for v in figures['configured_mean'])}"
+    titles = {
+        "mean": "mean of red, green, blue",
+        "std": "standard deviation",
+        "configured_mean": "mean in the config",
+    }
+    for key, title in titles.items():
+        if key in figures:
+            yield f"  {title:<24}" + "".join(f"  {value:7.2f}" for value in figures[key])
     if "classes" not in figures:
         return
     width = max(len(name) for name in figures["classes"])

@@ -77,13 +77,14 @@ class Setup:
             _note_devices(notes, setup.trainer)
         return setup
 
-    def open_data(self, notes: Notes) -> bool:
-        """Training's own look at the files; whether it is satisfied. The street is drawn here."""
+    def open_data(self, notes: Notes) -> None:
+        """Training's own look at the files. What it refuses was found before, in full, or is found now."""
         assert self.data is not None
-        with notes.trying(DATASET, "refused by training"):
+        try:
             self.data.setup("fit" if self.data.augment else "validate")
-            return True
-        return False
+        except UserError as error:
+            if not notes.count("error", DATASET):
+                notes.add(DATASET, "error", "refused by training", error.text)
 
     def check(self, notes: Notes) -> None:
         """Shares of the batch, workers, disks, and the network with loss, optimizer and schedule."""
