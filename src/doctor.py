@@ -41,9 +41,9 @@ def doctor(config: DictConfig) -> None:
         setup.open_data(notes)
     setup.check(notes)
     setup.first_step(notes)
-    if directory and setup.data and setup.data.train_set and config.samples:
-        with notes.trying(DATASET, "sample"):
-            write_samples(setup.data.train_set, config.samples, directory / "samples.jpg")
+    train_set = setup.data.train_set if setup.data else None
+    if directory and train_set and config.samples and not notes.count("error", DATASET):
+        write_samples(train_set, config.samples, directory / "samples.jpg")
 
     command = shlex.join(["python", "-m", "src.train", *_without_own(sys.argv[1:])])
     show(notes, figures)

@@ -1,15 +1,25 @@
 """Every kind of damaged dataset: the doctor names each bad file and the fix, training's first error one."""
 
+import copy
 import json
 import os
 import shutil
 import zipfile
+from functools import cache
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from damages import ERRORS, REMARKS, Damage
+from front_doors import FrontDoors
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
+from src.config import CONF_DIR, register_resolvers
 from src.data.street import write_street
+from src.errors import UserError
+from src.train import train
 
 SMALL = (
     "data.class_weights=labels",
@@ -22,6 +32,12 @@ SMALL = (
     "callbacks.pictures=null",
     "callbacks.summary=null",
 )
+
+
+@pytest.fixture(autouse=True)
+def keys_unchecked(monkeypatch):
+    """Other tests check them; here it would be a third of the time."""
+    monkeypatch.setattr("src.front_door.check_keys", lambda config, name: None)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +63,6 @@ def intact(tmp_path_factory):
 
 
 def _to_camvid(path: Path, folder: Path) -> None:
-    import cv2
-    import numpy as np
-
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     name = "_".join(path.name.split("_")[:3])
     cv2.imwrite(str(folder / f"{name}.png"), pixels if pixels.ndim == 3 else np.minimum(pixels, 11))
@@ -81,15 +94,33 @@ def test_doctor_and_training_refuse(damage, intact, doors, tmp_path):
     for part in damage.says:
         assert any(part in text for text in errors), f"{part} not in {errors}"
 
-    train = doors("train", *overrides)
-    assert train.code == 2, train.out
-    assert "Traceback" not in train.out + train.err
-    assert any(Path(name).name in train.err for name in named) or not named
+    message = _refusal_of_training(damage, overrides, doors)
+    assert any(Path(name).name in message for name in named) or not named
     for part in damage.says:
-        assert part in train.err
-    assert damage.late or not train.directory.exists(), (
-        "a run directory was made before the checks had passed"
-    )
+        assert part in message
+
+
+@cache
+def _config(data: str) -> DictConfig:
+    register_resolvers()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("train", [data, *SMALL, "name=refused"])
+
+
+def _refusal_of_training(damage: Damage, overrides: tuple[str, ...], doors: FrontDoors) -> str:
+    """Its one message. Before a run directory is made, the task alone will do: Hydra takes half a second."""
+    if damage.late:
+        outcome = doors("train", *overrides)
+        assert outcome.code == 2, outcome.out
+        assert "Traceback" not in outcome.out + outcome.err
+        return outcome.err
+    config = copy.deepcopy(_config(overrides[0]))
+    config.data.root = overrides[1].removeprefix("data.root=")
+    config.runs_dir = str(doors.folder)
+    with pytest.raises(UserError) as refused:
+        train(config)
+    assert not (doors.folder / "train").exists(), "a run directory was made before the checks had passed"
+    return refused.value.text
 
 
 @pytest.mark.parametrize("damage", REMARKS, ids=lambda damage: damage.name)

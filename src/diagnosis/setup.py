@@ -95,9 +95,9 @@ class Setup:
                 _examine_loading(notes, self.data, self.trainer)
         keys = {"runs_dir": "run_dir", "cache_dir": "cache_dir"}
         examine_disks(notes, {key: Path(str(self.config[at])).expanduser() for key, at in keys.items()})
-        if self.trainer:
+        if self.data and self.trainer:
             with notes.trying(CONFIG, "model"):
-                self.module = build_module(self._values(), self.data, self.trainer)  # type: ignore[arg-type]
+                self.module = build_module(self._values(), self.data, self.trainer)
                 number = sum(p.numel() for p in self.module.segmenter.parameters())
                 notes.fact(
                     CONFIG,
@@ -114,6 +114,8 @@ class Setup:
         """Forward and backward on training samples: one on a CPU, a device's whole batch on a GPU."""
         if not (self.data and self.data.train_set and self.trainer and self.module):
             return
+        if notes.count("error", DATASET) or notes.count("error", CONFIG):
+            return  # it would fail, and the reason is known
         device = self.trainer.strategy.root_device
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         number = 1 if device.type == "cpu" else self.data.config["batch_size"] // parts
