@@ -17,7 +17,7 @@ def doctor(config: DictConfig) -> None:
     """Raises UserError, for exit code 2, where training would not work; after everything was examined."""
     from src.diagnosis.dataset import examine_dataset
     from src.diagnosis.figures import figures_of
-    from src.diagnosis.machine import examine_machine
+    from src.diagnosis.machine import examine_disks, examine_machine
     from src.diagnosis.notes import CONFIG, DATASET, Notes
     from src.diagnosis.report import show, verdict, write_report
     from src.diagnosis.samples import write_samples
@@ -34,10 +34,11 @@ def doctor(config: DictConfig) -> None:
         directory = run.directory
 
     examine_machine(notes)
+    examine_disks(notes, config.runs_dir, config.cache_dir)
     setup = Setup.build(as_training(config), notes)
     if setup.data:
         folders = examine_dataset(notes, setup.data)
-        figures = figures_of(notes, setup.data, folders)
+        figures = figures_of(notes, setup.data, folders, setup.class_weights)
         setup.open_data(notes)
     setup.check(notes)
     setup.first_step(notes)

@@ -19,6 +19,7 @@ from inflict import (
     folder,
     gone,
     hidden,
+    in_test_split,
     link_to_nowhere,
     middle,
     no_labels,
@@ -28,7 +29,6 @@ from inflict import (
     renamed,
     shrunk,
     strays,
-    in_test_split,
     to_train_ids,
     without_cities,
 )

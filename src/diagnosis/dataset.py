@@ -52,7 +52,7 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
     config = data.config
     train, val = ([*SPLITS.get(config[key], (config[key],))] for key in ("train_split", "val_split"))
     folders = Folders(train, val)
-    notes.fact(DATASET, "name", f"{config['name']} at {config['root']}")
+    notes.fact(DATASET, "name", f"{config['name']} at {config['root'] or '(data.root is not set)'}")
     with notes.trying(DATASET, "dataset not found"):
         data.prepare_data()
     for folder in dict.fromkeys([*folders.train, *folders.val]):

@@ -12,8 +12,14 @@ _FAR = 1.5  # factor between a configured class weight and the data's own
 _FAR_MEAN = 16  # of 255
 
 
-def figures_of(notes: Notes, data: SegmentationDataModule, folders: Folders) -> Figures:
-    """Plain values for the report, over all files that could be read; {} where none could."""
+def figures_of(
+    notes: Notes, data: SegmentationDataModule, folders: Folders, class_weights: Any = None
+) -> Figures:
+    """Plain values for the report, over all files that could be read; {} where none could.
+
+    Args:
+        class_weights: as the loss is given them: numbers, "labels", or None.
+    """
     result: Figures = {}
     train, val = folders.of(folders.train), folders.of(folders.val)
     if train and train.levels.any():
@@ -24,7 +30,7 @@ def figures_of(notes: Notes, data: SegmentationDataModule, folders: Folders) -> 
         return result
     counts = {"train": train.class_counts(data.table), "val": val.class_counts(data.table)}
     total = {split: sum(numbers) or 1 for split, numbers in counts.items()}
-    own, configured = weights_of(counts["train"]), data.config["class_weights"]
+    own, configured = weights_of(counts["train"]), class_weights
     result["classes"] = {
         name: {
             "train_pixels": counts["train"][c],

@@ -34,22 +34,23 @@ def examine_machine(notes: Notes) -> None:
         )  # fmt: skip
 
 
-def examine_disks(notes: Notes, folders: dict[str, Path]) -> None:
-    """`folders`: config key -> folder, which need not exist yet."""
-    for key, folder in folders.items():
-        existing = folder.absolute()
+def examine_disks(notes: Notes, runs_dir: str, cache_dir: str) -> None:
+    """Room for runs; a cache that cannot be written costs time alone. Neither needs to exist yet."""
+    for key, folder in (("runs_dir", runs_dir), ("cache_dir", cache_dir)):
+        existing = Path(folder).expanduser().absolute()
         while not existing.exists():
             existing = existing.parent
         free = shutil.disk_usage(existing).free
         notes.fact(MACHINE, f"free in {key}", f"{_size(free)} at {existing}")
         if free < 2 * _GIB:
             notes.add(
-                MACHINE, "error" if free < _GIB // 10 else "remark", "disk space",
+                MACHINE, "error" if free < _GIB // 10 and key == "runs_dir" else "remark", "disk space",
                 f"{existing}: {_size(free)} free. Checkpoints, pictures and logs of a run take up to 1 GiB. "
                 f"Make room, or set {key}=...",
             )  # fmt: skip
-        if not os.access(existing, os.W_OK | os.X_OK):
-            notes.add(MACHINE, "error", "not writable", f"{existing}: not writable. Set {key}=...")
+        if key == "cache_dir" and not os.access(existing, os.W_OK | os.X_OK):
+            text = f"{existing}: not writable, so the classes are counted at every start. Set cache_dir=..."
+            notes.add(MACHINE, "remark", "no cache", text)
 
 
 def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, cores: int) -> None:
@@ -57,7 +58,7 @@ def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, 
 
     Args:
         workers: for each of the `devices` of this machine.
-        batch_bytes: of one device's batch.
+        batch_bytes: of one device's training batch and its validation batch.
     """
     total = workers * devices
     notes.fact(
@@ -104,7 +105,8 @@ def _packages(notes: Notes) -> None:
 
 def _devices(notes: Notes) -> None:
     notes.fact(MACHINE, "memory", _size(_memory()))
-    notes.fact(MACHINE, "PyTorch", f"{torch.__version__}, built for CUDA {torch.version.cuda or '- (none)'}")
+    cuda = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    notes.fact(MACHINE, "PyTorch", f"{torch.__version__}, {cuda}")
     names = [_describe(index) for index in range(torch.cuda.device_count())]
     mps = torch.backends.mps.is_available()
     notes.fact(MACHINE, "GPU", "; ".join(names) or ("Apple's (mps)" if mps else "none"))

@@ -43,7 +43,7 @@ def lines(notes: Notes, figures: Figures, shown: int | None = None) -> Iterator[
                 yield "", f"    ... and {len(findings) - shown} more, all of them in report.txt"
         yield "", ""
     if figures:
-        yield "title", "Figures of the training files"
+        yield "title", "Figures of the files that could be read"
         yield from (("", line) for line in _figures(figures))
         yield "", ""
 

@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from src.config import plain
 from src.data.datamodule import SegmentationDataModule, usable_cores
 from src.diagnosis.dataset import crop_size
-from src.diagnosis.machine import examine_disks, examine_loading
+from src.diagnosis.machine import examine_loading
 from src.diagnosis.notes import CONFIG, DATASET, Notes
 from src.errors import UserError
 from src.runs import Run
@@ -44,6 +44,7 @@ class Setup:
     data: SegmentationDataModule | None = None
     trainer: Trainer | None = None
     module: SegmentationModule | None = None
+    class_weights: Any = None  # as the loss is given them: numbers, "labels", or None
 
     @classmethod
     def build(cls, config: DictConfig, notes: Notes) -> "Setup":
@@ -67,6 +68,8 @@ class Setup:
                     instantiate(step)
             if setup.data:
                 setup.data.augment = augment
+        with notes.trying(CONFIG, "loss"):
+            setup.class_weights = plain(config.loss).get("class_weights")
         callbacks, loggers = [], []
         with notes.trying(CONFIG, "callbacks"):
             callbacks = build_callbacks(config.callbacks)
@@ -87,14 +90,12 @@ class Setup:
                 notes.add(DATASET, "error", "refused by training", error.text)
 
     def check(self, notes: Notes) -> None:
-        """Shares of the batch, workers, disks, and the network with loss, optimizer and schedule."""
+        """Shares of the batch, workers, and the network with loss, optimizer and schedule."""
         if self.data and self.trainer:
             with notes.trying(CONFIG, "batch"):
                 self.data.check_shares(self.trainer.world_size, self.trainer.accumulate_grad_batches)
             with notes.trying(CONFIG, "batch"):
                 _examine_loading(notes, self.data, self.trainer)
-        keys = {"runs_dir": "run_dir", "cache_dir": "cache_dir"}
-        examine_disks(notes, {key: Path(str(self.config[at])).expanduser() for key, at in keys.items()})
         if self.data and self.trainer:
             with notes.trying(CONFIG, "model"):
                 self.module = build_module(self._values(), self.data, self.trainer)
@@ -139,7 +140,7 @@ class Setup:
     def _values(self) -> dict[str, Any]:
         """The whole config. Where class weights would have to be counted but cannot be, it has none."""
         config = plain(self.config)
-        if config["loss"].get("class_weights") == "labels" and not (self.data and self.data.train_set):
+        if self.class_weights == "labels" and not (self.data and self.data.train_set):
             config["loss"]["class_weights"] = None
         return config
 
@@ -158,18 +159,16 @@ def _note_devices(notes: Notes, trainer: Trainer) -> None:
 
 
 def _examine_loading(notes: Notes, data: SegmentationDataModule, trainer: Trainer) -> None:
-    parts = trainer.world_size * trainer.accumulate_grad_batches
-    batch = data.config["batch_size"] // parts
+    total, accumulated = data.config["batch_size"], trainer.accumulate_grad_batches
+    batch, rest = divmod(total, trainer.world_size * accumulated)
+    if not rest:
+        text = f"{total} = {batch} x {trainer.world_size} devices x {accumulated} accumulated"
+        notes.fact(CONFIG, "batch", text)
     height, width = crop_size(data)
-    notes.fact(
-        CONFIG,
-        "batch",
-        f"{data.config['batch_size']} = {batch} x {trainer.world_size} devices x "
-        f"{trainer.accumulate_grad_batches} accumulated",
-    )
-    # uint8: three channels and the target
-    examine_loading(notes, data.workers(trainer.num_devices), trainer.num_devices, batch * height * width * 4,
-                    usable_cores())  # fmt: skip
+    largest = max((height * width for height, width in data.val_sizes), default=0)
+    pixels = batch * height * width + data.config["val_batch_size"] * largest  # both loaders stay
+    devices, workers = trainer.num_devices, data.workers(trainer.num_devices)
+    examine_loading(notes, workers, devices, 4 * pixels, usable_cores())  # uint8: RGB and the target
 
 
 def _step(module, data, trainer, number, device) -> tuple[float, int]:
