@@ -3,16 +3,20 @@
 import json
 import shutil
 import zipfile
-from collections import namedtuple
+from collections import Counter
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from front_doors import TINY
 
-from src.data.inspection import UNKNOWN
-from src.diagnosis import machine
-from src.diagnosis.notes import DATASET, MACHINE, Notes
+from src.data.inspection import UNKNOWN, Inspection
+from src.data.layouts import Pair
+from src.diagnosis import setup
+from src.diagnosis.dataset import Folders, _examine_sizes
+from src.diagnosis.notes import DATASET, Notes
 from src.diagnosis.report import lines
 
 STREET = ("data=cityscapes", "data.class_weights=labels", "data.batch_size=4", "data.num_workers=0")
@@ -235,54 +239,6 @@ def test_the_terminal_shows_twenty_lines_and_the_report_all(doors, street_root, 
     assert (doctor.directory / "report.txt").read_text().count("the ids [99]") == 27
 
 
-# ---- the machine
-
-Usage = namedtuple("Usage", "total used free")
-
-
-@pytest.mark.parametrize(("mebibytes", "level"), [(64, "error"), (300, "remark"), (2000, None)])
-def test_shared_memory(monkeypatch, tmp_path, mebibytes, level):
-    """Docker's 64 MB against 4 workers with two batches of 32 MiB each."""
-    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(0, 0, mebibytes * 2**20))
-    notes = Notes()
-    machine.examine_loading(notes, workers=4, devices=1, batch_bytes=16 * 512 * 1024 * 4, cores=8)
-    assert [finding.level for finding in notes.findings[MACHINE]] == ([level] if level else [])
-    if level:
-        assert "--shm-size" in notes.findings[MACHINE][0].text
-
-
-def test_no_workers_need_no_shared_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(0, 0, 0))
-    notes = Notes()
-    machine.examine_loading(notes, workers=0, devices=1, batch_bytes=2**25, cores=8)
-    assert not notes.findings[MACHINE]
-
-
-@pytest.mark.parametrize(("mebibytes", "level"), [(10, "error"), (500, "remark"), (5000, None)])
-def test_disk_space(monkeypatch, tmp_path, mebibytes, level):
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage(0, 0, mebibytes * 2**20))
-    notes = Notes()
-    machine.examine_disks(notes, str(tmp_path / "not" / "yet"), str(tmp_path))
-    levels = [finding.level for finding in notes.findings[MACHINE]]
-    assert levels == ([level, "remark"] if level else [])  # a cache is not needed
-
-
-def test_more_workers_than_cores():
-    notes = Notes()
-    machine.examine_loading(notes, workers=4, devices=4, batch_bytes=1, cores=8)
-    assert "16 data workers" in notes.findings[MACHINE][0].text
-
-
-def test_a_package_of_another_version(monkeypatch):
-    monkeypatch.setattr(machine, "version", lambda name: "0.0.1" if name == "albumentations" else "99")
-    notes = Notes()
-    machine.examine_machine(notes)
-    found = [finding.text for finding in notes.findings[MACHINE] if finding.kind == "package"]
-    assert any("albumentations 0.0.1: not tested" in text and "pip install" in text for text in found)
-
-
 def test_errors_come_before_remarks():
     notes = Notes()
     notes.add(DATASET, "remark", "a", "first")
@@ -291,3 +247,26 @@ def test_errors_come_before_remarks():
     shown = [line for _, line in lines(notes, {})]
     assert shown.index("    - second") < shown.index("    - first")
     assert shown.count("    - second") == 1
+
+
+@pytest.mark.parametrize(("name", "remarks"), [("cityscapes", 1), ("mine", 0)])
+def test_cityscapes_in_full_has_its_number_of_frames(tmp_path, name, remarks):
+    full, fewer = (
+        Inspection([Pair("a", tmp_path, tmp_path)] * count, sizes=Counter({(1024, 2048): count}))
+        for count in (2975, 499)
+    )
+    notes, folders = Notes(), Folders(["train"], ["val"], inspections={"train": full, "val": fewer})
+    data = SimpleNamespace(config={"name": name, "crop_size": [512, 1024]}, augment=None)
+    _examine_sizes(notes, folders, data)
+    texts = [finding.text for finding in notes.findings[DATASET]]
+    assert texts == ["The split 'val' has 499 frames, Cityscapes in full 500. Fine if you mean it."] * remarks
+
+
+def test_a_batch_that_the_gpu_cannot_hold(doors, monkeypatch):
+    def too_much(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(setup, "_step", too_much)
+    doctor = doors("doctor", *TINY, "samples=0")
+    assert doctor.code == 2
+    assert "do not fit into the GPU's memory. Set trainer.accumulate_grad_batches=2" in doctor.out

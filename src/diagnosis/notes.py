@@ -17,14 +17,16 @@ class Notes:
 
     facts: dict[str, dict[str, Any]] = field(default_factory=lambda: {name: {} for name in SECTIONS})
     findings: dict[str, list[Finding]] = field(default_factory=lambda: {name: [] for name in SECTIONS})
+    _said: set[str] = field(default_factory=set, repr=False)
 
     def fact(self, section: str, name: str, value: Any) -> None:
         self.facts[section][name] = value
 
     def add(self, section: str, level: Level, kind: str, text: str) -> None:
-        finding = Finding(level, kind, text)
-        if not any(finding.text == other.text for found in self.findings.values() for other in found):
-            self.findings[section].append(finding)
+        """Once: several checks may meet the same problem."""
+        if text not in self._said:
+            self._said.add(text)
+            self.findings[section].append(Finding(level, kind, text))
 
     def count(self, level: Level, section: str | None = None) -> int:
         sections = [section] if section else SECTIONS
