@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from src.errors import UserError
 
+USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 _STAMP = "CGNET_RUN_STAMP"
 
@@ -105,6 +106,11 @@ def _unknown_key(key: str, known: set[str]) -> str:
         key, known, n=1, cutoff=0.0
     )
     return f"Unknown config key: {key}. The nearest one is {' or '.join(close)}; all of them stand in conf/."
+
+
+def for_the_user(problem: Exception, config_name: str) -> UserError:
+    """One of USER_ERRORS as the kind that a front door prints."""
+    return problem if isinstance(problem, UserError) else UserError(explain(problem, config_name))
 
 
 def explain(error: Exception, config_name: str) -> str:

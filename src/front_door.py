@@ -10,17 +10,14 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from src.config import CONF_DIR, check_keys, explain, register_resolvers
+from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, register_resolvers
 from src.errors import UserError
 from src.runs import rank, sweep_job_score
 
 Task = Callable[[DictConfig], float | None]
-_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 
 
 def front_door(task: Task, config_name: str) -> Callable[[], int]:
@@ -44,14 +41,14 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 check_keys(config, config_name)
                 _start_logging()
                 return task(config)
-            except _ERRORS as problem:  # raised further, Hydra would add lines of its own
-                problems.append(_for_the_user(problem, config_name))
+            except USER_ERRORS as problem:  # raised further, Hydra would add lines of its own
+                problems.append(for_the_user(problem, config_name))
                 return None
 
         try:
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
-        except _ERRORS as problem:
-            problems.append(_for_the_user(problem, config_name))
+        except USER_ERRORS as problem:
+            problems.append(for_the_user(problem, config_name))
         except KeyboardInterrupt:
             return 130
         prefix = f"[rank {rank()}] " if rank() else ""
@@ -60,10 +57,6 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         return 2 if problems else 0
 
     return main
-
-
-def _for_the_user(problem: Exception, config_name: str) -> UserError:
-    return problem if isinstance(problem, UserError) else UserError(explain(problem, config_name))
 
 
 def _run_as_child(config: DictConfig, config_name: str) -> float:

@@ -117,9 +117,7 @@ class Run:
         log.info("Run directory: %s", self.directory)
 
     def _check_writable(self) -> None:
-        existing = self.directory.absolute()
-        while not existing.exists():
-            existing = existing.parent
+        existing = nearest_existing(self.directory)
         if not existing.is_dir():
             raise UserError(f"{existing}: a file, where the run directory {self.directory} should be made.")
         if not os.access(existing, os.W_OK | os.X_OK):
@@ -141,6 +139,12 @@ class Run:
                 + "\n".join(changed)
                 + "\nRepeat its own command to go on with it, or choose another name=."
             )
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the folder above it where it would be made."""
+    path = path.expanduser().absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -151,18 +151,15 @@ def open_cache(
         sizes: (height, width) of each pair.
         used_once: each frame is read a single time, so that "auto" takes what is there and adds nothing.
     """
-    if mode not in MODES:
-        raise UserError(f"data.cache={mode}: unknown, choose one of {', '.join(MODES)}.")
+    check_mode(mode)
     if mode == "none":
         return None
-    root = root.expanduser()
-    name = f"{root.resolve().name}-{zlib.crc32(str(root.resolve()).encode()):08x}"
-    directory = shared_folder(name) if mode == "ram" else cache_dir.expanduser() / "frames" / name
-    cache = FrameCache(directory, root, table)
+    directory = shared_folder(folder_name(root)) if mode == "ram" else disk_folder(cache_dir, root)
+    cache = FrameCache(directory, root.expanduser(), table)
     if mode == "auto" and used_once:
         return None if cache.missing(pairs) else cache
     try:
-        cache.fill(pairs, sizes, share=0.5 if mode == "auto" else 1.0)
+        cache.fill(pairs, sizes, SHARE[mode])
     except NoRoomError as error:
         if mode != "auto":
             raise
@@ -171,7 +168,24 @@ def open_cache(
     return cache
 
 
+def check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise UserError(f"data.cache={mode}: unknown, choose one of {', '.join(MODES)}.")
+
+
+def disk_folder(cache_dir: Path, root: Path) -> Path:
+    """Where the frames of the dataset at `root` are kept."""
+    return cache_dir.expanduser() / "frames" / folder_name(root)
+
+
+def folder_name(root: Path) -> str:
+    root = root.expanduser().resolve()
+    return f"{root.name}-{zlib.crc32(str(root).encode()):08x}"
+
+
 MODES = ("auto", "none", "disk", "ram")
+SHARE = {"auto": 0.5, "disk": 1.0, "ram": 1.0}
+"""How much of the free space each may take."""
 _WAYS_ON = (
     "Choose another place (data.cache=disk cache_dir=/path/on/a/fast/disk), or read the files as they are "
     "(data.cache=none)."

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from src.data import statistics
 from src.data.augment import SeededTransform
 from src.data.cache import open_cache
-from src.data.checks import check_pairs
+from src.data.checks import SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.layouts import find_pairs
 from src.data.parallel import usable_cores
@@ -162,6 +162,11 @@ class SegmentationDataModule(LightningDataModule):
         for key in ("batch_size", "val_batch_size"):
             if self.config[key] < 1:
                 raise UserError(f"data.{key}={self.config[key]}: a batch has at least 1 image.")
+        if min(self.config["crop_size"]) < SMALLEST:
+            raise UserError(
+                f"data.crop_size={self.config['crop_size']}: the network needs at least "
+                f"{SMALLEST}x{SMALLEST} pixels."
+            )
         if total % parts:
             fits = [n for n in range(1, total + 1) if total % n == 0]
             raise UserError(
@@ -179,18 +184,25 @@ class SegmentationDataModule(LightningDataModule):
         self.check_devices(world_size)
 
     def check_devices(self, world_size: int) -> None:
-        """Raises UserError where a device would have nothing to validate."""
+        """Raises UserError where a device would have nothing to validate, or no number of workers."""
+        self.workers(world_size)
         if self.val_set is not None and len(self.val_set) < world_size:
             raise UserError(
                 f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} "
                 f"images, fewer than the {world_size} devices: use fewer (trainer.devices)."
             )
 
-    def _loading(self) -> dict[str, Any]:
+    def workers(self, devices: int) -> int:
+        """Processes that load for each of the `devices` of this machine."""
         workers = self.config["num_workers"]
         if workers == "auto":
-            local = max(1, self.trainer.num_devices if self.trainer else 1)
-            workers = min(8, max(1, usable_cores() // local))
+            return min(8, max(1, usable_cores() // max(1, devices)))
+        if not isinstance(workers, int) or workers < 0:
+            raise UserError(f"data.num_workers={workers}: give a number from 0 on, or auto.")
+        return workers
+
+    def _loading(self) -> dict[str, Any]:
+        workers = self.workers(self.trainer.num_devices if self.trainer else 1)
         return {
             "num_workers": workers,
             "persistent_workers": workers > 0,

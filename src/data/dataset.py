@@ -80,16 +80,19 @@ def read_target(pair: Pair, table: LabelTable) -> np.ndarray:
     # Look-up tables: 1.3 ms for a Cityscapes frame, where counting and numpy's indexing take 6.
     if not cv2.LUT(label, table.is_known.astype(np.uint8)).all():
         ids = np.unique(label)
-        unknown = ids[~table.is_known[ids]]
-        hint = ""
-        if IGNORE in unknown and table.name == "cityscapes":
-            hint = " 255 is what labelTrainIds files use: this looks like one in place of labelIds."
-        raise UserError(
-            f"{pair.label}: the ids {unknown.tolist()} are not in the table of '{table.name}' "
-            f"({min(e.id for e in table.labels)}-{max(e.id for e in table.labels)}).{hint} "
-            f"Use the label files as downloaded, or set data.labels to the right table."
-        )
+        raise unknown_ids(pair, ids[~table.is_known[ids]].tolist(), table)
     return cv2.LUT(label, table.to_train_id)
+
+
+def unknown_ids(pair: Pair, unknown: Sequence[int], table: LabelTable) -> UserError:
+    hint = ""
+    if IGNORE in unknown and table.name == "cityscapes":
+        hint = " 255 is what labelTrainIds files use: this looks like one in place of labelIds."
+    return UserError(
+        f"{pair.label}: the ids {unknown} are not in the table of '{table.name}' "
+        f"({min(e.id for e in table.labels)}-{max(e.id for e in table.labels)}).{hint} "
+        f"Use the label files as downloaded, or set data.labels to the right table."
+    )
 
 
 def size_mismatch(pair: Pair, image: Sequence[int], label: Sequence[int]) -> UserError:

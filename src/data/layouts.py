@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from src.data.files import Source
@@ -24,6 +25,17 @@ class Listing:
     problems: list[str]
     images: int
     labels: int
+    folders: tuple[Source, ...]  # where the images lie and, if they are public, the labels
+    patterns: tuple[str, ...]  # of the files that belong in each of these folders
+
+    def strays(self) -> list[Source]:
+        """Files that nothing reads: another suffix, another depth, another kind. Hidden ones do not count."""
+        return [
+            path
+            for folder, pattern in zip(self.folders, self.patterns, strict=True)
+            for path in files_below(folder)
+            if not _fits(str(path).removeprefix(f"{folder}/"), pattern)
+        ]
 
 
 _CITYSCAPES_HELP = """\
@@ -58,7 +70,8 @@ def _folder(root: Path, name: str) -> Source:
     if (root / name).is_dir() or not archive.is_file():
         if name == "leftImg8bit" and not (root / name).is_dir():
             raise UserError(
-                f"{root}: no Cityscapes here (neither leftImg8bit/ nor {archive.name}).\n{_CITYSCAPES_HELP}"
+                f"{root}: no Cityscapes here (neither leftImg8bit/ nor {archive.name})."
+                f"{_nearby(root, name)}\n{_CITYSCAPES_HELP}"
             )
         return root / name
     return ZipPath(archive, name)
@@ -69,7 +82,7 @@ def _camvid(root: Path, split: str) -> Listing:
     if not root.is_dir():
         raise UserError(f"{root}: no CamVid here (no such folder).\n{_CAMVID_HELP}")
     if not images.is_dir():
-        raise UserError(f"{images}: no such folder.\n{_CAMVID_HELP}")
+        raise UserError(f"{images}: no such folder.{_nearby(root, split)}\n{_CAMVID_HELP}")
     # Unlike Cityscapes', CamVid's test labels are public.
     labelled = split != "test" or any(labels.glob("*.png"))
     return _list(images, labels if labelled else None, "*", ".png", ".png", split)
@@ -82,16 +95,16 @@ def _list(
     names = _names(images, pattern, image_end)
     with_labels = _names(labels, pattern, label_end) if labels is not None else names
     if not names:
+        other = next(iter(files_below(images)), None)
+        found = f" It holds other files, such as {other}, but no {pattern}{image_end}." if other else ""
         raise UserError(
-            f"{images}: no images of the split '{split}'. Is the download or extraction complete, "
+            f"{images}: no images of the split '{split}'.{found} Is the download or extraction complete, "
             f"and is data.root the right folder?"
         )
     problems = []
     if labels is not None:
-        missing = sorted(names - with_labels)
-        problems += [f"{labels / (name + label_end)}: missing label of an image" for name in missing]
-    alone = sorted(with_labels - names)
-    problems += [f"{images / (name + image_end)}: missing image of a label" for name in alone]
+        problems += _halves(names - with_labels, with_labels, labels, label_end, "label of an image")
+    problems += _halves(with_labels - names, names, images, image_end, "image of a label")
     pairs = [
         Pair(
             name.rpartition("/")[2],
@@ -100,15 +113,58 @@ def _list(
         )
         for name in sorted(names & with_labels)
     ]
-    return Listing(pairs, problems, len(names), len(with_labels))
+    # Cityscapes has more files beside each label: instanceIds, color, polygons.
+    beside = label_end.replace("labelIds.png", "*")
+    folders, patterns = (images, labels), (pattern + image_end, pattern + beside)
+    used = 1 if labels is None else 2
+    return Listing(
+        pairs, problems, len(names), len(with_labels), tuple(filter(None, folders)), patterns[:used]
+    )
 
 
 def _names(folder: Source, pattern: str, end: str) -> set[str]:
-    return {str(p).removeprefix(f"{folder}/").removesuffix(end) for p in folder.glob(pattern + end)}
+    """Paths below the folder without their ends; not of hidden files: macOS leaves `._<name>` beside each."""
+    return {
+        str(path).removeprefix(f"{folder}/").removesuffix(end)
+        for path in folder.glob(pattern + end)
+        if not path.name.startswith(".")
+    }
+
+
+def _halves(missing: set[str], there: set[str], folder: Source, end: str, what: str) -> list[str]:
+    """A line for each missing file; one that lies in another subfolder is said to do so."""
+    places = {name.rpartition("/")[2]: name for name in there} if missing else {}
+    lines = []
+    for name in sorted(missing):
+        place = places.get(name.rpartition("/")[2])
+        elsewhere = f"; it lies in {folder / (place + end)}" if place else ""
+        lines.append(f"{folder / (name + end)}: missing {what}{elsewhere}")
+    return lines
+
+
+def files_below(folder: Source) -> list[Source]:
+    """All files, sorted; no hidden ones. Links count as files, also those that lead nowhere."""
+    if isinstance(folder, ZipPath):
+        found: list[Source] = list(folder.files_below())
+    else:
+        found = [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+    return sorted((path for path in found if not path.name.startswith(".")), key=str)
+
+
+def _fits(path: str, pattern: str) -> bool:
+    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
+
+
+def _nearby(root: Path, name: str) -> str:
+    """Where else the folder `name` is, one level up or down: the usual mistake with data.root."""
+    for found in (root.parent / name, *sorted(root.glob(f"*/{name}"))):
+        if found.is_dir():
+            return f" But there is {found}: is data.root={found.parent} meant?"
+    return ""
 
 
 def _refuse_train_ids_only(labels: Source) -> None:
-    other = next(iter(labels.glob("*/*_gtFine_labelTrainIds.png")), None)
+    other = min(labels.glob("*/*_gtFine_labelTrainIds.png"), key=str, default=None)
     if other is not None:
         raise UserError(
             f"{other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as downloaded; "

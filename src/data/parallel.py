@@ -34,7 +34,7 @@ def parallel_map(
 
 
 def progress(items: Iterable[Item], total: int, text: str) -> Iterator[Item]:
-    """The items, with a bar on a terminal and a line every tenth in a log."""
+    """The items, with a bar on a terminal and a line every quarter in a log."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track
@@ -43,5 +43,5 @@ def progress(items: Iterable[Item], total: int, text: str) -> Iterator[Item]:
         return
     for done, item in enumerate(items, 1):
         yield item
-        if done * 10 // total > (done - 1) * 10 // total:
+        if done * 4 // total > (done - 1) * 4 // total:
             log.info("%s: %d of %d", text, done, total)

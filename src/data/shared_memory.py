@@ -8,7 +8,8 @@ from pathlib import Path
 
 from src.errors import UserError
 
-_SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")
+"""Linux only."""
 
 
 def shared_folder(name: str) -> Path:
@@ -17,14 +18,14 @@ def shared_folder(name: str) -> Path:
     The last process that asked for it removes it at its end. One that is killed leaves it to the next: to
     one that asks for the same name as it is, to one that asks for another to remove.
     """
-    if not _SHARED_MEMORY.is_dir():
+    if not SHARED_MEMORY.is_dir():
         raise UserError(
-            f"data.cache=ram: this system has no {_SHARED_MEMORY}. data.cache=disk is as fast where the "
+            f"data.cache=ram: this system has no {SHARED_MEMORY}. data.cache=disk is as fast where the "
             f"frames fit into the memory that is free."
         )
     ours = f"cgnet-frames-{os.getuid()}"
-    folder = _SHARED_MEMORY / f"{ours}-{name}"
-    for other in _SHARED_MEMORY.glob(f"{ours}-*"):
+    folder = SHARED_MEMORY / f"{ours}-{name}"
+    for other in SHARED_MEMORY.glob(f"{ours}-*"):
         if other != folder:
             _remove_unused(other)
     users = _join(folder)

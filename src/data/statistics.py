@@ -24,10 +24,16 @@ def class_weights(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Pat
 
     A class that never occurs has p = 0 and so the largest weight, 10.49.
     """
-    counts = np.array(class_counts(pairs, table, cache_dir), np.float64)
-    if counts.sum() == 0:
+    counts = class_counts(pairs, table, cache_dir)
+    if not sum(counts):
         raise UserError(f"{pairs[0].label}: no labelled pixel in this and {len(pairs) - 1} other files.")
-    return (1 / np.log(1.10 + counts / counts.sum())).tolist()
+    return weights_of(counts)
+
+
+def weights_of(counts: Sequence[int]) -> list[float]:
+    """The formula of `class_weights`; not all counts are 0."""
+    pixels = np.array(counts, np.float64)
+    return (1 / np.log(1.10 + pixels / pixels.sum())).tolist()
 
 
 def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> list[int]:
@@ -36,7 +42,7 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
     The fingerprint covers path, size and time of change of every file and the table: other labels have
     another one, so a kept result is never stale.
     """
-    cached = Path(cache_dir).expanduser() / f"class-counts-{_fingerprint(pairs, table)}.json"
+    cached = _cached(pairs, table, cache_dir)
     if cached.exists():
         return json.loads(cached.read_text())["counts"]
     log.info("Counting the classes in %d labels (once; kept in %s)", len(pairs), cached)
@@ -45,12 +51,24 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
         return np.bincount(read_target(pair, table).ravel(), minlength=256)[: table.num_classes]
 
     counts = sum(parallel_map(count, pairs), np.zeros(table.num_classes, np.int64)).tolist()
+    keep_counts(counts, pairs, table, cache_dir)
+    return counts
+
+
+def keep_counts(
+    counts: Sequence[int], pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
+) -> None:
+    """Where `class_counts` will find them."""
+    cached = _cached(pairs, table, cache_dir)
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cached, {"classes": table.class_names, "counts": counts, "files": len(pairs)})
+        write_json(cached, {"classes": table.class_names, "counts": list(counts), "files": len(pairs)})
     except OSError as error:  # the counts are right all the same
         log.warning("%s: cannot be written (%s), so the next run counts again", cached, error.strerror)
-    return counts
+
+
+def _cached(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> Path:
+    return Path(cache_dir).expanduser() / f"class-counts-{_fingerprint(pairs, table)}.json"
 
 
 def _fingerprint(pairs: Sequence[Pair], table: LabelTable) -> str:

@@ -44,6 +44,12 @@ class ZipPath:
             if below != name and below.count("/") == depth and fnmatchcase(below, pattern):
                 yield ZipPath(self.archive, name)
 
+    def files_below(self) -> Iterator["ZipPath"]:
+        prefix = f"{self.inside}/"
+        for name in _entries(self.archive):
+            if name.startswith(prefix) and not name.endswith("/"):
+                yield ZipPath(self.archive, name)
+
     def read_bytes(self, first: int = -1) -> bytes:
         """The whole file, compared with the archive's checksum, or its first bytes."""
         try:

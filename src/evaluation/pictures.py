@@ -5,7 +5,7 @@ Text and figures are drawn without pyplot: its global state keeps every figure a
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,9 @@ from src.runs import write_bytes
 
 Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 """name, image, ground truth, prediction"""
+
+Sample = tuple[np.ndarray, np.ndarray]
+"""image, train ids"""
 
 
 def colorize(train_ids: np.ndarray, table: LabelTable) -> np.ndarray:
@@ -39,12 +42,34 @@ def panel(rows: Sequence[Row], table: LabelTable, max_width: int = 640) -> np.nd
     """
     if not rows:
         raise ValueError("a panel needs at least one row")
-    column = min(max(256, *(image.shape[1] for _, image, _, _ in rows)), max_width)
-    size = round(min(max(column / 36, 11), 44))  # of the letters
-    gap = round(0.7 * size)
-    width = 3 * column + 4 * gap
-    parts = [_row(row, table, column, gap, size) for row in rows]
-    parts.append(_legend(rows, table, width, gap, size))
+    column, gap, size = _measures([image for _, image, _, _ in rows], max_width)
+    parts = []
+    for name, image, target, prediction in rows:
+        pictures = [_resize(image, column, is_image=True)]
+        pictures += [colorize(_resize(ids, column, is_image=False), table) for ids in (target, prediction)]
+        parts.append(_row((name, "ground truth", "prediction"), pictures, column, gap, size))
+    maps = [ids for _, _, target, prediction in rows for ids in (target, prediction)]
+    parts.append(_legend(maps, table, parts[0].shape[1], gap, size))
+    return np.concatenate(parts)
+
+
+def samples_panel(
+    rows: Sequence[tuple[str, Sample, Sequence[Sample]]], table: LabelTable, max_width: int = 400
+) -> np.ndarray:
+    """One row per training frame: name, the frame, the same with its label laid over it, then each of its
+    crops with theirs; below, a legend. Ignored pixels show the image. Raises ValueError without rows.
+    """
+    if not rows:
+        raise ValueError("a panel needs at least one row")
+    column, gap, size = _measures([frame[0] for _, frame, _ in rows], max_width)
+    parts = []
+    for name, frame, crops in rows:
+        pictures = [_resize(frame[0], column, is_image=True)]
+        pictures += [_overlaid(sample, column, table) for sample in (frame, *crops)]
+        titles = (name, "with its label", *(f"training crop {i + 1}" for i in range(len(crops))))
+        parts.append(_row(titles, pictures, column, gap, size))
+    maps = [ids for _, frame, crops in rows for _, ids in (frame, *crops)]
+    parts.append(_legend(maps, table, parts[0].shape[1], gap, size, ignored=False))
     return np.concatenate(parts)
 
 
@@ -104,22 +129,30 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], path: str |
     write_bytes(path, data.getvalue())
 
 
-def _row(row: Row, table: LabelTable, column: int, gap: int, size: int) -> np.ndarray:
-    """Header line and three pictures, each `column` wide, with margins."""
-    name, image, target, prediction = row
-    pictures = (
-        _resize(image, column, is_image=True),
-        colorize(_resize(target, column, is_image=False), table),
-        colorize(_resize(prediction, column, is_image=False), table),
-    )
-    height, step = pictures[0].shape[0], column + gap
-    titles = (shorten(name, column - size, size, bold=True), "ground truth", "prediction")
+def _measures(images: Sequence[np.ndarray], max_width: int) -> tuple[int, int, int]:
+    """Width of a picture, of a margin, and height of the letters, in pixels."""
+    column = min(max(256, *(image.shape[1] for image in images)), max_width)
+    size = round(min(max(column / 36, 11), 44))
+    return column, round(0.7 * size), size
+
+
+def _row(
+    titles: Sequence[str], pictures: Sequence[np.ndarray], column: int, gap: int, size: int
+) -> np.ndarray:
+    """Header line and pictures, each `column` wide, with margins; the first title is bold."""
+    height, step = max(len(picture) for picture in pictures), column + gap
+    titles = (shorten(titles[0], column - size, size, bold=True), *titles[1:])
     words = [Words(gap + i * step, 0.55 * 2 * size, title, bold=i == 0) for i, title in enumerate(titles)]
-    header = strip(2 * size, 3 * step + gap, words, size)
+    header = strip(2 * size, len(pictures) * step + gap, words, size)
     body = np.full((height, header.shape[1], 3), PAPER, np.uint8)
     for i, picture in enumerate(pictures):
-        body[:, gap + i * step : gap + i * step + column] = picture
+        body[: len(picture), gap + i * step : gap + i * step + column] = picture
     return np.concatenate((header, body))
+
+
+def _overlaid(sample: Sample, column: int, table: LabelTable) -> np.ndarray:
+    image, ids = sample
+    return overlay(_resize(image, column, is_image=True), _resize(ids, column, is_image=False), table)
 
 
 def _resize(picture: np.ndarray, width: int, is_image: bool) -> np.ndarray:
@@ -130,13 +163,15 @@ def _resize(picture: np.ndarray, width: int, is_image: bool) -> np.ndarray:
     )
 
 
-def _legend(rows: Sequence[Row], table: LabelTable, width: int, gap: int, size: int) -> np.ndarray:
-    """A patch of colour and a name for each class in the rows, in as many lines as needed."""
+def _legend(
+    maps: Iterable[np.ndarray], table: LabelTable, width: int, gap: int, size: int, ignored: bool = True
+) -> np.ndarray:
+    """A patch of colour and a name for each class in the class maps, in as many lines as needed."""
     present = np.zeros(256, bool)
-    for _, _, target, prediction in rows:
-        present[np.unique(target)] = present[np.unique(prediction)] = True
+    for ids in maps:
+        present[np.unique(ids)] = True
     entries = [(e.name, e.color) for e in table.train_labels if present[e.train_id]]
-    if present[IGNORE]:
+    if present[IGNORE] and ignored:
         entries.append(("ignored", (0, 0, 0)))
 
     patch, line = round(1.6 * size), 2 * size

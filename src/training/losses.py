@@ -21,6 +21,8 @@ class WeightedCrossEntropy(nn.Module):
 
     def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0):
         super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"loss.label_smoothing={label_smoothing}: expected a number from 0 to below 1")
         weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         # Not part of state_dict: the weights belong to the training data, not to the network.
         self.register_buffer("weight", weight, persistent=False)

@@ -186,7 +186,7 @@ def test_a_folder_under_the_name_of_an_image(street, refused):
         (to_train_ids, ["255", "labelTrainIds"]),
         (lambda ids: np.minimum(to_train_ids(ids), 18), ["labelTrainIds", "gtFine_trainvaltest.zip"]),
         (lambda ids: np.dstack([ids] * 3), ["one channel", "colour"]),
-        (lambda ids: ids.astype(np.uint16) * 1000, ["uint16", "instanceIds"]),
+        (lambda ids: ids.astype(np.uint16) * 1000, ["16-bit grey", "instanceIds"]),
     ],
     ids=["unknown id", "train ids", "train ids without 255", "colour", "16 bit"],
 )

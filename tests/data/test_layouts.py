@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from src.data.files import read_image, read_label
-from src.data.layouts import find_pairs
+from src.data.layouts import find_pairs, list_split
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 
@@ -144,3 +144,34 @@ def test_unknown_layout_and_split(street_root, refused):
 def test_real_datasets(real_data):
     assert len(find_pairs("camvid", real_data / "camvid", "trainval")) == 367 + 101
     assert len(find_pairs("cityscapes", real_data / "kitti", "trainval")) == 80 + 20
+
+
+def test_a_half_in_another_folder_is_found(street, refused):
+    pair = find_pairs("cityscapes", street, "train")[1]
+    (pair.image.parent.parent / "bochum").mkdir()
+    moved = pair.image.rename(pair.image.parent.parent / "bochum" / pair.image.name)
+    with refused(f"{pair.image}: missing image of a label; it lies in {moved}"):
+        find_pairs("cityscapes", street, "train")
+
+
+def test_hidden_files_are_no_frames(street):
+    pair = find_pairs("cityscapes", street, "val")[0]
+    for path in (pair.image, pair.label):
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+    assert len(find_pairs("cityscapes", street, "val")) == 7
+
+
+def test_strays(street, camvid):
+    strays = [
+        street / IMAGES / "val" / "valstadt" / "frame_leftImg8bit.jpg",
+        street / IMAGES / "val" / "frame_leftImg8bit.png",
+        street / LABELS / "val" / "valstadt" / "notes.txt",
+    ]
+    for path in strays:
+        path.write_text("")
+    assert set(list_split("cityscapes", street, "val")["val"].strays()) == set(strays)
+    assert list_split("camvid", camvid, "val")["val"].strays() == []
+    (camvid / "valannot" / "deeper").mkdir()
+    deeper = camvid / "valannot" / "deeper" / "a.png"
+    deeper.write_text("")
+    assert list_split("camvid", camvid, "val")["val"].strays() == [deeper]

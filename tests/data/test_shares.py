@@ -82,3 +82,16 @@ def test_workers_share_the_cores(ready, street_module, monkeypatch, cores, devic
     for loader in (module.train_dataloader(), module.val_dataloader()):
         assert loader.num_workers == expected
         assert loader.persistent_workers
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"num_workers": -1}, "data.num_workers=-1"),
+        ({"num_workers": "lots"}, "data.num_workers=lots"),
+        ({"crop_size": [16, 64]}, "at least 32x32"),
+    ],
+)
+def test_values_that_would_fail_late(street_module, refused, change, part):
+    with refused(part):
+        street_module(**change).check_shares(1, 1)

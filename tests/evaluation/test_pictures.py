@@ -7,7 +7,7 @@ from matplotlib import pyplot
 
 from src.evaluation import pictures
 from src.evaluation.lettering import shorten, strip, text_width
-from src.evaluation.pictures import colorize, confusion_figure, overlay, panel, write_image
+from src.evaluation.pictures import colorize, confusion_figure, overlay, panel, samples_panel, write_image
 from src.labels import CAMVID, CITYSCAPES, IGNORE
 
 
@@ -73,8 +73,7 @@ def test_panel_keeps_the_image_where_it_fits():
 
 def test_legend_names_the_classes_that_occur():
     def legend(target, prediction, width=900):
-        rows = [("name", np.zeros((*target.shape, 3), np.uint8), target, prediction)]
-        return pictures._legend(rows, CITYSCAPES, width, gap=8, size=12)
+        return pictures._legend([target, prediction], CITYSCAPES, width, gap=8, size=12)
 
     zeros = np.zeros((4, 4), np.uint8)
     colors = {label.name: label.color for label in CITYSCAPES.train_labels}
@@ -98,6 +97,24 @@ def test_panel_takes_rows_of_different_sizes_and_needs_one():
     assert 960 < result.shape[1] < 1060
     with pytest.raises(ValueError, match="at least one row"):
         panel([], CAMVID)
+
+
+def test_samples_with_their_crops():
+    """Crops are taller than the frame here: nothing is cut off, and ignored pixels show the image."""
+    name, image, target, _ = sample(200, 400, classes=(0,))
+    crop = np.full((400, 400, 3), 50, np.uint8), np.full((400, 400), IGNORE, np.uint8)
+    picture = samples_panel([(name, (image, target), [crop, crop])], CITYSCAPES)
+    assert picture.shape[1] > 4 * 400
+    assert (picture == 50).all(-1).sum() >= 2 * 400 * 400
+    mixed = overlay(image, target, CITYSCAPES)
+    assert any(
+        np.array_equal(picture[y : y + 200, x : x + 400], mixed)
+        for y in range(10, 40)
+        for x in range(400, 430)
+    )
+    assert not has_color(picture[-30:], (0, 0, 0))  # "ignored" is not black here
+    with pytest.raises(ValueError, match="at least one row"):
+        samples_panel([], CITYSCAPES)
 
 
 def test_words_stay_within_their_width():

@@ -118,3 +118,9 @@ def test_a_training_step_is_the_weighted_mean():
     target[0, :20] = IGNORE
     image, loss = step(module, target)
     torch.testing.assert_close(loss, torch_mean(module(image), target, WEIGHTS, 0.0))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 3])
+def test_label_smoothing_out_of_range(value):
+    with pytest.raises(ValueError, match=f"label_smoothing={value}"):
+        WeightedCrossEntropy(None, value)

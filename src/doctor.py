@@ -1,0 +1,68 @@
+"""Whether a training would work: `python -m src.doctor`, with the very keys of the training's command."""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.errors import UserError
+from src.front_door import front_door
+
+log = logging.getLogger("src.doctor")  # __name__ is __main__ here
+
+
+def doctor(config: DictConfig) -> None:
+    """Raises UserError, for exit code 2, where training would not work; after everything was examined."""
+    from src.diagnosis.cache import examine_cache
+    from src.diagnosis.dataset import examine_dataset
+    from src.diagnosis.figures import figures_of
+    from src.diagnosis.machine import examine_disks, examine_machine
+    from src.diagnosis.notes import CONFIG, DATASET, Notes
+    from src.diagnosis.report import show, verdict, write_report
+    from src.diagnosis.samples import write_samples
+    from src.diagnosis.setup import Setup, as_training
+    from src.runs import Run, rank
+
+    if rank() != 0:  # of a launcher with several processes: one doctor is enough
+        return
+    notes, figures = Notes(), {}
+    directory: Path | None = None
+    with notes.trying(CONFIG, "run directory"):
+        run = Run.plan(config)
+        run.open()
+        directory = run.directory
+
+    examine_machine(notes)
+    examine_disks(notes, config.runs_dir, config.cache_dir)
+    setup = Setup.build(as_training(config), notes)
+    if setup.data:
+        folders = examine_dataset(notes, setup.data)
+        figures = figures_of(notes, setup.data, folders, setup.class_weights)
+        setup.open_data(notes)
+        examine_cache(notes, config, setup.data)
+    setup.check(notes)
+    setup.first_step(notes)
+    train_set = setup.data.train_set if setup.data else None
+    if directory and train_set and config.samples and not notes.count("error", DATASET):
+        write_samples(train_set, config.samples, directory / "samples.jpg")
+
+    command = shlex.join(["python", "-m", "src.train", *_without_own(sys.argv[1:])])
+    show(notes, figures)
+    if directory:
+        write_report(notes, figures, directory, command)
+        log.info("Everything in full: %s", directory / "report.txt")
+    if notes.count("error"):
+        raise UserError(f"{verdict(notes)} Mend that, then ask again.")
+    log.info("%s Next:\n  %s", verdict(notes), command)
+
+
+def _without_own(arguments: list[str]) -> list[str]:
+    return [argument for argument in arguments if not argument.startswith("samples=")]
+
+
+main = front_door(doctor, "doctor")
+
+if __name__ == "__main__":
+    sys.exit(main())
