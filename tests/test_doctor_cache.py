@@ -1,0 +1,71 @@
+"""What `python -m src.doctor` says about the cache of decoded frames."""
+
+import json
+import os
+import shutil
+
+import pytest
+from front_doors import TINY
+
+from src.diagnosis import cache as cache_check
+
+BRIEF = (*TINY, "samples=0", "trainer.max_epochs=1")
+
+
+def said(outcome):
+    report = json.loads((outcome.directory / "doctor.json").read_text())
+    return report["dataset"]["facts"].get("cache", ""), report
+
+
+def findings(report, kind):
+    return [f for name in ("config", "dataset") for f in report[name]["findings"] if f["kind"] == kind]
+
+
+def frames(doors):
+    return sorted(doors.cache.glob("frames/street-*/*.frame"))
+
+
+@pytest.fixture(autouse=True)
+def no_frames(doors):
+    shutil.rmtree(doors.cache / "frames", ignore_errors=True)
+
+
+def test_it_makes_none_and_says_what_they_would_take(doors):
+    fact, report = said(doors("doctor", *BRIEF, "data.cache=disk"))
+    assert "0 of 23 decoded frames" in fact
+    assert "the rest takes 0.000757 GB" in fact  # 23 of 128x64 with 4 bytes each, and their headers
+    assert report["training_would_work"]
+    assert not frames(doors)
+
+
+def test_frames_that_are_there_are_compared_with_their_checksums(doors):
+    assert doors("train", *TINY, "data.cache=disk", "trainer.max_steps=1").code == 0
+    assert len(frames(doors)) == 23
+    path = frames(doors)[3]
+    moment, data = path.stat().st_mtime_ns, bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(moment, moment))  # as a disk does that fails: nobody wrote
+    fact, report = said(doors("doctor", *BRIEF, "data.cache=disk"))
+    assert "22 of 23 decoded frames" in fact
+    (finding,) = findings(report, "damaged cached frame")
+    assert str(path) in finding["text"]
+    assert report["training_would_work"]
+
+
+@pytest.mark.parametrize(("mode", "works"), [("disk", False), ("ram", False), ("auto", True), ("none", True)])
+def test_no_room(doors, monkeypatch, mode, works):
+    usage = shutil.disk_usage("/")._replace(free=700_000)
+    monkeypatch.setattr(cache_check.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("src.diagnosis.machine._GIB", 0)
+    monkeypatch.setattr("src.diagnosis.machine._PREFETCHED", 0)
+    outcome = doors("doctor", *BRIEF, f"data.cache={mode}")
+    _, report = said(outcome)
+    assert outcome.code == (0 if works else 2)
+    assert len(findings(report, "cache")) == (mode != "none")
+
+
+def test_unknown_kind(doors):
+    outcome = doors("doctor", *BRIEF, "data.cache=on")
+    assert outcome.code == 2
+    assert "auto, none, disk, ram" in findings(said(outcome)[1], "cache")[0]["text"]
