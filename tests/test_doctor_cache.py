@@ -39,7 +39,7 @@ def test_it_makes_none_and_says_what_they_would_take(doors):
 
 
 def test_frames_that_are_there_are_compared_with_their_checksums(doors):
-    assert doors("train", *TINY, "data.cache=disk", "trainer.max_steps=1").code == 0
+    assert doors("train", *TINY, "data.cache=disk", "trainer.max_steps=1", name="first").code == 0
     assert len(frames(doors)) == 23
     path = frames(doors)[3]
     moment, data = path.stat().st_mtime_ns, bytearray(path.read_bytes())

@@ -15,19 +15,18 @@ from src.labels import IGNORE
 
 
 class RandomScaledCrop(A.DualTransform):
-    """Scale the frame by a random factor and cut a random window of fixed size out of it.
+    """Scale the frame by a random factor and cut a random window out of it.
 
     Args:
-        size: (height, width) of the result.
+        size: (height, width) of the window. Where the scaled frame is smaller, all of it is the result; a
+            padding belongs behind the changes of colour.
         scale: range of the factor, relative to the frame's own size; uniform.
         scale_step: None, or the spacing of the factors, drawn from scale[0], scale[0] + step, ..., scale[1].
         max_category_ratio: redraw a window in which one class covers at least this share of the labelled
             pixels ("cat_max_ratio", "one_category_max_ratio"); 1 switches the limit off.
-        fill: RGB uint8 where the scaled frame is smaller than the window; the label there is IGNORE.
 
     The window is cut out before anything is resized, which changes the cost and nothing else: pixels outside
-    of it are never touched, and those of the image not before the label has been found varied enough. Where
-    the scaled frame is smaller than the window it lies at the top left, as in the published recipes.
+    of it are never touched, and those of the image not before the label has been found varied enough.
     """
 
     _DRAWS = 10  # windows tried, as in SSSegmentation; mmsegmentation tries one more
@@ -38,14 +37,12 @@ class RandomScaledCrop(A.DualTransform):
         scale: Sequence[float] = (0.5, 2.0),
         scale_step: float | None = None,
         max_category_ratio: float = 0.75,
-        fill: Sequence[int] = (0, 0, 0),
     ):
         super().__init__(p=1.0)
         self.height, self.width = size
         self.scale = tuple(scale)
         self.scale_step = scale_step
         self.max_category_ratio = max_category_ratio
-        self.fill = tuple(fill)
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         height, width = params["shape"][:2]
@@ -80,18 +77,12 @@ class RandomScaledCrop(A.DualTransform):
         return bool(counts.max() < self.max_category_ratio * counts.sum())
 
     def apply(self, img: np.ndarray, window: Window, scaled: tuple[int, int], **_: Any) -> np.ndarray:
-        return self._pad(cut_image(img, window, scaled), self.fill)
+        return cut_image(img, window, scaled)
 
     def apply_to_mask(
         self, mask: np.ndarray, window: Window, scaled: tuple[int, int], **_: Any
     ) -> np.ndarray:
-        return self._pad(cut_label(mask, window, scaled), IGNORE)
-
-    def _pad(self, cut: np.ndarray, fill: Any) -> np.ndarray:
-        below, beside = self.height - cut.shape[0], self.width - cut.shape[1]
-        if below or beside:
-            cut = cv2.copyMakeBorder(cut, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=fill)
-        return cut
+        return cut_label(mask, window, scaled)
 
 
 class PhotometricDistortion(A.ImageOnlyTransform):

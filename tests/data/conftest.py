@@ -89,6 +89,7 @@ def module_for(shipped, tmp_path):
     def make(name, root, augment=None, **changes):
         data, own_augment = copy.deepcopy(shipped[name])
         own_augment["crop"]["size"] = [48, 96]
+        own_augment["pad"] |= {"min_height": 48, "min_width": 96}
         settings = {"root": str(root), "street": None, "num_workers": 0, "batch_size": 4, **changes}
         steps = {**own_augment, **(augment or {})}
         return SegmentationDataModule({**data, **settings}, steps, seed=1, cache_dir=tmp_path / "cache")

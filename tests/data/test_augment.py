@@ -1,13 +1,13 @@
+import copy
+
 import albumentations as A
 import cv2
 import numpy as np
 import pytest
+from hydra.utils import instantiate
 
 from src.data.augment import RandomScaledCrop, SeededTransform
 from src.labels import IGNORE
-
-FILL = (72.39, 82.91, 73.16)
-FILLED = [72, 83, 73]
 
 
 def smooth_frame(height=200, width=400):
@@ -23,7 +23,7 @@ def blocks(height=200, width=400, size=25, classes=19, seed=0):
 
 
 def crop_of(seed=0, size=(64, 96), **options):
-    crop = RandomScaledCrop(size, **{"fill": FILL, "max_category_ratio": 1, **options})
+    crop = RandomScaledCrop(size, **{"max_category_ratio": 1, **options})
     crop.set_random_seed(seed)
     return crop
 
@@ -36,24 +36,33 @@ def draw(crop, image, mask):
 
 @pytest.mark.parametrize("frame", [(200, 400), (40, 50), (64, 96), (30, 300)])
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (33, 47)])
-def test_the_size_is_always_as_asked(frame, size):
+def test_the_size_is_as_asked_or_that_of_a_smaller_scaled_frame(frame, size):
     crop, image, mask = crop_of(size=size), smooth_frame(*frame), np.zeros(frame, np.uint8)
     for _ in range(20):
-        _, cut, label = draw(crop, image, mask)
-        assert cut.shape == (*size, 3)
-        assert label.shape == size
+        params, cut, label = draw(crop, image, mask)
+        expected = tuple(min(pair) for pair in zip(size, params["scaled"], strict=True))
+        assert cut.shape == (*expected, 3)
+        assert label.shape == expected
         assert cut.dtype == label.dtype == np.uint8
 
 
-def test_padding_lies_at_the_bottom_and_the_right():
-    crop = crop_of(size=(64, 96), scale=(0.5, 0.5))
-    _, cut, label = draw(crop, np.full((100, 160, 3), 200, np.uint8), np.full((100, 160), 4, np.uint8))
-    assert (cut[:50, :80] == 200).all()
-    assert (label[:50, :80] == 4).all()
-    assert np.unique(cut[50:].reshape(-1, 3), axis=0).tolist() == [FILLED]
-    assert np.unique(cut[:, 80:].reshape(-1, 3), axis=0).tolist() == [FILLED]
-    assert (label[50:] == IGNORE).all()
-    assert (label[:, 80:] == IGNORE).all()
+@pytest.mark.parametrize("name", ["street", "camvid", "cityscapes"])
+def test_padding_is_the_mean_at_the_bottom_and_the_right_after_flip_and_colour(shipped, name):
+    data, augment = copy.deepcopy(shipped[name])
+    augment["crop"] |= {"size": [64, 96], "scale": [0.5, 0.5]}
+    augment["pad"] |= {"min_height": 64, "min_width": 96}
+    chain = SeededTransform([instantiate(step) for step in augment.values()], seed=0)
+    image, label = smooth_frame(100, 160), np.full((100, 160), 4, np.uint8)
+    pictures = set()
+    for index in range(20):
+        cut, target = chain(image, label, 0, index).values()
+        assert cut.shape == (64, 96, 3)
+        padding = np.ones((64, 96), bool)
+        padding[:50, :80] = False
+        assert np.unique(cut[padding], axis=0).tolist() == [[round(value) for value in data["mean"]]]
+        assert (target == np.where(padding, IGNORE, 4)).all()
+        pictures.add(cut.tobytes())
+    assert len(pictures) > 10  # flips and colours happened
 
 
 def factors(count=2000, **options):

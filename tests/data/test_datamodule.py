@@ -64,7 +64,7 @@ def test_devices_share_the_batch(ready, street_module, devices, accumulate, size
 
 
 def test_an_augmentation_of_null_is_left_out(ready, street_module):
-    module = ready(street_module(augment={"crop": None, "flip": None, "color": None}))
+    module = ready(street_module(augment={"crop": None, "flip": None, "color": None, "pad": None}))
     batch = next(iter(module.train_dataloader()))
     dataset = module.val_set.__class__(module.train_set.pairs, module.table)
     frames = {sample["name"]: sample["image"] for sample in (dataset[0, index] for index in range(12))}

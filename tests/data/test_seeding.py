@@ -14,7 +14,8 @@ from src.labels import CITYSCAPES
 
 
 def transform(seed=0):
-    steps = [RandomScaledCrop((48, 64)), A.HorizontalFlip(p=0.5), PhotometricDistortion()]
+    pad = A.PadIfNeeded(48, 64, position="top_left")
+    steps = [RandomScaledCrop((48, 64)), A.HorizontalFlip(p=0.5), PhotometricDistortion(), pad]
     return SeededTransform(steps, seed)
 
 
