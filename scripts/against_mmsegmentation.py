@@ -87,7 +87,8 @@ def labels_with_train_ids(pairs: Sequence[Pair], table: LabelTable, folder: Path
     """The files that mmsegmentation reads: the dataset's own, or made in the folder."""
     found = []
     for pair in pairs:
-        assert isinstance(pair.label, Path), "extract the archives: mmsegmentation cannot read them"
+        if not isinstance(pair.label, Path):
+            raise UserError(f"{pair.label}: mmsegmentation cannot read archives. Extract them.")
         path = pair.label.with_name(pair.label.name.replace("_labelIds.png", "_labelTrainIds.png"))
         if not path.exists():
             path = folder / path.name

@@ -10,6 +10,9 @@ from front_doors import TINY
 
 from src.benchmarks.advice import advice
 from src.benchmarks.variants import RAM
+from src.data.cache import open_cache
+from src.data.layouts import find_pairs
+from src.labels import CITYSCAPES
 
 QUICK = (
     "measure.rounds=2",
@@ -18,7 +21,7 @@ QUICK = (
     "measure.seconds=0.2",
     "measure.frames=5",
 )
-COLUMNS = ("read", "decode", "window", "resize", "flip", "colour", "collate", "other")
+PARTS = ("read", "decode", "window", "resize", "flip", "colour", "collate", "other")
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,8 @@ def figures(measured):
 def test_the_table_shows_variants_and_parts_side_by_side(measured):
     for title in ("OpenCV, resize first", "PNG (cache=none)", "cache=disk", "training step"):
         assert title in measured.out
-    header = next(line for line in measured.out.splitlines() if "samples/s" in line)
-    assert [name for name in header.split() if name in COLUMNS] == list(COLUMNS)
+    rows = re.findall(r"^ *(\w+), ms ", measured.out, re.MULTILINE)
+    assert rows == [*PARTS, "whole"]
     assert "A run would wait for the" in measured.out
     assert "share the" in measured.out, "on a CPU"
 
@@ -47,6 +50,15 @@ def test_the_table_shows_variants_and_parts_side_by_side(measured):
 def test_it_leaves_its_own_files_alone(measured, module_doors):
     assert measured.files == {"benchmark.json", "benchmark.log", "config.yaml", ".lock"}
     assert not (module_doors.folder / "train").exists()
+
+
+def test_a_training_finds_the_frames_cached(measured, module_doors, caplog):
+    root = module_doors.cache / "street-128x64-16-7-1"
+    pairs = find_pairs("cityscapes", root, "train")
+    sizes = [(64, 128)] * len(pairs)
+    with caplog.at_level("INFO"):
+        open_cache("disk", module_doors.cache, root, CITYSCAPES, pairs, sizes)
+    assert "Caching 11 decoded frames" in caplog.text, "of 16, those that the benchmark did not need"
 
 
 def test_every_figure_is_a_finite_number(figures):
@@ -73,9 +85,7 @@ def test_ratios_are_those_of_the_stated_rates(figures):
 
 def test_parts_add_up_to_the_whole(figures):
     for name, variant in figures["one_core"]["variants"].items():
-        assert set(variant["parts"]) == set(COLUMNS) - ({"decode"} if name in ("disk", "ram") else set()), (
-            name
-        )
+        assert set(variant["parts"]) == set(PARTS) - ({"decode"} if name in ("disk", "ram") else set()), name
         for part, time in variant["parts"].items():
             assert time["median"] >= 0, part
         # Of two rounds the median is the mean, so medians add up as well.
@@ -134,7 +144,9 @@ def test_a_run_that_waits_for_data_is_told_what_would_be_enough():
         "enough would be data.cache=none data.num_workers=4, or data.cache=disk data.num_workers=1"
         in (found["sentence"])
     )
-    assert "data.cache=none" not in _advice(cores=2)["sentence"], "no more workers than cores"
+    assert "enough would be data.cache=disk data.num_workers=1." in _advice(cores=2)["sentence"], (
+        "no more workers than cores"
+    )
     assert "More than the 1 cores" in _advice(devices=8, step=1000.0)["sentence"]
 
 

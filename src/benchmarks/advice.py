@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from src.benchmarks.variants import PNG, TITLES
+from src.benchmarks.variants import PNG
 
 _MODE = {PNG: "none"}  # the others are called as data.cache calls them
 
@@ -33,7 +33,8 @@ def advice(
     how = f"{workers} worker{'s' if workers != 1 else ''}" if workers else "the main process"
     sentence = (
         f"A run would wait for the {waits_for}: the loader gives {rounded(loader)} samples/s with {how} "
-        f"({TITLES[mode]}), the step takes {rounded(step)}: {rounded(loader / step)} times what it needs."
+        f"and data.cache={_MODE.get(mode, mode)}, the step takes {rounded(step)}. That is "
+        f"{rounded(loader / step)} times what it needs."
     )
     if waits_for == "data":
         sentence += " " + _way_out(mode, step, per_core, cores // devices)

@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import rich
 from hydra.utils import instantiate
 
 from src.benchmarks.advice import advice
 from src.benchmarks.loader import measure_loader
 from src.benchmarks.machine import machine, versions
-from src.benchmarks.report import loader_and_step_table, say, variants_table
+from src.benchmarks.report import loader_and_step_table, variants_table
 from src.benchmarks.rounds import measure_variants
 from src.benchmarks.step import measure_step
 from src.benchmarks.variants import BASELINE, DISK, PNG, RAM, TITLES, Frames, open_variants
@@ -61,7 +62,7 @@ def benchmark_data(run: Run) -> None:
     rates = {name: v["samples_per_second"]["median"] for name, v in measured["variants"].items()}
     for name, variant in measured["variants"].items():
         variant["times_baseline"] = rates[name] / rates[BASELINE] if BASELINE in rates else None
-    say(variants_table(measured, left_out, frames, settings))
+    rich.print(variants_table(measured, left_out, frames, settings))
 
     loaders = {}
     for name in dict.fromkeys((PNG, mode if mode != PNG else DISK)):
@@ -73,7 +74,7 @@ def benchmark_data(run: Run) -> None:
     log.info("Measuring the training step")
     data.train_set = frames.dataset("none", cache_dir)
     step = measure_step(config, data, data.train_set, batch)
-    say(loader_and_step_table(loaders, step))
+    rich.print(loader_and_step_table(loaders, step))
     result = advice(
         mode=mode,
         workers=loaders[mode]["workers"],
@@ -84,7 +85,7 @@ def benchmark_data(run: Run) -> None:
         devices=data.trainer.num_devices,
         on_cpu=step["device"] == "cpu",
     )
-    log.info("\n%s", result["sentence"])
+    log.info("%s", result["sentence"])
     if mode != PNG and whole_set > machine()["memory_gb"] * 1e9 / 2:
         log.info(
             "The whole training set takes %.3g GB decoded, this machine has %.3g GB of memory: a run reads "
