@@ -43,7 +43,8 @@ def variants_table(
 def loader_and_step_table(loaders: Mapping[str, Any], step: Mapping[str, Any]) -> Table:
     table = Table(title="What a run puts together", **_STYLE)
     for heading in ("", "samples/s", "quartiles", "how"):
-        table.add_column(heading, justify="right" if heading == "samples/s" else "left")
+        right = heading == "samples/s"
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "how")
     for name, loader in loaders.items():
         how = f"{loader['workers']} workers, {loader['batches']} batches of {loader['batch']}"
         table.add_row(f"DataLoader, {TITLES[name]}", *_rate(loader), how)
