@@ -131,6 +131,18 @@ def test_an_augmentation_without_counterpart_leaves_the_baseline_out(doors):
     assert found["variants"]["png"]["parts"]["blur"]["median"] > 0
 
 
+def test_without_shared_memory_ram_is_left_out_unless_the_run_wants_it(doors, monkeypatch, tmp_path):
+    monkeypatch.setattr("src.data.shared_memory._SHARED_MEMORY", tmp_path / "none")
+    done = doors("benchmark", *TINY, *QUICK)
+    assert done.code == 0, done.err
+    assert "Left out, cache=ram: data.cache=ram: this system has no" in done.out
+    assert "ram" not in json.loads((done.directory / "benchmark.json").read_text())["one_core"]["variants"]
+    refused = doors("benchmark", *TINY, *QUICK, "data.cache=ram", name="ram")
+    assert refused.code == 2
+    assert "this system has no" in refused.err
+    assert not refused.directory.exists()
+
+
 def _advice(**changes):
     rates = {"loader": 60.0, "step": 100.0, "per_core": {"png": 30.0, "disk": 200.0}}
     machine = {"workers": 2, "cores": 8, "devices": 1, "on_cpu": False}
