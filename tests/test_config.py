@@ -103,7 +103,7 @@ def test_every_key_is_commented_or_speaks_for_itself():
     Trainer and the loggers, which refuse what they do not know."""
     code = "\n".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
     conf = "\n".join(path.read_text() for path in CONF_DIR.rglob("*.yaml"))
-    for task in ("train", "eval", "doctor"):
+    for task in ("train", "eval", "doctor", "benchmark"):
         config = OmegaConf.to_container(compose(task, ["name=x"]))
         passed_on = (
             "trainer.",

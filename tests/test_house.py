@@ -15,8 +15,8 @@ FLOORS = (
     {"config", "runs", "checkpoints"},
     {"network", "data", "evaluation"},
     {"training"},
-    {"diagnosis"},
-    {"front_door", "train", "eval", "doctor"},
+    {"diagnosis", "benchmarks"},
+    {"front_door", "train", "eval", "doctor", "benchmark"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted((REPOSITORY / "src").rglob("*.py"))
@@ -80,7 +80,7 @@ def test_files_stay_readable():
     assert len((REPOSITORY / "src/training/module.py").read_text().splitlines()) < 250
 
 
-@pytest.mark.parametrize("task", ["train", "eval", "doctor"])
+@pytest.mark.parametrize("task", ["train", "eval", "doctor", "benchmark"])
 def test_help_needs_no_heavy_import(task):
     code = (
         f"import sys; sys.argv = ['src.{task}', '--help']\n"

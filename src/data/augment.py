@@ -131,11 +131,12 @@ class PhotometricDistortion(A.ImageOnlyTransform):
         img = _look_up(img, _linear(_linear(_LEVELS, 1.0, added), contrast if contrast_first else 1.0, 0.0))
         if saturation != 1.0 or hue:
             hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
-            tables = np.empty((1, 256, 3), np.uint8)  # one look-up for the three channels
-            tables[0, :, 0] = (np.arange(256) + hue) % 180
-            tables[0, :, 1] = _linear(_LEVELS, saturation, 0.0)
-            tables[0, :, 2] = _LEVELS
-            img = cv2.cvtColor(cv2.LUT(hsv, tables), cv2.COLOR_HSV2RGB)
+            if hue:
+                cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), _shift(hue)), hsv, 0)
+            if saturation != 1.0:
+                levels = _linear(_LEVELS, saturation, 0.0)
+                cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 1), levels), hsv, 1)
+            img = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
         return img if contrast_first else _look_up(img, _linear(_LEVELS, contrast, 0.0))
 
 
@@ -145,6 +146,11 @@ _LEVELS = np.arange(256, dtype=np.uint8)
 def _linear(levels: np.ndarray, factor: float, added: float) -> np.ndarray:
     """levels * factor + added, cut to 0-255: a table for cv2.LUT."""
     return np.clip(levels * factor + added, 0, 255).astype(np.uint8)
+
+
+def _shift(hue: int) -> np.ndarray:
+    """A table for OpenCV's hues, 0-179."""
+    return ((np.arange(256) + hue) % 180).astype(np.uint8)
 
 
 def _look_up(img: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -47,19 +47,17 @@ class SegmentationDataset(Dataset):
         image, target = self.read(pair)
         if self.transform is not None:
             image, target = self.transform(image, target, epoch, index).values()
-        return {
-            "image": torch.from_numpy(_planes(image)),
-            # A copy where it is a view of something else, such as a cached frame.
-            "target": torch.from_numpy(np.require(target, requirements=["C", "W"])),
-            "name": pair.name,
-        }
+        return {**_to_tensors(image, target), "name": pair.name}
 
 
-def _planes(image: np.ndarray) -> np.ndarray:
-    """(3, H, W) of (H, W, 3), in a sixth of the time that numpy takes for it."""
+def _to_tensors(image: np.ndarray, target: np.ndarray) -> dict[str, torch.Tensor]:
     planes = np.empty((3, *image.shape[:2]), np.uint8)
-    cv2.split(image, list(planes))
-    return planes
+    cv2.split(image, list(planes))  # a sixth of the time that numpy takes to transpose
+    # A copy where it is a view of something else, such as a cached frame.
+    return {
+        "image": torch.from_numpy(planes),
+        "target": torch.from_numpy(np.require(target, requirements=["C", "W"])),
+    }
 
 
 def read_pair(pair: Pair, table: LabelTable) -> tuple[np.ndarray, np.ndarray]:

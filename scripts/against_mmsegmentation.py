@@ -1,0 +1,202 @@
+r"""Our training samples against mmsegmentation 1.2.2's, on the same frames, one core, in one run.
+
+    python -m scripts.against_mmsegmentation --root /path/to/cityscapes --python /path/to/mmseg-env/bin/python
+
+mmsegmentation needs an environment of its own, with this one's OpenCV (see constraints.txt):
+
+    python -m venv mmseg-env
+    mmseg-env/bin/pip install mmsegmentation==1.2.2 mmcv-lite==2.1.0 mmengine torch ftfy regex \
+        "numpy<2.3" opencv-python-headless==5.0.0.93
+
+How it is measured: the sides take turns, a round of each after the other, so that a busy machine slows all of
+them down; all on the same pinned core, without threads of OpenCV or PyTorch; frames and cached frames lie in
+the page cache; rates are medians over the rounds. The augmentation is equal: scale 0.5-2.0, crops of 512x1024
+with at most 75 % of one class, flip, photometric distortion, up to the uint8 tensors of one sample. All sides
+see the same frames in the same order; what is drawn differs. mmsegmentation reads labelTrainIds: where they
+are missing, as in the download, they are made in a temporary folder beforehand.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from src.benchmarks.machine import machine, versions
+from src.benchmarks.one_core import one_core
+from src.benchmarks.rounds import keys_of_round
+from src.benchmarks.stopwatch import spread
+from src.benchmarks.variants import BASELINE, PNG, TITLES, Frames, open_variants
+from src.config import CONF_DIR, plain, register_resolvers
+from src.data.checks import check_pairs
+from src.data.dataset import read_target
+from src.data.layouts import Pair, find_pairs
+from src.errors import UserError
+from src.labels import CITYSCAPES, LabelTable
+from src.runs import write_bytes, write_json
+
+MMSEG = "mmsegmentation"
+
+
+class Mmsegmentation:
+    """mmsegmentation_worker.py in its own environment: a round for each line that it is sent."""
+
+    def __init__(self, python: str, images: Sequence[Path], labels: Sequence[Path], core: int | None):
+        script = Path(__file__).with_name("mmsegmentation_worker.py")
+        environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self._process = subprocess.Popen(
+            [python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.versions = self._ask(
+            {"images": [str(i) for i in images], "labels": [str(e) for e in labels], "core": core}
+        )
+
+    def round(self, indices: Sequence[int]) -> float:
+        """Seconds for the samples."""
+        return self._ask({"indices": indices})["seconds"]
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise SystemExit("mmsegmentation's side ended: its message stands above.")
+        return json.loads(answer)
+
+
+def labels_with_train_ids(pairs: Sequence[Pair], table: LabelTable, folder: Path) -> list[Path]:
+    """The files that mmsegmentation reads: the dataset's own, or made in the folder."""
+    found = []
+    for pair in pairs:
+        if not isinstance(pair.label, Path):
+            raise UserError(f"{pair.label}: mmsegmentation cannot read archives. Extract them.")
+        path = pair.label.with_name(pair.label.name.replace("_labelIds.png", "_labelTrainIds.png"))
+        if not path.exists():
+            path = folder / path.name
+            write_bytes(path, cv2.imencode(".png", read_target(pair, table))[1].tobytes())
+        found.append(path)
+    return found
+
+
+def cityscapes_frames(root: Path, count: int) -> Frames:
+    """The first training frames, with the augmentation of plain `python -m src.train`."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose("train", [f"data.root='{root}'", "name=x"])
+    steps = {name: instantiate(step) for name, step in plain(config.augment).items()}
+    table = CITYSCAPES
+    pairs = find_pairs("cityscapes", root, "train")[:count]
+    return Frames(root, pairs, check_pairs(pairs, table), table, steps, config.seed)
+
+
+def alternate(
+    sides: dict[str, Callable[[int], float]], rounds: int, warmup: int, samples: int
+) -> dict[str, list[float]]:
+    """Samples per second of every round: each side once a round."""
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(-warmup, rounds):
+        for name, side in sides.items():
+            seconds = side(number + warmup)
+            if number >= 0:
+                rates[name].append(samples / seconds)
+        if number >= 0:
+            shown = "  ".join(f"{TITLES.get(name, name)} {rates[name][-1]:.1f}" for name in sides)
+            print(f"round {number + 1} of {rounds}, samples/s: {shown}", flush=True)
+    return rates
+
+
+def compare(arguments: argparse.Namespace, temporary: Path) -> dict[str, Any]:
+    frames = cityscapes_frames(arguments.root, arguments.frames)
+    variants, left_out = open_variants(
+        frames, temporary if arguments.cache_dir is None else arguments.cache_dir
+    )
+    for name, reason in left_out.items():
+        print(f"Left out, {TITLES[name]}: {reason}")
+    labels = labels_with_train_ids(frames.pairs, frames.table, temporary)
+    count = len(frames.pairs)
+
+    def ours(name: str) -> Callable[[int], float]:
+        def side(number: int) -> float:
+            start = time.perf_counter()
+            for key in keys_of_round(number, arguments.samples, count):
+                variants[name].sample(key)
+            return time.perf_counter() - start
+
+        return side
+
+    with one_core() as core:
+        other = Mmsegmentation(arguments.python, [Path(str(p.image)) for p in frames.pairs], labels, core)
+        sides: dict[str, Callable[[int], float]] = {PNG: ours(PNG)}
+        sides[MMSEG] = lambda number: other.round(
+            [index for _, index in keys_of_round(number, arguments.samples, count)]
+        )
+        sides |= {name: ours(name) for name in variants if name not in (PNG, BASELINE)}
+        if BASELINE in variants:
+            sides[BASELINE] = ours(BASELINE)
+        rates = alternate(sides, arguments.rounds, arguments.warmup, arguments.samples)
+        other.close()
+    spreads = {name: spread(values) for name, values in rates.items()}
+    return {
+        "samples_per_second": spreads,
+        "times_mmsegmentation": {
+            name: found["median"] / spreads[MMSEG]["median"] for name, found in spreads.items()
+        },
+        "rounds": rates,
+        "settings": {"frames": count, "size": frames.sizes[0], "core": core}
+        | {key: getattr(arguments, key) for key in ("samples", "rounds", "warmup")},
+        "machine": machine(),
+        "versions": versions(),
+        "versions_of_mmsegmentation": other.versions,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, required=True, help="Cityscapes, extracted")
+    parser.add_argument("--python", required=True, help="of mmsegmentation's environment")
+    parser.add_argument("--out", type=Path, help="JSON with all figures")
+    parser.add_argument("--frames", type=int, default=64, help="of the training split")
+    parser.add_argument("--samples", type=int, default=24, help="per round and side")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--warmup", type=int, default=1, help="rounds that do not count")
+    parser.add_argument("--cache-dir", type=Path, help="for decoded frames; else a temporary folder")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            found = compare(arguments, Path(temporary))
+        except UserError as error:
+            raise SystemExit(error.text) from error
+    print(f"\n| one core, OpenCV {version('opencv-python-headless')} | samples/s | quartiles | x {MMSEG} |")
+    print("| --- | --- | --- | --- |")
+    for name, rate in found["samples_per_second"].items():
+        quartiles = f"{rate['q1']:.1f} - {rate['q3']:.1f}"
+        ratio = found["times_mmsegmentation"][name]
+        print(f"| {TITLES.get(name, name)} | {rate['median']:.1f} | {quartiles} | {ratio:.2f} |")
+    print(f"\n{found['versions_of_mmsegmentation']}")
+    if arguments.out:
+        write_json(arguments.out, found)
+
+
+if __name__ == "__main__":
+    main()

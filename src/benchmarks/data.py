@@ -1,0 +1,151 @@
+"""target=data: what the data path gives on one core, what the DataLoader gives, and what the step takes."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import rich
+from hydra.utils import instantiate
+
+from src.benchmarks.advice import advice
+from src.benchmarks.loader import measure_loader
+from src.benchmarks.machine import machine, versions
+from src.benchmarks.report import loader_and_step_table, variants_table
+from src.benchmarks.rounds import measure_variants
+from src.benchmarks.step import measure_step
+from src.benchmarks.variants import BASELINE, DISK, PNG, RAM, TITLES, Frames, open_variants
+from src.data.cache import MODES, SHARE
+from src.data.checks import check_pairs
+from src.data.datamodule import SegmentationDataModule
+from src.data.frames import frame_bytes
+from src.data.parallel import usable_cores
+from src.errors import UserError
+from src.runs import Run, nearest_existing, write_json
+from src.training.trainer import build_trainer
+
+log = logging.getLogger(__name__)
+
+
+def benchmark_data(run: Run) -> None:
+    """Measure, say it on the terminal and write benchmark.json."""
+    config = run.config
+    settings = _settings(config)
+    # The whole training set would be cached first: 25 GB for a figure.
+    data = SegmentationDataModule(
+        config["data"] | {"cache": "none"}, config["augment"], config["seed"], config["cache_dir"]
+    )
+    data.trainer = build_trainer(config["trainer"])  # of the training: its devices share batch and cores
+    data.prepare_data()
+    data.setup("fit")
+    data.check_shares(data.trainer.world_size, data.trainer.accumulate_grad_batches)
+    frames = _frames(config, data, settings["frames"])
+    assert data.train_set is not None
+    cache_dir = Path(config["cache_dir"])
+    parts = data.trainer.world_size * data.trainer.accumulate_grad_batches
+    batch = config["data"]["batch_size"] // parts
+    whole_set = len(data.train_set) * frame_bytes(frames.sizes[0])
+    variants, left_out = open_variants(frames, cache_dir)
+    mode = _variant_of_a_run(config["data"]["cache"], whole_set, cache_dir)
+    if mode in left_out:
+        raise UserError(left_out[mode])
+
+    run.open()
+    measured = measure_variants(
+        variants,
+        frames=len(frames.pairs),
+        samples=settings["samples"],
+        batch=batch,
+        rounds=settings["rounds"],
+        warmup=settings["warmup"],
+    )
+    rates = {name: v["samples_per_second"]["median"] for name, v in measured["variants"].items()}
+    for name, variant in measured["variants"].items():
+        variant["times_baseline"] = rates[name] / rates[BASELINE] if BASELINE in rates else None
+    rich.print(variants_table(measured, left_out, frames, settings))
+
+    loaders = {}
+    for name in dict.fromkeys((PNG, mode if mode != PNG else DISK)):
+        if name in left_out:
+            continue
+        log.info("Measuring the DataLoader, %s, for %g s", TITLES[name], settings["seconds"])
+        dataset = frames.dataset("none" if name == PNG else name, cache_dir)
+        loaders[name] = measure_loader(data, dataset, settings["seconds"], settings["rounds"])
+    log.info("Measuring the training step")
+    data.train_set = frames.dataset("none", cache_dir)
+    step = measure_step(config, data, data.train_set, batch)
+    rich.print(loader_and_step_table(loaders, step))
+    result = advice(
+        mode=mode,
+        workers=loaders[mode]["workers"],
+        loader=loaders[mode]["samples_per_second"]["median"],
+        step=step["samples_per_second"]["median"],
+        per_core={name: rate for name, rate in rates.items() if name != BASELINE},
+        cores=usable_cores(),
+        devices=data.trainer.num_devices,
+        on_cpu=step["device"] == "cpu",
+    )
+    log.info("%s", result["sentence"])
+    if mode != PNG and whole_set > machine()["memory_gb"] * 1e9 / 2:
+        log.info(
+            "The whole training set takes %.3g GB decoded, this machine has %.3g GB of memory: a run reads "
+            "part of it from the disk, which was not measured.",
+            whole_set / 1e9,
+            machine()["memory_gb"],
+        )
+    figures = {
+        "target": config["target"],
+        "machine": machine(),
+        "versions": versions(),
+        "settings": settings
+        | {
+            "frames": len(frames.pairs),
+            "frame_size": list(frames.sizes[0]),
+            "data": config["data"]["name"],
+            "crop_size": config["data"]["crop_size"],
+            "variant_of_a_run": mode,
+            "whole_training_set_decoded_gb": round(whole_set / 1e9, 3),
+        },
+        "one_core": measured | {"left_out": left_out},
+        "loader": loaders,
+        "step": step,
+        **result,
+    }
+    write_json(run.directory / "benchmark.json", figures)
+    log.info("All figures: %s", run.directory / "benchmark.json")
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """The group `measure`. Raises UserError for all values at once that mean nothing."""
+    measure, cache = config["measure"], config["data"]["cache"]
+    problems = [] if cache in MODES else [f"data.cache={cache}: unknown, choose one of {', '.join(MODES)}."]
+    problems += [
+        f"measure.{key}={measure[key]}: give a whole number from {least} on."
+        for key, least in (("frames", 1), ("rounds", 1), ("samples", 1), ("warmup", 0))
+        if not isinstance(measure[key], int) or measure[key] < least
+    ]
+    wanted = measure["step_batch"]
+    if wanted != "auto" and (not isinstance(wanted, int) or wanted < 1):
+        problems.append(f"measure.step_batch={wanted}: give auto or a whole number from 1 on.")
+    if not isinstance(measure["seconds"], int | float) or measure["seconds"] < 0:
+        problems.append(f"measure.seconds={measure['seconds']}: give a number of seconds.")
+    if problems:
+        raise UserError("\n".join(problems))
+    return dict(measure)
+
+
+def _frames(config: dict[str, Any], data: SegmentationDataModule, count: int) -> Frames:
+    assert data.train_set is not None
+    pairs = data.train_set.pairs
+    some = [pairs[i * len(pairs) // min(count, len(pairs))] for i in range(min(count, len(pairs)))]
+    steps = {name: instantiate(step) for name, step in config["augment"].items() if step is not None}
+    root = Path(config["data"]["root"])
+    return Frames(root, some, check_pairs(some, data.table), data.table, steps, config["seed"])
+
+
+def _variant_of_a_run(cache: str, whole_set: int, cache_dir: Path) -> str:
+    """The variant that a training with data.cache=`cache` would have."""
+    if cache != "auto":
+        return {"none": PNG, "disk": DISK, "ram": RAM}[cache]
+    free = shutil.disk_usage(nearest_existing(cache_dir)).free
+    return DISK if whole_set <= SHARE["auto"] * free else PNG

@@ -1,0 +1,140 @@
+"""Samples per second of the training step, on a batch that lies on the device already."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from src.benchmarks.stopwatch import spread
+from src.data.datamodule import SegmentationDataModule
+from src.data.dataset import SegmentationDataset
+from src.training.assemble import build_module
+from src.training.trainer import build_trainer, honest_exit
+
+_BLOCK = 10  # steps on a GPU between two synchronisations, which would keep it from working ahead
+_AT_LEAST = 3  # blocks
+_PIXELS_ON_CPU = 2**20  # of a step: two crops of 512x1024 take seconds there, and 16 a minute
+_ENDLESS = 10**6  # steps
+
+# What would do more than steps, or other steps than the recipe's.
+_STEPS_ALONE: dict[str, Any] = {
+    "num_nodes": 1,
+    "strategy": "auto",
+    "accumulate_grad_batches": 1,
+    "max_epochs": -1,
+    "min_epochs": None,
+    "max_steps": _ENDLESS,
+    "min_steps": None,
+    "max_time": None,
+    "limit_train_batches": None,
+    "limit_val_batches": 0,
+    "overfit_batches": 0,
+    "fast_dev_run": False,
+    "num_sanity_val_steps": 0,
+    "val_check_interval": None,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "profiler": None,
+    "barebones": False,
+}
+
+
+def measure_step(
+    config: dict[str, Any], data: SegmentationDataModule, dataset: SegmentationDataset, per_device: int
+) -> dict[str, Any]:
+    """The rate of forward, loss, backward and optimizer in Lightning's own loop, without callbacks.
+
+    On one device, with the config's precision, compile and channels_last.
+
+    Args:
+        config: of the whole run.
+        per_device: images of a device's batch in training.
+    """
+    devices = config["trainer"]["devices"]
+    one = devices[:1] if isinstance(devices, list) else 1
+    clock = _Clock(config["measure"]["warmup"], config["measure"]["seconds"])
+    trainer = build_trainer(config["trainer"] | _STEPS_ALONE | {"devices": one}, [clock])
+    device = trainer.strategy.root_device
+    size = _step_batch(config["measure"]["step_batch"], per_device, config["data"]["crop_size"], device)
+    samples = [dataset[0, index % len(dataset)] for index in range(size)]
+    batch = {
+        key: value.to(device) if torch.is_tensor(value) else value
+        for key, value in default_collate(samples).items()
+    }
+    module = build_module(
+        config | {"loss": _with_numbers(config["loss"], data.table.num_classes)}, data, trainer
+    )
+    steps = DataLoader(_Always(batch), batch_size=None)
+    with honest_exit():
+        trainer.fit(module, steps, val_dataloaders=steps)  # the latter only because Lightning misses them
+    return {
+        "samples_per_second": spread([size / seconds for seconds in clock.seconds]),
+        "milliseconds": spread([1e3 * seconds for seconds in clock.seconds]),
+        "images": size,
+        "per_device": per_device,
+        "steps": len(clock.seconds) * clock.block,
+        "device": device.type,
+        "precision": str(trainer.precision),
+    }
+
+
+def _step_batch(wanted: int | str, per_device: int, crop: list[int], device: torch.device) -> int:
+    if wanted != "auto":
+        return int(wanted)
+    if device.type != "cpu":
+        return per_device
+    return max(1, min(per_device, _PIXELS_ON_CPU // (crop[0] * crop[1])))
+
+
+def _with_numbers(loss: dict[str, Any], num_classes: int) -> dict[str, Any]:
+    """Any weights take the same time: the training's own may need all labels to be counted first."""
+    return loss | {"class_weights": [1.0] * num_classes} if loss["class_weights"] == "labels" else loss
+
+
+class _Always(Dataset):
+    """The same batch at each step."""
+
+    def __init__(self, batch: Mapping[str, Any]):
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return self.batch
+
+
+class _Clock(Callback):
+    """Seconds per step of each block, until the time is up."""
+
+    def __init__(self, warmup: int, budget: float):
+        self.warmup = warmup
+        self.budget = budget
+        self.block = 1
+        self.seconds: list[float] = []
+        self._start = self._first = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.block = 1 if pl_module.device.type == "cpu" else _BLOCK
+        self._start = self._first = time.perf_counter()  # for warmup=0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        done = batch_idx + 1 - self.warmup
+        if done < 0 or done % self.block:
+            return
+        if pl_module.device.type != "cpu":
+            getattr(torch, pl_module.device.type).synchronize()
+        now = time.perf_counter()
+        if done == 0:
+            self._first = now
+        else:
+            self.seconds.append((now - self._start) / self.block)
+        self._start = now
+        if len(self.seconds) >= _AT_LEAST and now - self._first >= self.budget:
+            trainer.should_stop = True

@@ -1,0 +1,169 @@
+"""`python -m src.benchmark`, whole: its figures are figures and agree with each other. Never how large."""
+
+import json
+import math
+import os
+import re
+
+import pytest
+from front_doors import TINY
+
+from src.benchmarks.advice import advice
+from src.benchmarks.variants import RAM
+from src.data.cache import open_cache
+from src.data.layouts import find_pairs
+from src.labels import CITYSCAPES
+
+QUICK = (
+    "measure.rounds=2",
+    "measure.samples=6",
+    "measure.warmup=1",
+    "measure.seconds=0.2",
+    "measure.frames=5",
+)
+PARTS = ("read", "decode", "window", "resize", "flip", "colour", "pad", "collate", "other")
+
+
+@pytest.fixture(scope="module")
+def measured(module_doors):
+    before = os.sched_getaffinity(0)
+    done = module_doors("benchmark", *TINY, *QUICK, "data.num_workers=1", name="data")
+    assert done.code == 0, done.err
+    assert os.sched_getaffinity(0) == before
+    return done
+
+
+@pytest.fixture(scope="module")
+def figures(measured):
+    return json.loads((measured.directory / "benchmark.json").read_text())
+
+
+def test_the_table_shows_variants_and_parts_side_by_side(measured):
+    for title in ("OpenCV, resize first", "PNG (cache=none)", "cache=disk", "training step"):
+        assert title in measured.out
+    rows = re.findall(r"^ *(\w+), ms ", measured.out, re.MULTILINE)
+    assert rows == [*PARTS, "whole"]
+    assert "A run would wait for the" in measured.out
+    assert "share the" in measured.out, "on a CPU"
+
+
+def test_it_leaves_its_own_files_alone(measured, module_doors):
+    assert measured.files == {"benchmark.json", "benchmark.log", "config.yaml", ".lock"}
+    assert not (module_doors.folder / "train").exists()
+
+
+def test_a_training_finds_the_frames_cached(measured, module_doors, caplog):
+    root = module_doors.cache / "street-128x64-16-7-1"
+    pairs = find_pairs("cityscapes", root, "train")
+    sizes = [(64, 128)] * len(pairs)
+    with caplog.at_level("INFO"):
+        open_cache("disk", module_doors.cache, root, CITYSCAPES, pairs, sizes)
+    assert "Caching 11 decoded frames" in caplog.text, "of 16, those that the benchmark did not need"
+
+
+def test_every_figure_is_a_finite_number(figures):
+    rates = [v["samples_per_second"] for v in figures["one_core"]["variants"].values()]
+    rates += [v["samples_per_second"] for v in (*figures["loader"].values(), figures["step"])]
+    for rate in rates:
+        assert all(math.isfinite(rate[key]) and rate[key] > 0 for key in ("q1", "median", "q3"))
+        assert rate["q1"] <= rate["median"] <= rate["q3"]
+
+
+def test_ratios_are_those_of_the_stated_rates(figures):
+    variants = figures["one_core"]["variants"]
+    rates = {name: variant["samples_per_second"]["median"] for name, variant in variants.items()}
+    assert rates.keys() >= {"opencv", "png", "disk"}
+    assert rates.keys() | figures["one_core"]["left_out"].keys() == {"opencv", "png", "disk", RAM}
+    for name, variant in variants.items():
+        assert variant["times_baseline"] == pytest.approx(rates[name] / rates["opencv"])
+    run = figures["settings"]["variant_of_a_run"]  # data.cache=none
+    assert run == "png"
+    loader, step = (f["samples_per_second"]["median"] for f in (figures["loader"][run], figures["step"]))
+    assert figures["loader_over_step"] == pytest.approx(loader / step)
+    assert figures["waits_for"] == ("data" if loader < step else "network")
+
+
+def test_parts_add_up_to_the_whole(figures):
+    for name, variant in figures["one_core"]["variants"].items():
+        assert set(variant["parts"]) == set(PARTS) - ({"decode"} if name in ("disk", "ram") else set()), name
+        for part, time in variant["parts"].items():
+            assert time["median"] >= 0, part
+        # Of two rounds the median is the mean, so medians add up as well.
+        total = sum(time["median"] for time in variant["parts"].values())
+        assert total == pytest.approx(variant["milliseconds"]["median"])
+
+
+def test_what_was_measured_is_said(figures):
+    assert figures["settings"]["frames"] == 5
+    assert figures["settings"]["frame_size"] == [64, 128]
+    assert (figures["step"]["device"], figures["step"]["precision"]) == ("cpu", "32-true")
+    assert figures["loader"]["png"]["workers"] == 1
+    assert figures["machine"]["cores"] >= 1
+    assert {"python", "torch", "numpy", "kornia-rs"} <= figures["versions"].keys()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("target=speed", r"target=speed: unknown, choose one of data\."),
+        ("measure.rounds=0", r"measure.rounds=0: give a whole number from 1 on"),
+        ("measure.step_batch=many", r"measure.step_batch=many: give auto"),
+        ("measure.round=3", r"Unknown config key: measure.round. The nearest one is measure.rounds"),
+        ("data.cache=disc", r"data.cache=disc: unknown, choose one of"),
+        ("trainer.accumulate_grad_batches=3", r"cannot be shared out"),
+    ],
+)
+def test_what_it_refuses(doors, override, message):
+    done = doors("benchmark", *TINY, override)
+    assert done.code == 2
+    assert re.search(message, done.err)
+    assert not done.directory.exists()
+
+
+def test_an_augmentation_without_counterpart_leaves_the_baseline_out(doors):
+    own = "+augment.blur={_target_: albumentations.Blur, p: 1.0}"
+    done = doors("benchmark", *TINY, *QUICK, own)
+    assert done.code == 0, done.err
+    found = json.loads((done.directory / "benchmark.json").read_text())["one_core"]
+    assert "augment.blur=Blur" in found["left_out"]["opencv"]
+    assert "augment.blur=Blur" in done.out
+    assert found["variants"]["png"]["times_baseline"] is None
+    assert found["variants"]["png"]["parts"]["blur"]["median"] > 0
+
+
+def test_without_shared_memory_ram_is_left_out_unless_the_run_wants_it(doors, monkeypatch, tmp_path):
+    monkeypatch.setattr("src.data.shared_memory.SHARED_MEMORY", tmp_path / "none")
+    done = doors("benchmark", *TINY, *QUICK)
+    assert done.code == 0, done.err
+    assert "Left out, cache=ram: data.cache=ram: this system has no" in done.out
+    assert "ram" not in json.loads((done.directory / "benchmark.json").read_text())["one_core"]["variants"]
+    refused = doors("benchmark", *TINY, *QUICK, "data.cache=ram", name="ram")
+    assert refused.code == 2
+    assert "this system has no" in refused.err
+    assert not refused.directory.exists()
+
+
+def _advice(**changes):
+    rates = {"loader": 60.0, "step": 100.0, "per_core": {"png": 30.0, "disk": 200.0}}
+    machine = {"workers": 2, "cores": 8, "devices": 1, "on_cpu": False}
+    return advice(**({"mode": "png"} | rates | machine | changes))
+
+
+def test_a_run_that_waits_for_data_is_told_what_would_be_enough():
+    found = _advice()
+    assert (found["waits_for"], found["loader_over_step"]) == ("data", 0.6)
+    assert (
+        "enough would be data.cache=none data.num_workers=4, or data.cache=disk data.num_workers=1"
+        in (found["sentence"])
+    )
+    assert "enough would be data.cache=disk data.num_workers=1." in _advice(cores=2)["sentence"], (
+        "no more workers than cores"
+    )
+    assert "More than the 1 cores" in _advice(devices=8, step=1000.0)["sentence"]
+
+
+def test_a_run_that_waits_for_the_network_needs_no_advice():
+    found = _advice(step=10.0, on_cpu=True)
+    assert found["waits_for"] == "network"
+    assert "enough" not in found["sentence"]
+    assert "share the 8 cores" in found["sentence"]
