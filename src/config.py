@@ -132,6 +132,15 @@ def explain(error: Exception, config_name: str) -> str:
     if isinstance(cause, MissingMandatoryValue):
         key = text.rpartition("Missing mandatory value: ")[2].split()[0]
         return f"{key}=... is missing: conf/{config_name}.yaml says what it is."
+    derived = re.search(r"Interpolation key '([^']+)' not found|Error trying to access (\S+):", text)
+    if derived and "full_key: " in text:
+        key = text.partition("full_key: ")[2].split()[0]
+        source = derived.group(1) or derived.group(2)
+        group = key.rpartition(".")[0]
+        return (
+            f"{key} follows from {source}, which has no such value here. Give that one a value of the kind "
+            f"that conf/ shows, or set {group} too, such as {group}=null."
+        )
     missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if missing:
         return _unknown_choice(*missing.groups())

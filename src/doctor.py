@@ -27,6 +27,8 @@ def doctor(config: DictConfig) -> None:
 
     if rank() != 0:  # of a launcher with several processes: one doctor is enough
         return
+    if not isinstance(config.samples, int) or config.samples < 0:
+        raise UserError(f"samples={config.samples}: give a number from 0 on.")
     notes, figures = Notes(), {}
     directory: Path | None = None
     with notes.trying(CONFIG, "run directory"):
@@ -41,7 +43,7 @@ def doctor(config: DictConfig) -> None:
         folders = examine_dataset(notes, setup.data)
         figures = figures_of(notes, setup.data, folders, setup.class_weights)
         setup.open_data(notes)
-        examine_cache(notes, config, setup.data)
+        examine_cache(notes, setup.data)
     setup.check(notes)
     setup.first_step(notes)
     train_set = setup.data.train_set if setup.data else None

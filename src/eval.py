@@ -34,6 +34,7 @@ def evaluate(config: DictConfig) -> float | None:
     data.prepare_data()
     data.setup("validate")
     data.check_devices(trainer.world_size)
+    data.cache_frames()
 
     run.open()
     with honest_exit():

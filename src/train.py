@@ -31,6 +31,7 @@ def train(config: DictConfig) -> float | None:
     data.setup("fit")
     data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)
     module = build_module(plain(config), data, trainer)
+    data.cache_frames()
 
     run.open()
     fit(trainer, module, data, run)

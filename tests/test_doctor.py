@@ -163,7 +163,7 @@ def test_real_frames(real_data, doors):
 def test_all_problems_of_a_config_at_once(doors, tmp_path):
     doctor = doors(
         "doctor", *TINY, "samples=0", "data.street=null", f"data.root={tmp_path / 'nowhere'}",
-        "trainer.devices=3", "model.num_blocks=[0,1]", "loss.label_smoothing=3", "augment.crop.size=[1]",
+        "trainer.devices=3", "model.num_blocks=[0,1]", "loss.label_smoothing=3", "augment.crop.scale=[3,1]",
         "callbacks.lr._target_=nope",
     )  # fmt: skip
     assert doctor.code == 2

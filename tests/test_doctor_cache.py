@@ -7,7 +7,7 @@ import shutil
 import pytest
 from front_doors import TINY
 
-from src.diagnosis import cache as cache_check
+from src.data import cache as cache_module
 
 BRIEF = (*TINY, "samples=0", "trainer.max_epochs=1")
 
@@ -56,7 +56,7 @@ def test_frames_that_are_there_are_compared_with_their_checksums(doors):
 @pytest.mark.parametrize(("mode", "works"), [("disk", False), ("ram", False), ("auto", True), ("none", True)])
 def test_no_room(doors, monkeypatch, mode, works):
     usage = shutil.disk_usage("/")._replace(free=700_000)
-    monkeypatch.setattr(cache_check.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr("src.diagnosis.machine._GIB", 0)
     monkeypatch.setattr("src.diagnosis.machine._PREFETCHED", 0)
     outcome = doors("doctor", *BRIEF, f"data.cache={mode}")
@@ -68,4 +68,37 @@ def test_no_room(doors, monkeypatch, mode, works):
 def test_unknown_kind(doors):
     outcome = doors("doctor", *BRIEF, "data.cache=on")
     assert outcome.code == 2
-    assert "auto, none, disk, ram" in findings(said(outcome)[1], "cache")[0]["text"]
+    assert "auto, none, disk, ram" in findings(said(outcome)[1], "data")[0]["text"]
+
+
+@pytest.mark.parametrize(("mode", "code"), [("disk", 2), ("auto", 0)])
+def test_no_place(doors, mode, code):
+    (doors.cache / "frames").write_text("a file, where the folder should be")
+    try:
+        outcome = doors("doctor", *BRIEF, f"data.cache={mode}")
+    finally:
+        (doors.cache / "frames").unlink()
+    assert outcome.code == code, outcome.out
+    assert "cannot write to" in findings(said(outcome)[1], "cache")[0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("data.crop_size=512", "follows from crop.size[0]"),
+        ("data.crop_size=[64]", "follows from crop.size[1]"),
+        ("augment.crop=null", "augment.pad=null"),
+        ("data.mean=5", "data.mean=5: give 3 numbers"),
+        ("data.batch_size=null", "data.batch_size=None"),
+        ("data.val_batch_size=null", "data.val_batch_size=None"),
+        ("samples=abc", "samples=abc"),
+    ],
+)
+def test_values_of_another_kind(doors, override, part):
+    for task in ("doctor", "train"):
+        if task == "train" and override.startswith("samples"):
+            continue
+        outcome = doors(task, *(BRIEF if task == "doctor" else TINY), override)
+        assert outcome.code == 2
+        assert part in outcome.out + outcome.err
+        assert "Traceback" not in outcome.out + outcome.err

@@ -20,7 +20,7 @@ from src.data.layouts import Pair
 from src.errors import UserError
 from src.labels import IGNORE
 
-_DRAWS = 10  # windows tried, as in SSSegmentation
+_DRAWS = 10  # windows tried, as in the product
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """target=data: what the data path gives on one core, what the DataLoader gives, and what the step takes."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ from src.benchmarks.report import loader_and_step_table, variants_table
 from src.benchmarks.rounds import measure_variants
 from src.benchmarks.step import measure_step
 from src.benchmarks.variants import BASELINE, DISK, PNG, RAM, TITLES, Frames, open_variants
-from src.data.cache import MODES, SHARE
+from src.data.cache import look_ahead
 from src.data.checks import check_pairs
 from src.data.datamodule import SegmentationDataModule
 from src.data.frames import frame_bytes
 from src.data.parallel import usable_cores
 from src.errors import UserError
-from src.runs import Run, nearest_existing, write_json
+from src.runs import Run, write_json
 from src.training.trainer import build_trainer
 
 log = logging.getLogger(__name__)
@@ -31,10 +30,7 @@ def benchmark_data(run: Run) -> None:
     """Measure, say it on the terminal and write benchmark.json."""
     config = run.config
     settings = _settings(config)
-    # The whole training set would be cached first: 25 GB for a figure.
-    data = SegmentationDataModule(
-        config["data"] | {"cache": "none"}, config["augment"], config["seed"], config["cache_dir"]
-    )
+    data = SegmentationDataModule(config["data"], config["augment"], config["seed"], config["cache_dir"])
     data.trainer = build_trainer(config["trainer"])  # of the training: its devices share batch and cores
     data.prepare_data()
     data.setup("fit")
@@ -45,8 +41,9 @@ def benchmark_data(run: Run) -> None:
     parts = data.trainer.world_size * data.trainer.accumulate_grad_batches
     batch = config["data"]["batch_size"] // parts
     whole_set = len(data.train_set) * frame_bytes(frames.sizes[0])
+    mode = _variant_of_a_run(data, cache_dir)
+    # Some frames only: caching a whole training set would be 25 GB for a figure.
     variants, left_out = open_variants(frames, cache_dir)
-    mode = _variant_of_a_run(config["data"]["cache"], whole_set, cache_dir)
     if mode in left_out:
         raise UserError(left_out[mode])
 
@@ -117,9 +114,8 @@ def benchmark_data(run: Run) -> None:
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
     """The group `measure`. Raises UserError for all values at once that mean nothing."""
-    measure, cache = config["measure"], config["data"]["cache"]
-    problems = [] if cache in MODES else [f"data.cache={cache}: unknown, choose one of {', '.join(MODES)}."]
-    problems += [
+    measure = config["measure"]
+    problems = [
         f"measure.{key}={measure[key]}: give a whole number from {least} on."
         for key, least in (("frames", 1), ("rounds", 1), ("samples", 1), ("warmup", 0))
         if not isinstance(measure[key], int) or measure[key] < least
@@ -143,9 +139,10 @@ def _frames(config: dict[str, Any], data: SegmentationDataModule, count: int) ->
     return Frames(root, some, check_pairs(some, data.table), data.table, steps, config["seed"])
 
 
-def _variant_of_a_run(cache: str, whole_set: int, cache_dir: Path) -> str:
-    """The variant that a training with data.cache=`cache` would have."""
-    if cache != "auto":
-        return {"none": PNG, "disk": DISK, "ram": RAM}[cache]
-    free = shutil.disk_usage(nearest_existing(cache_dir)).free
-    return DISK if whole_set <= SHARE["auto"] * free else PNG
+def _variant_of_a_run(data: SegmentationDataModule, cache_dir: Path) -> str:
+    """The variant that a training with the same keys would have."""
+    mode = data.config["cache"]
+    if mode == "auto":
+        outlook = look_ahead(mode, cache_dir, Path(data.config["root"]), data.table, *data.frames())
+        mode = "disk" if (outlook.fits and outlook.writable) or not outlook.missing else "none"
+    return {"none": PNG, "disk": DISK, "ram": RAM}[mode]

@@ -11,7 +11,10 @@ import cv2
 import numpy as np
 
 from src.data.windows import Window, cut_image, cut_label, source_window
+from src.errors import UserError
 from src.labels import IGNORE
+
+_LARGEST = 16  # beyond 30, a source pixel more would be needed at the borders
 
 
 class RandomScaledCrop(A.DualTransform):
@@ -39,6 +42,11 @@ class RandomScaledCrop(A.DualTransform):
         max_category_ratio: float = 0.75,
     ):
         super().__init__(p=1.0)
+        if not 0 < scale[0] <= scale[1] <= _LARGEST:
+            raise UserError(
+                f"RandomScaledCrop: scale={list(scale)}, give two factors above 0 and up to {_LARGEST}, the "
+                f"smaller one first."
+            )
         self.height, self.width = size
         self.scale = tuple(scale)
         self.scale_step = scale_step

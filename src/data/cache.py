@@ -6,35 +6,47 @@ A sample is cut out of a memory-mapped frame: decoding a Cityscapes pair takes 2
 import errno
 import fcntl
 import logging
+import os
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from src.data.dataset import read_pair
-from src.data.frames import Origin, StaleFrameError, check_frame, frame_bytes, read_frame, write_frame
+from src.data.frames import (
+    Origin,
+    StaleFrameError,
+    check_frame,
+    frame_bytes,
+    read_frame,
+    table_key,
+    write_frame,
+)
 from src.data.layouts import Pair
 from src.data.parallel import parallel_map
-from src.data.shared_memory import shared_folder
+from src.data.shared_memory import shared_folder, shared_memory
 from src.errors import UserError, shorten
 from src.labels import LabelTable
+from src.runs import nearest_existing
 
 log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class NoRoomError(UserError):
-    """The decoded frames do not fit."""
+class NoPlaceError(UserError):
+    """The decoded frames do not fit, or may not be written where they should go."""
 
 
 class FrameCache:
     """The decoded frames of a dataset, one file each in `directory`.
 
     Any number of processes may fill and read it at the same time. What is there stays valid for as long as
-    the files it was made of do not change; frames of other splits and of files that are gone do no harm.
+    the files it was made of do not change; frames of other splits, of other tables of labels and of files
+    that are gone do no harm.
 
     Args:
         directory: of this dataset alone; may be deleted whenever nothing runs.
@@ -44,17 +56,21 @@ class FrameCache:
 
     def __init__(self, directory: Path, root: Path, table: LabelTable):
         self.directory = directory
-        self.root = str(root)
+        self.root = str(root.absolute())
         self.table = table
+        self._origins: dict[Path, Origin] = {}  # of the frames that were found or made
 
     def path(self, pair: Pair) -> Path:
-        # Two splits may use one name for different frames.
-        inside = str(pair.image).removeprefix(self.root)
-        return self.directory / f"{pair.name}-{zlib.crc32(inside.encode()):08x}.frame"
+        # Two splits may use one name for different frames. The root may be typed in several ways.
+        inside = str(pair.image.absolute()).removeprefix(self.root)
+        key = zlib.crc32(inside.encode(), zlib.crc32(table_key(self.table)))
+        return self.directory / f"{pair.name[:120]}-{key:08x}.frame"
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, 3) and target (H, W), uint8, read-only."""
-        return read_frame(self.path(pair))
+        """Image (H, W, 3) and target (H, W), uint8, read-only. Raises UserError where it is not the frame
+        that was found at the start, such as after another process has replaced it."""
+        path = self.path(pair)
+        return read_frame(path, self._origins.get(path))
 
     def missing(self, pairs: Sequence[Pair], thorough: bool = False) -> dict[int, StaleFrameError]:
         """The indices of the pairs whose frames have to be made, with the reason.
@@ -64,8 +80,10 @@ class FrameCache:
         """
 
         def look(pair: Pair) -> StaleFrameError | None:
+            path, origin = self.path(pair), Origin.of(pair, self.table)
             try:
-                check_frame(self.path(pair), Origin.of(pair, self.table), thorough)
+                check_frame(path, origin, thorough)
+                self._origins[path] = origin
             except StaleFrameError as stale:
                 return stale
             return None
@@ -74,11 +92,11 @@ class FrameCache:
         found = enumerate(parallel_map(look, pairs, text))
         return {index: stale for index, stale in found if stale is not None}
 
-    def fill(self, pairs: Sequence[Pair], sizes: Sequence[tuple[int, int]], share: float = 1.0) -> None:
+    def fill(self, pairs: Sequence[Pair], sizes: Sequence[tuple[int, int]], mode: str = "disk") -> None:
         """Make the frames that are missing; when killed, the next call goes on.
 
-        Raises NoRoomError before the first frame is made where they would take more than this share of the
-        free space, UserError that names the files where some cannot be read.
+        Raises NoPlaceError before the first frame is made where they would take more than this mode's share
+        of the free space, UserError that names the files where some cannot be read.
         """
         if not self.missing(pairs):  # nothing to write: a cache that others keep may be read-only
             return
@@ -89,46 +107,54 @@ class FrameCache:
                     for left_over in self.directory.glob(".*.tmp"):  # of a process that was killed
                         left_over.unlink()
                 missing = self.missing(pairs)  # another process may have made them meanwhile
-                self._make(missing, pairs, sizes, share)
+                if missing:
+                    self._make(missing, pairs, sizes, mode)
         except OSError as error:
-            if error.errno in _FULL:
-                raise NoRoomError(f"{self.directory}: the disk is full. {_WAYS_ON}") from error
-            raise UserError(f"{self.directory}: cannot be written ({error.strerror}). {_WAYS_ON}") from error
+            raise NoPlaceError(
+                f"{self.directory}: cannot be written ({error.strerror}). {_WAYS_ON}"
+            ) from error
 
     def _make(
         self,
         missing: dict[int, StaleFrameError],
         pairs: Sequence[Pair],
         sizes: Sequence[tuple[int, int]],
-        share: float,
+        mode: str,
     ) -> None:
-        if not missing:
-            return
         for index, stale in missing.items():
             if stale.damaged:
                 log.warning("%s: %s; it is made anew.", self.path(pairs[index]), stale)
         needed = sum(frame_bytes(sizes[index]) for index in missing)
-        free = shutil.disk_usage(self.directory).free
-        if needed > share * free:
-            raise NoRoomError(
+        free, fits = room_for(needed, self.directory, mode)
+        if not fits:
+            raise NoPlaceError(
                 f"{self.directory}: the decoded frames take {_gigabytes(needed)}, and {_gigabytes(free)} are "
-                f"free. {_WAYS_ON}"
+                f"free, of which data.cache={mode} takes {SHARE[mode]:.0%} at most. {_WAYS_ON}"
             )
         log.info(
             "Caching %d decoded frames, %s, in %s (once)", len(missing), _gigabytes(needed), self.directory
         )
+        made: list[Path] = []
 
         def make(index: int) -> UserError | None:
-            pair = pairs[index]
+            pair, path = pairs[index], self.path(pairs[index])
             try:
                 origin = Origin.of(pair, self.table)  # before reading: a change in between makes it stale
-                write_frame(self.path(pair), *read_pair(pair, self.table), origin)
+                write_frame(path, *read_pair(pair, self.table), origin)
             except UserError as error:
                 return error
+            self._origins[path] = origin
+            made.append(path)
             return None
 
-        results = parallel_map(make, list(missing), "Caching decoded frames")
-        problems = [error.text for error in results if error is not None]
+        try:
+            results = parallel_map(make, list(missing), "Caching decoded frames")
+            problems = [error.text for error in results if error is not None]
+        except OSError as error:
+            if error.errno in _FULL:  # a quota, or others write, too: leave the room to the run
+                for path in made:
+                    path.unlink(missing_ok=True)
+            raise
         if problems:
             raise UserError(shorten(problems))
 
@@ -151,16 +177,18 @@ def open_cache(
         sizes: (height, width) of each pair.
         used_once: each frame is read a single time, so that "auto" takes what is there and adds nothing.
     """
-    check_mode(mode)
     if mode == "none":
         return None
-    directory = shared_folder(folder_name(root)) if mode == "ram" else disk_folder(cache_dir, root)
+    try:
+        directory = shared_folder(folder_name(root)) if mode == "ram" else disk_folder(cache_dir, root)
+    except OSError as error:
+        raise NoPlaceError(f"data.cache=ram: {error}. {_WAYS_ON}") from error
     cache = FrameCache(directory, root.expanduser(), table)
     if mode == "auto" and used_once:
         return None if cache.missing(pairs) else cache
     try:
-        cache.fill(pairs, sizes, SHARE[mode])
-    except NoRoomError as error:
+        cache.fill(pairs, sizes, mode)
+    except NoPlaceError as error:
         if mode != "auto":
             raise
         log.warning("Reading the files as they are, which is slower. %s", error)
@@ -168,9 +196,35 @@ def open_cache(
     return cache
 
 
-def check_mode(mode: str) -> None:
-    if mode not in MODES:
-        raise UserError(f"data.cache={mode}: unknown, choose one of {', '.join(MODES)}.")
+@dataclass(frozen=True)
+class Outlook:
+    """What `open_cache` would find and do, without doing it."""
+
+    cache: FrameCache
+    missing: dict[int, StaleFrameError]  # by index of the pair
+    needed: int  # bytes
+    free: int  # bytes
+    fits: bool
+    writable: bool
+
+
+def look_ahead(
+    mode: str,
+    cache_dir: Path,
+    root: Path,
+    table: LabelTable,
+    pairs: Sequence[Pair],
+    sizes: Sequence[tuple[int, int]],
+    thorough: bool = False,
+) -> Outlook:
+    """For any mode but "none"; for "ram" as if no other run kept the same frames."""
+    folder = shared_memory() / folder_name(root) if mode == "ram" else disk_folder(cache_dir, root)
+    cache = FrameCache(folder, root.expanduser(), table)
+    missing = cache.missing(pairs, thorough and folder.exists())
+    needed = sum(frame_bytes(sizes[index]) for index in missing)
+    free, fits = room_for(needed, folder, mode)
+    writable = os.access(nearest_existing(folder), os.W_OK | os.X_OK)
+    return Outlook(cache, missing, needed, free, fits, writable)
 
 
 def disk_folder(cache_dir: Path, root: Path) -> Path:
@@ -184,8 +238,16 @@ def folder_name(root: Path) -> str:
 
 
 MODES = ("auto", "none", "disk", "ram")
-SHARE = {"auto": 0.5, "disk": 1.0, "ram": 1.0}
-"""How much of the free space each may take."""
+SHARE = {"auto": 0.5, "disk": 0.95, "ram": 0.8}
+"""How much of the free space each may take. Data workers hand over their batches in shared memory, too."""
+
+
+def room_for(needed: int, directory: Path, mode: str) -> tuple[int, bool]:
+    """(free bytes where `directory` is or would be made, whether so many needed ones may be taken of them)"""
+    free = shutil.disk_usage(nearest_existing(directory)).free
+    return free, needed <= SHARE[mode] * free
+
+
 _WAYS_ON = (
     "Choose another place (data.cache=disk cache_dir=/path/on/a/fast/disk), or read the files as they are "
     "(data.cache=none)."

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 
 from src.data import statistics
 from src.data.augment import SeededTransform
-from src.data.cache import open_cache
+from src.data.cache import MODES, open_cache
 from src.data.checks import SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
-from src.data.layouts import find_pairs
+from src.data.files import Source
+from src.data.layouts import Pair, find_pairs
 from src.data.parallel import usable_cores
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.street import write_street
@@ -52,9 +53,11 @@ class SegmentationDataModule(LightningDataModule):
             raise UserError(
                 f"data.labels={data['labels']}: unknown, choose one of {', '.join(LABEL_TABLES)}."
             )
+        _check_types(data)
         self.table = LABEL_TABLES[data["labels"]]
         self.train_set: SegmentationDataset | None = None
         self.val_set: SegmentationDataset | None = None
+        self.train_sizes: list[tuple[int, int]] = []
         self.val_sizes: list[tuple[int, int]] = []
         self.first_epoch = 0
 
@@ -81,13 +84,12 @@ class SegmentationDataModule(LightningDataModule):
             assert self.augment is not None, "training needs an augmentation"
             transforms = [instantiate(step) for step in self.augment.values() if step is not None]
             transform = SeededTransform(transforms, self.seed)
-            self.train_set, _ = self._open(self.config["train_split"], transform)
+            self.train_set, self.train_sizes = self._open(self.config["train_split"], transform)
         if self.val_set is None:
-            once = stage == "validate"
-            self.val_set, self.val_sizes = self._open(self.config["val_split"], used_once=once)
+            self.val_set, self.val_sizes = self._open(self.config["val_split"])
 
     def _open(
-        self, split: str, transform: SeededTransform | None = None, used_once: bool = False
+        self, split: str, transform: SeededTransform | None = None
     ) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
         pairs = find_pairs(self.config["layout"], self.config["root"], split)
         if any(pair.label is None for pair in pairs):
@@ -96,16 +98,30 @@ class SegmentationDataModule(LightningDataModule):
             )
         sizes = check_pairs(pairs, self.table)
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
+        return SegmentationDataset(pairs, self.table, transform), sizes
+
+    def frames(self) -> tuple[list[Pair], list[tuple[int, int]]]:
+        """The pairs of all splits that were set up, each once, with (height, width) of each."""
+        both: dict[Source, tuple[Pair, tuple[int, int]]] = {}
+        for dataset, sizes in ((self.train_set, self.train_sizes), (self.val_set, self.val_sizes)):
+            if dataset is not None:
+                both |= {pair.image: (pair, size) for pair, size in zip(dataset.pairs, sizes, strict=True)}
+        return [pair for pair, _ in both.values()], [size for _, size in both.values()]
+
+    def cache_frames(self) -> None:
+        """Has the samples read from decoded frames as data.cache says; fills the cache if need be.
+
+        Apart from `setup`, because it may take minutes and many gigabytes: everything else is checked before.
+        An evaluation sees each frame once: with "auto" it takes the frames that are there, and adds none.
+        """
+        root = Path(self.config["root"])
+        once = self.train_set is None
         cache = open_cache(
-            self.config["cache"],
-            Path(self.cache_dir),
-            Path(self.config["root"]),
-            self.table,
-            pairs,
-            sizes,
-            used_once,
+            self.config["cache"], Path(self.cache_dir), root, self.table, *self.frames(), used_once=once
         )
-        return SegmentationDataset(pairs, self.table, transform, cache.read if cache else None), sizes
+        for dataset in (self.train_set, self.val_set):
+            if cache is not None and dataset is not None:
+                dataset.read = cache.read
 
     def class_weights(self, weights: list[float] | str | None) -> list[float] | None:
         """One weight per class for the loss: as given, or computed from the training labels for "labels"."""
@@ -159,9 +175,6 @@ class SegmentationDataModule(LightningDataModule):
     def check_shares(self, world_size: int, accumulate: int) -> None:
         """Raises UserError where the batch or the validation set cannot be shared out over the devices."""
         total, parts = self.config["batch_size"], world_size * accumulate
-        for key in ("batch_size", "val_batch_size"):
-            if self.config[key] < 1:
-                raise UserError(f"data.{key}={self.config[key]}: a batch has at least 1 image.")
         if min(self.config["crop_size"]) < SMALLEST:
             raise UserError(
                 f"data.crop_size={self.config['crop_size']}: the network needs at least "
@@ -209,6 +222,27 @@ class SegmentationDataModule(LightningDataModule):
             "pin_memory": torch.cuda.is_available(),
             "worker_init_fn": _calm_worker,
         }
+
+
+def _check_types(data: Mapping[str, Any]) -> None:
+    """Raises UserError for all values at once that could only fail later, and in a less clear way."""
+    problems = [
+        f"data.{key}={data[key]}: a batch has at least 1 image."
+        for key in ("batch_size", "val_batch_size")
+        if not isinstance(data[key], int) or data[key] < 1
+    ]
+    for key, kind, count, example in (
+        ("crop_size", int, 2, "[512,1024] (height, width)"),
+        ("mean", int | float, 3, "[123.7,116.3,103.5] (red, green, blue; 0-255)"),
+        ("std", int | float, 3, "[58.4,57.1,57.4] (red, green, blue)"),
+    ):
+        value = data[key]
+        if not isinstance(value, list) or len(value) != count or not all(isinstance(v, kind) for v in value):
+            problems.append(f"data.{key}={value}: give {count} numbers such as {example}.")
+    if data["cache"] not in MODES:
+        problems.append(f"data.cache={data['cache']}: unknown, choose one of {', '.join(MODES)}.")
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def _say_every_quarter(done: int, total: int) -> None:

@@ -98,7 +98,8 @@ def _ends(path: Source) -> tuple[bytes, bytes]:
 
 
 def stamp(path: Source) -> tuple[int, int]:
-    """Two numbers of which one changes when the file does: its size and time of change, or its checksum."""
+    """(size, time of change), or (checksum, size) in an archive: others when the file has
+    been replaced, unless by one of equal size whose time was set to the old one's."""
     if isinstance(path, ZipPath):
         return path.stamp()
     try:

@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -22,7 +23,7 @@ from src.errors import UserError
 from src.labels import LabelTable
 
 _MAGIC = b"CGNFRM01"  # another one for another format, or another way of decoding
-_HEADER = struct.Struct("<8s 5Q Q 3I")
+_HEADER = struct.Struct("<8s 5q q 3I")
 _HEADER_BYTES = 128
 
 
@@ -32,6 +33,11 @@ class StaleFrameError(Exception):
     def __init__(self, reason: str, damaged: bool = False):
         super().__init__(reason)
         self.damaged = damaged
+
+
+def table_key(table: LabelTable) -> bytes:
+    """Of the table and this format: another one for frames that are not interchangeable."""
+    return _MAGIC + table.to_train_id.tobytes() + table.is_known.tobytes()
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,11 @@ def _write_all(file: FileIO, data: bytes | np.ndarray) -> None:
         left = left[file.write(left) :]
 
 
-def read_frame(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Image and target as read-only views of the file: a page is read when a pixel of it is looked at."""
+def read_frame(path: Path, origin: Origin | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Image and target as read-only views of the file: a page is read when a pixel of it is looked at.
+
+    Raises UserError where the frame is damaged, or not of this `origin`.
+    """
     try:
         with path.open("rb", buffering=0) as file:
             header = _Header.parse(file.read(_HEADER_BYTES))
@@ -108,6 +117,11 @@ def read_frame(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 raise UserError(
                     f"{path}: this cached frame is damaged. The same command makes it anew (and all of them "
                     f"after {path.parent} has been deleted); data.cache=none does without."
+                )
+            if origin is not None and header.origin != origin:
+                raise UserError(
+                    f"{path}: another process has made this cached frame anew, because its image or label "
+                    f"has changed. Has the dataset been replaced? The same command begins anew."
                 )
             pixels = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
     except OSError as error:
@@ -142,6 +156,8 @@ def check_frame(path: Path, origin: Origin, thorough: bool = False) -> None:
         image, target = read_frame(path)
         if _checksum(image, target) != header.checksum:
             raise StaleFrameError("damaged: the checksum is another one", damaged=True)
+        with suppress(OSError):  # not ours, or read-only: it is compared again the next time
+            os.utime(path, ns=(header.written, header.written))
 
 
 def _checksum(image: np.ndarray, target: np.ndarray) -> int:

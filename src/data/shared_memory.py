@@ -12,25 +12,36 @@ SHARED_MEMORY = Path("/dev/shm")
 """Linux only."""
 
 
+# Locks do not conflict within a process: each folder is joined and left once.
+_joined: dict[Path, int] = {}
+
+
 def shared_folder(name: str) -> Path:
     """A folder of that name in memory, the same for all processes of this user.
 
     The last process that asked for it removes it at its end. One that is killed leaves it to the next: to
     one that asks for the same name as it is, to one that asks for another to remove.
     """
+    shared_memory()
+    ours = f"cgnet-frames-{os.getuid()}"
+    folder = SHARED_MEMORY / f"{ours}-{name}"
+    if folder not in _joined:
+        for other in SHARED_MEMORY.glob(f"{ours}-*"):
+            if other != folder and other not in _joined:
+                _remove_unused(other)
+        _joined[folder] = _join(folder)
+        atexit.register(_leave, folder, os.getpid())
+    return folder
+
+
+def shared_memory() -> Path:
+    """The file system in memory. Raises UserError where there is none."""
     if not SHARED_MEMORY.is_dir():
         raise UserError(
             f"data.cache=ram: this system has no {SHARED_MEMORY}. data.cache=disk is as fast where the "
             f"frames fit into the memory that is free."
         )
-    ours = f"cgnet-frames-{os.getuid()}"
-    folder = SHARED_MEMORY / f"{ours}-{name}"
-    for other in SHARED_MEMORY.glob(f"{ours}-*"):
-        if other != folder:
-            _remove_unused(other)
-    users = _join(folder)
-    atexit.register(_leave, folder, users, os.getpid())
-    return folder
+    return SHARED_MEMORY
 
 
 def _join(folder: Path) -> int:
@@ -39,20 +50,17 @@ def _join(folder: Path) -> int:
         folder.mkdir(exist_ok=True, mode=0o700)
         try:
             users = os.open(folder / ".users", os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:
+        except FileNotFoundError:  # the last user removed the folder in between, and below
             continue
         fcntl.lockf(users, fcntl.LOCK_SH)
-        try:
-            if os.fstat(users).st_ino == (folder / ".users").stat().st_ino:
-                return users
-        except FileNotFoundError:  # the last user removed the folder in between, as above
-            pass
+        if _is_lock_of(folder, users):
+            return users
         os.close(users)
 
 
-def _leave(folder: Path, users: int, pid: int) -> None:
+def _leave(folder: Path, pid: int) -> None:
     if os.getpid() == pid:  # not a forked worker
-        _remove_if_alone(folder, users)
+        _remove_if_alone(folder, _joined.pop(folder))
 
 
 def _remove_unused(folder: Path) -> None:
@@ -66,8 +74,16 @@ def _remove_unused(folder: Path) -> None:
 def _remove_if_alone(folder: Path, users: int) -> None:
     try:
         fcntl.lockf(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
+        if _is_lock_of(folder, users):  # not of one that others have removed and made anew
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError:
         pass  # others use it
     finally:
         os.close(users)
+
+
+def _is_lock_of(folder: Path, users: int) -> bool:
+    try:
+        return os.fstat(users).st_ino == (folder / ".users").stat().st_ino
+    except FileNotFoundError:
+        return False

@@ -2,7 +2,7 @@
 
 The pixels are those of "resize the whole frame, then cut", also at the window's borders: the image those of
 cv2.resize with INTER_LINEAR up to a shift of 1/32 of a source pixel, the label those of the nearest pixel
-exactly (cv2.resize with INTER_NEAREST_EXACT, but for ties).
+exactly (cv2.resize with INTER_NEAREST_EXACT, but for ties, where two pixels are equally near).
 """
 
 import cv2
@@ -60,7 +60,7 @@ def _lead(start: int, scaled: int, length: int) -> int:
 
     A resized part of a frame has the phase of its own beginning; without this it would lie up to half a
     source pixel off. At least one, because the first pixel lacks its left neighbour; 0 is an edge always.
-    On average it is 20 pixels, and 140 for factors within 2 % of 1.
+    On average it is 20 pixels, and 80 for factors within 2 % of 1.
     """
     if start == 0:
         return 0

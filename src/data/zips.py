@@ -28,6 +28,9 @@ class ZipPath:
     def __str__(self) -> str:
         return f"{self.archive}/{self.inside}"
 
+    def absolute(self) -> "ZipPath":
+        return ZipPath(self.archive.absolute(), self.inside)
+
     @property
     def name(self) -> str:
         return self.inside.rpartition("/")[2]
@@ -61,7 +64,7 @@ class ZipPath:
             ) from error
 
     def stamp(self) -> tuple[int, int]:
-        """(checksum, size): others if and only if the content is another one."""
+        """(checksum, size) of the content."""
         entry = self._entry()
         return entry.CRC, entry.file_size
 
@@ -81,7 +84,9 @@ def _opened(archive: Path, pid: int) -> zipfile.ZipFile:
     """One open archive per process: forked workers would share the position in the file."""
     try:
         return zipfile.ZipFile(archive)
-    except (OSError, zipfile.BadZipFile) as error:
+    except PermissionError as error:
+        raise UserError(f"{archive}: cannot be read ({error.strerror}). Check its permissions.") from error
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise UserError(
             f"{archive}: damaged or truncated, it cannot be opened as a zip archive ({error}). "
             f"Download it again."

@@ -48,7 +48,10 @@ def examine_disks(notes: Notes, runs_dir: str, cache_dir: str) -> None:
                 f"Make room, or set {key}=...",
             )  # fmt: skip
         if key == "cache_dir" and not os.access(existing, os.W_OK | os.X_OK):
-            text = f"{existing}: not writable, so the classes are counted at every start. Set cache_dir=..."
+            text = (
+                f"{existing}: not writable, so classes are counted at every start and no frame is cached. "
+                f"Set cache_dir=..."
+            )
             notes.add(MACHINE, "remark", "no cache", text)
 
 

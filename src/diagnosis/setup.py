@@ -60,7 +60,7 @@ class Setup:
             elif run.last_checkpoint:
                 notes.fact(CONFIG, "goes on from", str(run.last_checkpoint))
         with notes.trying(CONFIG, "data"):
-            data = plain(config.data) | {"cache": "none"}  # to make it is the training's business
+            data = plain(config.data)
             setup.data = SegmentationDataModule(data, None, config.seed, config.cache_dir)
         with notes.trying(CONFIG, "augmentation"):
             augment = plain(config.augment)

@@ -26,7 +26,8 @@ def pairs(street_root):
 def _baseline(**changes):
     crop = RandomScaledCrop(size=(32, 48), max_category_ratio=1)
     return ResizeThenCrop(
-        Recipe(**({"crop": crop, "flip": 0.0, "colour": None, "fill": (1, 2, 3)} | changes)), CITYSCAPES.to_train_id
+        Recipe(**({"crop": crop, "flip": 0.0, "colour": None, "fill": (1, 2, 3)} | changes)),
+        CITYSCAPES.to_train_id,
     )
 
 

@@ -111,6 +111,7 @@ def ready():
             global_rank=rank, world_size=devices, num_devices=devices, accumulate_grad_batches=accumulate
         )
         module.setup("fit")
+        module.cache_frames()
         return module
 
     return make

@@ -1,7 +1,9 @@
 """The cache of decoded frames: the same samples, made once, made anew when their files change."""
 
+import dataclasses
 import os
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,13 +27,13 @@ def made(street, tmp_path):
     return cache, pairs, sizes
 
 
-def assert_correct(cache, pairs):
+def assert_correct(cache, pairs, others=0):
     """Every frame is there and holds what its files hold."""
     assert cache.missing(pairs, thorough=True) == {}
     for pair in pairs:
         for kept, decoded in zip(cache.read(pair), read_pair(pair, cache.table), strict=True):
             assert np.array_equal(kept, decoded)
-    assert len(list(cache.directory.glob("*.frame"))) == len({pair.image for pair in pairs})
+    assert len(list(cache.directory.glob("*.frame"))) == len({pair.image for pair in pairs}) + others
     assert not list(cache.directory.glob(".*.tmp"))
 
 
@@ -144,8 +146,10 @@ def test_only_the_frame_of_a_changed_file_is_made_anew(made, kind, change):
 
 def test_another_table_of_labels_makes_all_anew(made):
     cache, pairs, _ = made
-    other = FrameCache(cache.directory, cache.root, CAMVID)
+    other = FrameCache(cache.directory, Path(cache.root), CAMVID)
     assert len(other.missing(pairs)) == len(pairs)
+    other.path(pairs[0]).write_bytes(b"another process, with the other table")
+    assert_correct(cache, pairs, others=1)
 
 
 # ---- damage
@@ -235,11 +239,45 @@ def test_a_bit_that_fell_over_by_itself_is_found_by_a_thorough_check(made):
 
 def test_a_copied_cache_is_compared_once_and_kept(made):
     cache, pairs, sizes = made
+    before = written(cache, pairs)
     for path in cache.directory.glob("*.frame"):
         os.utime(path)  # as cp does
-    before = written(cache, pairs)
+    assert written(cache, pairs) != before
     cache.fill(pairs, sizes)
     assert written(cache, pairs) == before
+
+
+def test_a_frame_that_another_process_has_replaced_is_not_taken_for_the_old_one(made, refused):
+    cache, pairs, sizes = made
+    flip(pairs[3].image)
+    FrameCache(cache.directory, Path(cache.root), CITYSCAPES).fill(pairs, sizes)
+    with refused(cache.path(pairs[3]), "another process has made this cached frame anew"):
+        cache.read(pairs[3])
+    cache.fill(pairs, sizes)
+    assert_correct(cache, pairs)
+
+
+def test_one_root_however_it_is_typed(made, monkeypatch):
+    cache, pairs, _ = made
+    monkeypatch.chdir(cache.root)
+    for root in (Path(), Path("../street"), Path(cache.root) / "gtFine" / ".."):
+        again = find_pairs("cityscapes", root, "train")
+        other = FrameCache(cache.directory, root, CITYSCAPES)
+        assert [other.path(p) for p in again] == [cache.path(p) for p in pairs]
+
+
+def test_files_older_than_1970(made):
+    cache, pairs, sizes = made
+    os.utime(pairs[0].image, ns=(-(10**18), -(10**18)))
+    cache.fill(pairs, sizes)
+    assert_correct(cache, pairs)
+
+
+def test_a_name_that_no_file_system_takes(write_pair, tmp_path):
+    pair = dataclasses.replace(write_pair(np.zeros((8, 8, 3), np.uint8), None), name="long" * 60)
+    cache = FrameCache(tmp_path / "frames", tmp_path, CITYSCAPES)
+    cache.fill([pair], [(8, 8)])
+    assert_correct(cache, [pair])
 
 
 def test_bad_files_are_named_and_the_good_ones_kept(street, tmp_path, refused):

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,6 +183,33 @@ def test_what_a_killed_process_leaves_in_memory_is_used_or_removed():
     assert not folder.exists()
     end(another)
     assert not elsewhere.exists()
+
+
+def test_one_process_may_use_several_folders():
+    """Locks do not conflict within a process: it must not remove what it uses itself."""
+    code = (
+        "import os; from src.data.shared_memory import shared_folder\n"
+        "one, other = shared_folder(f'test-a-{os.getpid()}'), shared_folder(f'test-b-{os.getpid()}')\n"
+        "assert shared_folder(f'test-a-{os.getpid()}') == one\n"
+        "assert one.is_dir() and other.is_dir()\n"
+        "print(one, other)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert not [folder for folder in done.stdout.split() if Path(folder).exists()]
+
+
+def test_a_folder_that_was_made_anew_is_not_removed():
+    """Whoever holds the lock of a folder that is gone must leave the new one of that name alone."""
+    name = f"test-{os.getpid()}"
+    one, folder = user_of(name)
+    shutil.rmtree(folder)
+    other, _ = user_of(name)
+    end(one)
+    assert (folder / "frame").exists()
+    end(other)
+    assert not folder.exists()
 
 
 # ---- memory of the workers

@@ -1,6 +1,7 @@
 """What `data.cache=` means: where the frames go, whether they fit, and what happens where they do not."""
 
 import errno
+import itertools
 import os
 import shutil
 
@@ -8,7 +9,7 @@ import pytest
 
 from src.data import cache as cache_module
 from src.data import frames
-from src.data.cache import NoRoomError, open_cache
+from src.data.cache import NoPlaceError, open_cache
 from src.data.checks import check_pairs
 from src.data.layouts import find_pairs
 from src.labels import CITYSCAPES
@@ -31,11 +32,15 @@ def test_an_evaluation_takes_what_is_there_and_adds_nothing(street_module, tmp_p
     def evaluated_from_files():
         module = street_module(cache="auto")
         module.setup("validate")
+        module.cache_frames()
         return "read_pair" in str(module.val_set.read)
 
     assert evaluated_from_files()
     assert not list(tmp_path.rglob("*.frame"))
-    street_module(cache="auto").setup("fit")
+    module = street_module(cache="auto")
+    module.setup("fit")
+    assert not list(tmp_path.rglob("*.frame")), "before everything else has been checked"
+    module.cache_frames()
     assert not evaluated_from_files()
 
 
@@ -47,11 +52,11 @@ def opened(street, tmp_path, mode):
 
 def test_not_enough_room_is_said_before_anything_is_made(street_root, tmp_path, monkeypatch, refused):
     needed = 12 * (64 * 128 * 4 + 128)
-    room(monkeypatch, needed - 1)
+    room(monkeypatch, needed)
     with refused(tmp_path / "frames", "0.000395 GB", "free", "cache_dir=", "data.cache=none"):
         opened(street_root, tmp_path, "disk")
     assert not list(tmp_path.rglob("*.frame"))
-    room(monkeypatch, needed)
+    room(monkeypatch, needed / 0.95)
     assert opened(street_root, tmp_path, "disk") is not None
 
 
@@ -68,12 +73,14 @@ def test_auto_leaves_half_of_the_room_and_reads_the_files_otherwise(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_fills_up(street_root, tmp_path, monkeypatch, number):
-    def full(_):
+    written = itertools.count()
+
+    def full():
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(frames.os, "fsync", full)
-        with pytest.raises(NoRoomError, match="the disk is full"):
+        patch.setattr(frames.os, "fsync", lambda _: full() if next(written) > 4 else None)
+        with pytest.raises(NoPlaceError, match="cannot be written"):
             opened(street_root, tmp_path, "disk")
         assert opened(street_root, tmp_path, "auto") is None
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".frame", ".tmp")]
@@ -86,6 +93,12 @@ def test_no_place_for_it(street_root, tmp_path, refused):
         opened(street_root, tmp_path, "disk")
 
 
-def test_unknown_kind(street_root, tmp_path, refused):
+def test_auto_reads_the_files_where_nothing_may_be_written(street_root, tmp_path, caplog):
+    (tmp_path / "frames").write_text("a file")
+    assert opened(street_root, tmp_path, "auto") is None
+    assert "Reading the files as they are" in caplog.text
+
+
+def test_unknown_kind(street_module, refused):
     with refused("data.cache=memory", "auto, none, disk, ram"):
-        opened(street_root, tmp_path, "memory")
+        street_module(cache="memory")

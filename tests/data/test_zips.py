@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from src.data import zips
 from src.data.checks import check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import png_size, read_image, read_label, stamp
@@ -108,6 +109,28 @@ def test_half_downloaded_archive(street_root, tmp_path, refused):
     archive = pack(street_root, tmp_path / "root", "leftImg8bit")
     archive.write_bytes(archive.read_bytes()[:-5000])
     with refused(archive, "damaged or truncated", "Download it again"):
+        find_pairs("cityscapes", tmp_path / "root", "train")
+
+
+def test_an_archive_that_may_not_be_read(zipped, refused, monkeypatch):
+    def denied(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(zips.zipfile, "ZipFile", denied)
+    zips._opened.cache_clear()
+    with refused("cannot be read", "permissions"):
+        find_pairs("cityscapes", zipped, "train")
+
+
+def test_damaged_names_in_the_archive(street_root, tmp_path, refused):
+    archive = pack(street_root, tmp_path / "root", "leftImg8bit")
+    data = archive.read_bytes()
+    start = data.index(b"PK\x01\x02", data.rindex(b"leftImg8bit") - 200)
+    flags = bytearray(data)
+    flags[start + 8 : start + 10] = (0x800).to_bytes(2, "little")  # the name is said to be UTF-8
+    flags[start + 46] = 0xFF
+    archive.write_bytes(flags)
+    with refused(archive, "damaged", "Download it again"):
         find_pairs("cityscapes", tmp_path / "root", "train")
 
 
