@@ -19,7 +19,7 @@ def train(config: DictConfig) -> float | None:
     from src.training.loggers import build_loggers
     from src.training.trainer import build_trainer
 
-    # Everything that can be wrong is found before the first file is written.
+    # Everything that can be wrong is found before the run directory is made.
     run = Run.plan(config)
     if run.finished:
         return report_training(run)

@@ -10,7 +10,7 @@ from front_doors import TINY
 
 from src.benchmarks.advice import advice
 from src.benchmarks.variants import RAM
-from src.data.cache import open_cache
+from src.data.cache_modes import open_cache
 from src.data.layouts import find_pairs
 from src.labels import CITYSCAPES
 

@@ -14,7 +14,7 @@ from src.benchmarks.report import loader_and_step_table, variants_table
 from src.benchmarks.rounds import measure_variants
 from src.benchmarks.step import measure_step
 from src.benchmarks.variants import BASELINE, DISK, PNG, RAM, TITLES, Frames, open_variants
-from src.data.cache import look_ahead
+from src.data.cache_modes import look_ahead
 from src.data.checks import check_pairs
 from src.data.datamodule import SegmentationDataModule
 from src.data.frames import frame_bytes

@@ -15,7 +15,7 @@ from src.benchmarks.stopwatch import OTHER, Stopwatch, replaced
 from src.data import dataset as dataset_module
 from src.data import files
 from src.data.augment import PhotometricDistortion, RandomScaledCrop, SeededTransform
-from src.data.cache import open_cache
+from src.data.cache_modes import open_cache
 from src.data.dataset import SegmentationDataset
 from src.data.layouts import Pair
 from src.errors import UserError

@@ -6,12 +6,10 @@ A sample is cut out of a memory-mapped frame: decoding a Cityscapes pair takes 2
 import errno
 import fcntl
 import logging
-import os
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +26,6 @@ from src.data.frames import (
 )
 from src.data.layouts import Pair
 from src.data.parallel import parallel_map
-from src.data.shared_memory import shared_folder, shared_memory
 from src.errors import UserError, shorten
 from src.labels import LabelTable
 from src.runs import nearest_existing
@@ -111,7 +108,7 @@ class FrameCache:
                     self._make(missing, pairs, sizes, mode)
         except OSError as error:
             raise NoPlaceError(
-                f"{self.directory}: cannot be written ({error.strerror}). {_WAYS_ON}"
+                f"{self.directory}: cannot be written ({error.strerror}). {WAYS_ON}"
             ) from error
 
     def _make(
@@ -129,11 +126,13 @@ class FrameCache:
         if not fits:
             raise NoPlaceError(
                 f"{self.directory}: the decoded frames take {_gigabytes(needed)}, and {_gigabytes(free)} are "
-                f"free, of which data.cache={mode} takes {SHARE[mode]:.0%} at most. {_WAYS_ON}"
+                f"free, of which data.cache={mode} takes {SHARE[mode]:.0%} at most. {WAYS_ON}"
             )
         log.info(
             "Caching %d decoded frames, %s, in %s (once)", len(missing), _gigabytes(needed), self.directory
         )
+        if mode != "ram":
+            self._say_what_else_there_is()
         made: list[Path] = []
 
         def make(index: int) -> UserError | None:
@@ -158,86 +157,15 @@ class FrameCache:
         if problems:
             raise UserError(shorten(problems))
 
-
-def open_cache(
-    mode: str,
-    cache_dir: Path,
-    root: Path,
-    table: LabelTable,
-    pairs: Sequence[Pair],
-    sizes: Sequence[tuple[int, int]],
-    used_once: bool = False,
-) -> FrameCache | None:
-    """The filled cache for data.cache=mode; None where the files are to be read as they are.
-
-    Args:
-        mode: "none", "disk", "ram", or "auto": disk, where it takes at most half of what is free there.
-        cache_dir: for "disk".
-        root: of the dataset.
-        sizes: (height, width) of each pair.
-        used_once: each frame is read a single time, so that "auto" takes what is there and adds nothing.
-    """
-    if mode == "none":
-        return None
-    try:
-        directory = shared_folder(folder_name(root)) if mode == "ram" else disk_folder(cache_dir, root)
-    except OSError as error:
-        raise NoPlaceError(f"data.cache=ram: {error}. {_WAYS_ON}") from error
-    cache = FrameCache(directory, root.expanduser(), table)
-    if mode == "auto" and used_once:
-        return None if cache.missing(pairs) else cache
-    try:
-        cache.fill(pairs, sizes, mode)
-    except NoPlaceError as error:
-        if mode != "auto":
-            raise
-        log.warning("Reading the files as they are, which is slower. %s", error)
-        return None
-    return cache
+    def _say_what_else_there_is(self) -> None:
+        """Frames of datasets that are gone or have moved would otherwise lie there unseen."""
+        others = [f for f in self.directory.parent.iterdir() if f.is_dir() and f != self.directory]
+        sizes = [sum(frame.stat().st_size for frame in folder.glob("*.frame")) for folder in others]
+        if others:
+            names = (f"{f.name} ({_gigabytes(size)})" for f, size in zip(others, sizes, strict=True))
+            log.info("Other datasets' frames, to delete when no longer needed: %s", ", ".join(names))
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """What `open_cache` would find and do, without doing it."""
-
-    cache: FrameCache
-    missing: dict[int, StaleFrameError]  # by index of the pair
-    needed: int  # bytes
-    free: int  # bytes
-    fits: bool
-    writable: bool
-
-
-def look_ahead(
-    mode: str,
-    cache_dir: Path,
-    root: Path,
-    table: LabelTable,
-    pairs: Sequence[Pair],
-    sizes: Sequence[tuple[int, int]],
-    thorough: bool = False,
-) -> Outlook:
-    """For any mode but "none"; for "ram" as if no other run kept the same frames."""
-    folder = shared_memory() / folder_name(root) if mode == "ram" else disk_folder(cache_dir, root)
-    cache = FrameCache(folder, root.expanduser(), table)
-    missing = cache.missing(pairs, thorough and folder.exists())
-    needed = sum(frame_bytes(sizes[index]) for index in missing)
-    free, fits = room_for(needed, folder, mode)
-    writable = os.access(nearest_existing(folder), os.W_OK | os.X_OK)
-    return Outlook(cache, missing, needed, free, fits, writable)
-
-
-def disk_folder(cache_dir: Path, root: Path) -> Path:
-    """Where the frames of the dataset at `root` are kept."""
-    return cache_dir.expanduser() / "frames" / folder_name(root)
-
-
-def folder_name(root: Path) -> str:
-    root = root.expanduser().resolve()
-    return f"{root.name}-{zlib.crc32(str(root).encode()):08x}"
-
-
-MODES = ("auto", "none", "disk", "ram")
 SHARE = {"auto": 0.5, "disk": 0.95, "ram": 0.8}
 """How much of the free space each may take. Data workers hand over their batches in shared memory, too."""
 
@@ -248,7 +176,7 @@ def room_for(needed: int, directory: Path, mode: str) -> tuple[int, bool]:
     return free, needed <= SHARE[mode] * free
 
 
-_WAYS_ON = (
+WAYS_ON = (
     "Choose another place (data.cache=disk cache_dir=/path/on/a/fast/disk), or read the files as they are "
     "(data.cache=none)."
 )

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from src.data import statistics
 from src.data.augment import SeededTransform
-from src.data.cache import MODES, open_cache
+from src.data.cache_modes import MODES, open_cache
 from src.data.checks import SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source

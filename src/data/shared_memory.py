@@ -22,11 +22,9 @@ def shared_folder(name: str) -> Path:
     The last process that asked for it removes it at its end. One that is killed leaves it to the next: to
     one that asks for the same name as it is, to one that asks for another to remove.
     """
-    shared_memory()
-    ours = f"cgnet-frames-{os.getuid()}"
-    folder = SHARED_MEMORY / f"{ours}-{name}"
+    folder = place_of(name)
     if folder not in _joined:
-        for other in SHARED_MEMORY.glob(f"{ours}-*"):
+        for other in folder.parent.glob(f"{_ours()}-*"):
             if other != folder and other not in _joined:
                 _remove_unused(other)
         _joined[folder] = _join(folder)
@@ -34,14 +32,18 @@ def shared_folder(name: str) -> Path:
     return folder
 
 
-def shared_memory() -> Path:
-    """The file system in memory. Raises UserError where there is none."""
+def place_of(name: str) -> Path:
+    """Where `shared_folder` has the folder. Raises UserError where there is no file system in memory."""
     if not SHARED_MEMORY.is_dir():
         raise UserError(
             f"data.cache=ram: this system has no {SHARED_MEMORY}. data.cache=disk is as fast where the "
             f"frames fit into the memory that is free."
         )
-    return SHARED_MEMORY
+    return SHARED_MEMORY / f"{_ours()}-{name}"
+
+
+def _ours() -> str:
+    return f"cgnet-frames-{os.getuid()}"
 
 
 def _join(folder: Path) -> int:

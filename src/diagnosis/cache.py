@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from src.data.cache import SHARE, look_ahead
+from src.data.cache import SHARE
+from src.data.cache_modes import look_ahead
 from src.data.datamodule import SegmentationDataModule
 from src.diagnosis.notes import CONFIG, DATASET, Notes
 from src.findings import Level

@@ -9,18 +9,21 @@ import pytest
 
 from src.data import cache as cache_module
 from src.data import frames
-from src.data.cache import NoPlaceError, open_cache
+from src.data.cache import NoPlaceError
+from src.data.cache_modes import open_cache
 from src.data.checks import check_pairs
 from src.data.layouts import find_pairs
 from src.labels import CITYSCAPES
 
 
-def test_every_dataset_has_a_folder_of_its_own(street_root, tmp_path):
+def test_every_dataset_has_a_folder_of_its_own(street_root, tmp_path, caplog):
+    caplog.set_level("INFO")
     copies = [shutil.copytree(street_root, tmp_path / name / "street") for name in ("a", "b")]
     for copy in copies:
         pairs = find_pairs("cityscapes", copy, "val")
         open_cache("disk", tmp_path, copy, CITYSCAPES, pairs, check_pairs(pairs, CITYSCAPES))
     assert len(list((tmp_path / "frames").glob("street-*"))) == 2
+    assert "to delete when no longer needed: street-" in caplog.text
 
 
 def room(monkeypatch, free):
