@@ -15,6 +15,8 @@ log = logging.getLogger("src.doctor")  # __name__ is __main__ here
 
 def doctor(config: DictConfig) -> None:
     """Raises UserError, for exit code 2, where training would not work; after everything was examined."""
+    from pytorch_lightning import seed_everything
+
     from src.diagnosis.cache import examine_cache
     from src.diagnosis.dataset import examine_dataset
     from src.diagnosis.figures import figures_of
@@ -29,6 +31,7 @@ def doctor(config: DictConfig) -> None:
         return
     if not isinstance(config.samples, int) or config.samples < 0:
         raise UserError(f"samples={config.samples}: give a number from 0 on.")
+    seed_everything(config.seed, verbose=False)
     notes, figures = Notes(), {}
     directory: Path | None = None
     with notes.trying(CONFIG, "run directory"):
@@ -47,8 +50,12 @@ def doctor(config: DictConfig) -> None:
     setup.check(notes)
     setup.first_step(notes)
     train_set = setup.data.train_set if setup.data else None
-    if directory and train_set and config.samples and not notes.count("error", DATASET):
-        write_samples(train_set, config.samples, directory / "samples.jpg")
+    picture = directory / "samples.jpg" if directory else None
+    if picture:
+        picture.unlink(missing_ok=True)  # of an earlier examination under this name
+        if train_set and config.samples and not notes.count("error", DATASET):
+            write_samples(train_set, config.samples, picture)
+            log.info("Frames, labels and crops to look at: %s", picture)
 
     command = shlex.join(["python", "-m", "src.train", *_without_own(sys.argv[1:])])
     show(notes, figures)

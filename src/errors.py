@@ -21,6 +21,9 @@ class UserError(Exception):
         return message.rpartition(f"{type(self).__name__}: ")[2].strip()
 
 
+ASK_THE_DOCTOR = "python -m src.doctor with the same keys reads every file and names all that are bad."
+
+
 def shorten(lines: Sequence[str], shown: int = 5) -> str:
     """The first lines of a list, and how many more there are."""
     more = [f"... and {len(lines) - shown} more"] if len(lines) > shown else []

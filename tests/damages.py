@@ -57,7 +57,7 @@ ERRORS = [
     Damage("label missing", each(LABELS, Path.unlink), ("missing label", "extract")),
     Damage("image missing", each(IMAGES, Path.unlink), ("missing image", "extract")),
     Damage("image in another city's folder", another_city, ("it lies in",)),
-    Damage("no labels at all", no_labels("gtFine"), ("extract",)),
+    Damage("no labels at all", no_labels("gtFine"), ("gtFine_trainvaltest.zip",)),
     Damage("no val", gone("leftImg8bit/val"), ("no images of the split 'val'", "data.root")),
     Damage("val empty", emptied, ("no images of the split 'val'", "data.root")),
     Damage("no city folders", without_cities, ("It holds other files", "*/*_leftImg8bit.png")),
@@ -126,7 +126,7 @@ ERRORS = [
         late=True,
         zipped=True,
     ),
-    Damage("no archive of labels", no_labels("gtFine_trainvaltest.zip"), ("extract",), zipped=True),
+    Damage("no archive of labels", no_labels("gtFine_trainvaltest.zip"), ("need not be",), zipped=True),
     Damage("another archive under the name", other_archive, ("no images of the split",), zipped=True),
 ]
 

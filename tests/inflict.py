@@ -104,7 +104,7 @@ def gone(name: str) -> Callable[[Path], Paths]:
 def no_labels(name: str) -> Callable[[Path], Paths]:
     def inflict(root: Path) -> Paths:
         gone(name)(root)
-        return [root / "gtFine/train"]
+        return [root]
 
     return inflict
 

@@ -8,6 +8,8 @@ import pytest
 from front_doors import TINY
 
 from src.data import cache as cache_module
+from src.data.cache_modes import folder_name
+from src.data.shared_memory import place_of
 
 BRIEF = (*TINY, "samples=0", "trainer.max_epochs=1")
 
@@ -28,6 +30,9 @@ def frames(doors):
 @pytest.fixture(autouse=True)
 def no_frames(doors):
     shutil.rmtree(doors.cache / "frames", ignore_errors=True)
+    in_memory = place_of(folder_name(doors.cache / "street-128x64-16-7-1"))
+    for frame in in_memory.glob("*.frame"):  # of a training in this process, which uses the folder still
+        frame.unlink()
 
 
 def test_it_makes_none_and_says_what_they_would_take(doors):

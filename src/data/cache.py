@@ -26,7 +26,7 @@ from src.data.frames import (
 )
 from src.data.layouts import Pair
 from src.data.parallel import parallel_map
-from src.errors import UserError, shorten
+from src.errors import ASK_THE_DOCTOR, UserError, shorten
 from src.labels import LabelTable
 from src.runs import nearest_existing
 
@@ -154,8 +154,11 @@ class FrameCache:
                 for path in made:
                     path.unlink(missing_ok=True)
             raise
+        except KeyboardInterrupt:
+            log.info("Interrupted. The frames made so far are kept; the same command makes the rest.")
+            raise
         if problems:
-            raise UserError(shorten(problems))
+            raise UserError(f"{shorten(problems)}\n{ASK_THE_DOCTOR}")
 
     def _say_what_else_there_is(self) -> None:
         """Frames of datasets that are gone or have moved would otherwise lie there unseen."""

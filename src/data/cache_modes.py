@@ -79,7 +79,7 @@ def look_ahead(
     """For any mode but "none"."""
     folder = place_of(folder_name(root)) if mode == "ram" else disk_folder(cache_dir, root)
     cache = FrameCache(folder, root.expanduser(), table)
-    missing = cache.missing(pairs, thorough and folder.exists())
+    missing = cache.missing(pairs, thorough and any(folder.glob("*.frame")))
     needed = sum(frame_bytes(sizes[index]) for index in missing)
     free, fits = room_for(needed, folder, mode)
     writable = os.access(nearest_existing(folder), os.W_OK | os.X_OK)

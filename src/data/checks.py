@@ -9,7 +9,7 @@ from src.data.dataset import read_target, size_mismatch
 from src.data.files import check_label_header, png_header, read_label
 from src.data.layouts import Pair
 from src.data.parallel import parallel_map, usable_cores
-from src.errors import UserError, shorten
+from src.errors import ASK_THE_DOCTOR, UserError, shorten
 from src.labels import IGNORE, LabelTable
 
 SMALLEST = 32
@@ -100,5 +100,5 @@ def _all(outcomes: Sequence[_T | UserError]) -> list[_T]:
     """The outcomes, if none is an error; else raises one UserError of all."""
     problems = [outcome.text for outcome in outcomes if isinstance(outcome, UserError)]
     if problems:
-        raise UserError(shorten(problems))
+        raise UserError(f"{shorten(problems)}\n{ASK_THE_DOCTOR}")
     return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]

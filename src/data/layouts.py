@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.data.files import Source
 from src.data.zips import ZipPath
-from src.errors import UserError, shorten
+from src.errors import ASK_THE_DOCTOR, UserError, shorten
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,10 @@ Set data.root=/path/to/camvid, or try everything without it, on synthetic street
 
 def _cityscapes(root: Path, split: str) -> Listing:
     images = _folder(root, "leftImg8bit") / split
-    labels = _folder(root, "gtFine") / split
-    public = split != "test"  # the label files of the test split are empty
-    listing = _list(
-        images, labels if public else None, "*/*", "_leftImg8bit.png", "_gtFine_labelIds.png", split
-    )
-    if public and not any(pair.label for pair in listing.pairs):
+    # The label files of the test split are empty.
+    labels = _folder(root, "gtFine") / split if split != "test" else None
+    listing = _list(images, labels, "*/*", "_leftImg8bit.png", "_gtFine_labelIds.png", split)
+    if labels is not None and not listing.pairs:
         _refuse_train_ids_only(labels)
     return listing
 
@@ -67,14 +65,20 @@ def _cityscapes(root: Path, split: str) -> Listing:
 def _folder(root: Path, name: str) -> Source:
     """A top folder of Cityscapes: extracted, or in the archive as it is downloaded."""
     archive = root / f"{name}_trainvaltest.zip"
-    if (root / name).is_dir() or not archive.is_file():
-        if name == "leftImg8bit" and not (root / name).is_dir():
-            raise UserError(
-                f"{root}: no Cityscapes here (neither leftImg8bit/ nor {archive.name})."
-                f"{_nearby(root, name)}\n{_CITYSCAPES_HELP}"
-            )
+    if (root / name).is_dir():
         return root / name
-    return ZipPath(archive, name)
+    if archive.is_file():
+        return ZipPath(archive, name)
+    if name == "leftImg8bit":
+        raise UserError(
+            f"{root}: no Cityscapes here (neither leftImg8bit/ nor {archive.name})."
+            f"{_nearby(root, name)}\n{_CITYSCAPES_HELP}"
+        )
+    raise UserError(
+        f"{root}: the images are here, but no labels (neither gtFine/ nor {archive.name}). Download "
+        f"{archive.name} (241 MB) from https://www.cityscapes-dataset.com into this folder; it need not be "
+        f"extracted."
+    )
 
 
 def _camvid(root: Path, split: str) -> Listing:
@@ -184,7 +188,8 @@ def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
             raise UserError(
                 f"The split '{folder}' is incomplete: {listing.images} images, {listing.labels} labels.\n"
                 f"{shorten(listing.problems)}\n"
-                f"Download or extract the dataset again, or remove the other half of each pair."
+                f"Download or extract the dataset again, or remove the other half of each pair.\n"
+                f"{ASK_THE_DOCTOR}"
             )
         pairs += listing.pairs
     return pairs

@@ -29,10 +29,10 @@ def examine_cache(notes: Notes, data: SegmentationDataModule) -> None:
         more = f", the rest takes {needed} of {free} free" if found.missing else ""
         notes.fact(DATASET, "cache", f"data.cache={mode}: {there}{more}")
         problems = []
-        if not found.fits:
-            problems.append(f"takes {needed}, and of {free} free it may have {SHARE[mode]:.0%}")
         if found.missing and not found.writable:
             problems.append(f"cannot write to {found.cache.directory}")
+        elif not found.fits:
+            problems.append(f"takes {needed}, and of {free} free it may have {SHARE[mode]:.0%}")
         for problem in problems:
             level: Level = "remark" if mode == "auto" else "error"
             result = "; frames are decoded each time, which is slower" if mode == "auto" else ""

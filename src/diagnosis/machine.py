@@ -41,9 +41,9 @@ def examine_disks(notes: Notes, runs_dir: str, cache_dir: str) -> None:
         existing = nearest_existing(Path(folder))
         free = shutil.disk_usage(existing).free
         notes.fact(MACHINE, f"free in {key}", f"{_size(free)} at {existing}")
-        if free < 2 * _GIB:
+        if free < 2 * _GIB and key == "runs_dir":
             notes.add(
-                MACHINE, "error" if free < _GIB // 10 and key == "runs_dir" else "remark", "disk space",
+                MACHINE, "error" if free < _GIB // 10 else "remark", "disk space",
                 f"{existing}: {_size(free)} free. Checkpoints, pictures and logs of a run take up to 1 GiB. "
                 f"Make room, or set {key}=...",
             )  # fmt: skip

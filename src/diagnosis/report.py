@@ -1,5 +1,6 @@
 """What was found, as text for people and as JSON for programs."""
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -65,7 +66,13 @@ def show(notes: Notes, figures: Figures) -> None:
 
     console = get_console()
     for style, line in lines(notes, figures, _SHOWN):
-        console.print(Text(line, style=_STYLES[style]), soft_wrap=True)
+        indent = " " * (len(line) - len(line.lstrip(" -")) + 2)
+        width = console.width if console.is_terminal else 10**6  # paths in a log stay in one piece
+        wrapped = textwrap.wrap(
+            line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        for part in wrapped or [""]:
+            console.print(Text(part, style=_STYLES[style]), soft_wrap=True)
 
 
 def _by_kind(findings: list[Finding]) -> dict[tuple[str, str], list[Finding]]:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 def data_to_evaluate(config: DictConfig, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The checkpoint's data group with its recorded values; overrides on the command line go before them.
 
+    How frames were cached is left out: that was a matter of the machine.
     With another group (`data=`) only the names of the groups matter, and nothing recorded is used.
     """
     recorded = checkpoint["hyper_parameters"]["data"]
@@ -29,7 +30,7 @@ def data_to_evaluate(config: DictConfig, checkpoint: dict[str, Any]) -> dict[str
     if other_group:
         data = plain(config.data)
     else:
-        merged = OmegaConf.merge(_group(recorded["name"]), recorded, {"split": None})
+        merged = OmegaConf.merge(_group(recorded["name"]), recorded, {"split": None, "cache": "auto"})
         for key in (o.partition("=")[0] for o in overrides if o.startswith("data.")):
             OmegaConf.update(merged, key.removeprefix("data."), OmegaConf.select(config, key))
         data = plain(merged)

@@ -112,10 +112,18 @@ def test_labels_without_images(street, refused):
 
 
 def test_a_half_downloaded_split_names_the_first_files(street, refused):
-    shutil.rmtree(street / LABELS)
+    shutil.rmtree(street / LABELS / "train")
     with refused("12 images, 0 labels", *numbers(5, "train"), "... and 7 more") as shown:
         find_pairs("cityscapes", street, "train")
     assert numbers(6, "train")[-1] not in shown.text
+
+
+def test_no_labels_at_all(street, refused):
+    shutil.rmtree(street / LABELS)
+    with refused(street, "neither gtFine/ nor gtFine_trainvaltest.zip", "241 MB"):
+        find_pairs("cityscapes", street, "train")
+    (street / IMAGES / "val").rename(street / IMAGES / "test")
+    assert len(find_pairs("cityscapes", street, "test")) == 7, "which needs none"
 
 
 def test_half_downloaded_camvid(camvid, refused):
