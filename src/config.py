@@ -132,7 +132,7 @@ def explain(error: Exception, config_name: str) -> str:
     if isinstance(cause, MissingMandatoryValue):
         key = text.rpartition("Missing mandatory value: ")[2].split()[0]
         return f"{key}=... is missing: conf/{config_name}.yaml says what it is."
-    if re.search(r"=~", text):
+    if "=~" in text:
         quoted = "'data.root=\"~/data\"'"
         return f"{text.splitlines()[0]}\nA path with ~ has to be quoted twice, {quoted}; or write $HOME/data."
     derived = re.search(r"Interpolation key '([^']+)' not found|Error trying to access (\S+):", text)

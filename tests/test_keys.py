@@ -150,3 +150,11 @@ def test_plain_resolves():
     assert type(result) is dict
     assert type(result["b"]) is list
     assert plain(3) == 3
+
+
+def test_a_tilde_that_the_parser_refuses(doors):
+    refused = doors("train", "data.root=~/cityscapes")
+    assert refused.code == 2
+    assert "has to be quoted twice" in refused.err
+    assert "$HOME" in refused.err
+    assert "Traceback" not in refused.err

@@ -1,6 +1,7 @@
 """target=data: what the data path gives on one core, what the DataLoader gives, and what the step takes."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,8 @@ def benchmark_data(run: Run) -> None:
         variant["times_baseline"] = rates[name] / rates[BASELINE] if BASELINE in rates else None
     rich.print(variants_table(measured, left_out, frames, settings))
 
-    loaders = {}
-    for name in dict.fromkeys((PNG, mode if mode != PNG else DISK)):
-        if name in left_out:
-            continue
-        log.info("Measuring the DataLoader, %s, for %g s", TITLES[name], settings["seconds"])
-        dataset = frames.dataset("none" if name == PNG else name, cache_dir)
-        loaders[name] = measure_loader(data, dataset, settings["seconds"], settings["rounds"])
+    compared = [name for name in (PNG, mode if mode != PNG else DISK) if name not in left_out]
+    loaders = _loaders(compared, data, frames, cache_dir, settings)
     log.info("Measuring the training step")
     data.train_set = frames.dataset("none", cache_dir)
     step = measure_step(config, data, data.train_set, batch)
@@ -83,16 +79,17 @@ def benchmark_data(run: Run) -> None:
         on_cpu=step["device"] == "cpu",
     )
     log.info("%s", result["sentence"])
-    if mode != PNG and whole_set > machine()["memory_gb"] * 1e9 / 2:
+    here = machine()
+    if mode != PNG and whole_set > here["memory_gb"] * 1e9 / 2:
         log.info(
             "The whole training set takes %.3g GB decoded, this machine has %.3g GB of memory: a run reads "
             "part of it from the disk, which was not measured.",
             whole_set / 1e9,
-            machine()["memory_gb"],
+            here["memory_gb"],
         )
     figures = {
         "target": config["target"],
-        "machine": machine(),
+        "machine": here,
         "versions": versions(),
         "settings": settings
         | {
@@ -110,6 +107,21 @@ def benchmark_data(run: Run) -> None:
     }
     write_json(run.directory / "benchmark.json", figures)
     log.info("All figures: %s", run.directory / "benchmark.json")
+
+
+def _loaders(
+    names: Sequence[str],
+    data: SegmentationDataModule,
+    frames: Frames,
+    cache_dir: Path,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    loaders = {}
+    for name in names:
+        log.info("Measuring the DataLoader, %s, for %g s", TITLES[name], settings["seconds"])
+        dataset = frames.dataset("none" if name == PNG else name, cache_dir)
+        loaders[name] = measure_loader(data, dataset, settings["seconds"], settings["rounds"])
+    return loaders
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:

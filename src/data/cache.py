@@ -55,12 +55,13 @@ class FrameCache:
         self.directory = directory
         self.root = str(root.absolute())
         self.table = table
+        self._table_key = zlib.crc32(table_key(table))
         self._origins: dict[Path, Origin] = {}  # of the frames that were found or made
 
     def path(self, pair: Pair) -> Path:
         # Two splits may use one name for different frames. The root may be typed in several ways.
         inside = str(pair.image.absolute()).removeprefix(self.root)
-        key = zlib.crc32(inside.encode(), zlib.crc32(table_key(self.table)))
+        key = zlib.crc32(inside.encode(), self._table_key)
         return self.directory / f"{pair.name[:120]}-{key:08x}.frame"
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from src.data.dataset import read_target, size_mismatch
+from src.data.dataset import size_mismatch, to_target
 from src.data.files import check_label_header, png_header, read_label
 from src.data.layouts import Pair
 from src.data.parallel import parallel_map, usable_cores
@@ -81,9 +81,9 @@ def _pair_size(pair: Pair) -> tuple[int, int]:
 
 def _ids(pair: Pair, table: LabelTable) -> tuple[int, bool]:
     """(highest id, whether anything is labelled)"""
-    target = read_target(pair, table)
     assert pair.label is not None
-    return int(np.max(read_label(pair.label))), bool(np.any(target != IGNORE))
+    label = read_label(pair.label)
+    return int(np.max(label)), bool(np.any(to_target(label, pair, table) != IGNORE))
 
 
 def _outcome(check: Callable[[Pair], _T]) -> Callable[[Pair], _T | UserError]:
