@@ -100,6 +100,7 @@ def _start_logging() -> None:
         ".*smaller than the logging interval.*",  # the epoch's mean is logged in any case
         # torch 2.13's new name for it does not exist in 2.8, the oldest allowed.
         ".*`broadcast_buffers` is deprecated.*",
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # TrainSampler does go on
         ".*Checkpoint directory .* exists and is not empty.*",  # so it is when a run goes on
     ):
         warnings.filterwarnings("ignore", message=message)

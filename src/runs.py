@@ -30,7 +30,8 @@ _MAY_CHANGE = (
     "callbacks.pictures",
     "callbacks.lines",
     "callbacks.best.dirpath",
-    "callbacks.last.dirpath",
+    "callbacks.last.",
+    "callbacks.seeds.seed",  # is `seed`
     "data.root",
     "data.num_workers",
     "data.cache",

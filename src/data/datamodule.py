@@ -1,6 +1,7 @@
 """The one place where the data path meets Lightning: splits, loaders and each device's share."""
 
 import logging
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class SegmentationDataModule(LightningDataModule):
         self.val_set: SegmentationDataset | None = None
         self.train_sizes: list[tuple[int, int]] = []
         self.val_sizes: list[tuple[int, int]] = []
-        self.first_epoch = 0
+        self.begin = (0, 0)
 
     def prepare_data(self) -> None:
         """Draws the synthetic street, once; every other dataset must be there already."""
@@ -138,15 +139,20 @@ class SegmentationDataModule(LightningDataModule):
             )
         return weights
 
-    # When a run goes on, Lightning lets the workers draw their first indices before it tells the sampler the
-    # epoch: without this they would be those of epoch 0.
+    # When a run goes on, Lightning counts batches from where it was but lets the loader begin anew; and the
+    # workers draw their first indices before the sampler is told the epoch.
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
-        progress = self.trainer.fit_loop.epoch_progress.current
-        return {"next_epoch": progress.processed}  # type: ignore[attr-defined]
+        loop = self.trainer.fit_loop
+        # `processed`, since `completed` lacks a batch at whose end the checkpoint is written.
+        batches = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+        return {
+            "next_epoch": loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
+            "next_batch": batches % self.trainer.num_training_batches,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.first_epoch = state_dict["next_epoch"]
+        self.begin = (state_dict["next_epoch"], state_dict["next_batch"])
 
     def train_dataloader(self) -> DataLoader:
         assert self.train_set is not None
@@ -158,7 +164,7 @@ class SegmentationDataModule(LightningDataModule):
             self.trainer.global_rank,
             self.trainer.world_size,
             self.trainer.accumulate_grad_batches,
-            self.first_epoch,
+            *self.begin,
         )
         return DataLoader(
             self.train_set, batch_size=sampler.per_device, sampler=sampler, drop_last=True, **self._loading()
@@ -252,3 +258,9 @@ def _say_every_quarter(done: int, total: int) -> None:
 
 def _calm_worker(_: int) -> None:
     cv2.setNumThreads(0)  # each worker would otherwise start a thread per core
+    # SLURM and Ctrl-C signal every process, but the run still wants its batch before it ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(
+        signal.SIGTERM, lambda *_: signal.alarm(600)
+    )  # not for ever: Python itself ends them with it

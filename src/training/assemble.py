@@ -60,11 +60,12 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         with honest_exit():
             trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if trainer.is_global_zero:
             _say_how_to_go_on(run)
         raise
     finally:
+        trainer.fit_loop.teardown()  # Lightning ends the loader that is at work, not the one that waits
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
             import wandb
 
@@ -79,7 +80,7 @@ def _say_how_to_go_on(run: Run) -> None:
     if run.last_checkpoint:
         log.info("Interrupted. The same command with name=%s goes on from here.", run.config["name"])
     else:
-        log.info("Interrupted before the end of the first epoch: there is nothing to go on from.")
+        log.info("Interrupted before the first checkpoint: there is nothing to go on from.")
 
 
 def _say_what_runs(

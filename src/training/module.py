@@ -52,6 +52,7 @@ class SegmentationModule(LightningModule):
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None
         self.training_config = training
+        self.epoch_loss: Tensor | float = 0.0  # summed over the batches of this epoch so far
         self.loss = instantiate(training["loss"]) if training else None
         if training and training["channels_last"]:
             self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -71,13 +72,21 @@ class SegmentationModule(LightningModule):
         # DDP averages gradients over devices. With the weight of all devices in the quotient, not this one's
         # own, that average is the gradient of the whole batch, however ignored pixels are spread.
         loss = total * self.trainer.world_size / whole_weight
-        batch_loss, size = sums[0] / whole_weight, len(batch["image"])
-        self.log("train/loss", batch_loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
+        batch_loss = sums[0] / whole_weight
+        self.epoch_loss = self.epoch_loss + batch_loss
+        self.log("train/loss_step", batch_loss, prog_bar=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # or Lightning would leave an epoch cut short without validation
+
+    def on_train_epoch_end(self) -> None:
+        # By ourselves, since Lightning's mean forgets what came before a restart within the epoch. All
+        # training batches are of one size.
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        self.log("train/loss_epoch", self.epoch_loss / batches)
+        self.epoch_loss = 0.0
 
     def on_validation_epoch_start(self) -> None:
         self.confusion.reset()
@@ -143,7 +152,9 @@ class SegmentationModule(LightningModule):
         # Each checkpoint carries the figures of the validation before it, with the epoch they belong to.
         checkpoint["scores"] = self.scores
         checkpoint["scored_epoch"] = self.scored_epoch
+        checkpoint["epoch_loss"] = float(self.epoch_loss)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.scores = checkpoint["scores"]
         self.scored_epoch = checkpoint["scored_epoch"]
+        self.epoch_loss = checkpoint.get("epoch_loss", 0.0)  # checkpoints of before know none
