@@ -110,6 +110,9 @@ class Run:
             ) from error
         except OSError as error:  # some network file systems have no locks
             log.warning("%s: cannot be locked (%s). Let one process write here.", self.directory, error)
+        for folder in (self.directory, self.directory / "checkpoints"):
+            for half_written in folder.glob(".*.tmp"):  # by a process that was killed
+                half_written.unlink(missing_ok=True)
         command = shlex.join(["python", "-m", f"src.{self.config['task']}", *sys.argv[1:]])
         write_text(self.directory / "config.yaml", f"# {command}\n{OmegaConf.to_yaml(self.config)}")
         handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")

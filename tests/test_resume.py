@@ -14,6 +14,7 @@ from front_doors import REPOSITORY, TINY
 from spy import Crash
 
 from src.checkpoints import load_checkpoint
+from src.training.module import SegmentationModule
 
 # Four steps an epoch, two epochs; dropout draws from the global generator.
 PLAIN = (
@@ -165,6 +166,21 @@ def test_other_places_of_validation(doors, stop, whole, conf, overrides, hook, a
     run = doors("train", f"--config-dir={conf}", *often)
     assert ("is finished" in run.out) == final
     assert_same(run, whole(*PLAIN, *overrides))
+
+
+def test_sigterm_ends_an_evaluation_at_once(doors, module_doors, whole, monkeypatch):
+    checkpoint = whole(*PLAIN).directory / "checkpoints/best.ckpt"
+    steps = []
+
+    def stopped_in(*args):
+        steps.append(args)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(SegmentationModule, "validation_step", stopped_in)
+    with pytest.raises(SystemExit) as ended:
+        doors("eval", f"checkpoint={checkpoint}", "trainer.accelerator=cpu")
+    assert ended.value.code == 143
+    assert len(steps) == 1
 
 
 @pytest.mark.slow
