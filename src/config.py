@@ -19,6 +19,7 @@ from src.errors import UserError
 
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+RECORDED = "recorded/"  # before a group's choice: with the values of a run's config.yaml (src/repeat.py)
 _STAMP = "CGNET_RUN_STAMP"
 
 
@@ -66,7 +67,7 @@ def check_keys(config: DictConfig, config_name: str) -> None:
     added = {o.lstrip("+").partition("=")[0] for o in HydraConfig.get().overrides.task if o.startswith("+")}
     not_compared = {"experiment", "hydra", "sweep"} | added
     groups = [
-        f"{group}={choice}"
+        f"{group}={conf_choice(group, choice)}"
         for group, choice in choices.items()
         if group not in not_compared and not group.startswith("hydra/")
     ]
@@ -81,6 +82,16 @@ def check_keys(config: DictConfig, config_name: str) -> None:
     ]
     if unknown:
         raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
+
+
+def in_conf(group: str, choice: str) -> bool:
+    return (CONF_DIR / group / f"{choice}.yaml").is_file()
+
+
+def conf_choice(group: str, choice: str | None) -> str:
+    """The file of conf/ that a recorded choice began as, where it is still there."""
+    original = (choice or "null").removeprefix(RECORDED)
+    return original if choice is None or in_conf(group, original) else choice
 
 
 def _is_new_entry(config: DictConfig, key: str) -> bool:
@@ -162,6 +173,6 @@ def _unknown_choice(group: str, choice: str) -> str:
 def _reference_keys(config_name: str) -> set[str]:
     """Keys of the groups that the command line chooses. `@hydra.main` has left its context by now."""
     split = [argument.partition("=") for argument in sys.argv[1:]]
-    choices = [f"{group}={name}" for group, _, name in split if (CONF_DIR / group / f"{name}.yaml").exists()]
+    choices = [f"{group}={name}" for group, _, name in split if in_conf(group, name)]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return set(_keys(OmegaConf.to_container(compose(config_name, choices))))

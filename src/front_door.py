@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, register_resolvers
 from src.errors import UserError
+from src.repeat import recorded_config
 from src.runs import rank, sweep_job_score
 
 Task = Callable[[DictConfig], float | None]
@@ -46,7 +47,8 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 return None
 
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+            primary = recorded_config(config_name) or config_name
+            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=primary)(job)()
         except USER_ERRORS as problem:
             problems.append(for_the_user(problem, config_name))
         except KeyboardInterrupt:

@@ -18,11 +18,11 @@ from src.data.checks import SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.layouts import Pair, find_pairs
-from src.data.parallel import usable_cores
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.street import write_street
 from src.errors import UserError
 from src.labels import LABEL_TABLES
+from src.machine import usable_cores
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from torch.utils.data import default_collate
 
 from src.config import plain
 from src.data.datamodule import SegmentationDataModule
-from src.data.parallel import usable_cores
 from src.diagnosis.dataset import crop_size
 from src.diagnosis.machine import examine_loading
 from src.diagnosis.notes import CONFIG, DATASET, Notes
 from src.errors import UserError
+from src.machine import usable_cores
 from src.runs import Run
 from src.training.assemble import build_callbacks, build_module
 from src.training.loggers import build_loggers
