@@ -11,7 +11,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -45,6 +46,25 @@ def register_resolvers() -> None:
 def plain(config: Any) -> Any:
     """dicts, lists and values, with interpolations resolved: what a checkpoint may hold."""
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
+    """What a `_target_` describes. Raises UserError with its key where the values are not allowed."""
+    try:
+        return instantiate(config, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        if cause is None or "Error in call to target" not in str(error):
+            raise
+        values = ", ".join(
+            f"{k}={v}" for k, v in plain(config).items() if k != "_target_" and len(str(v)) < 40
+        )
+        # albumentations checks with pydantic, whose own text is a page.
+        checked: list[Any] = getattr(cause.__cause__ or cause.__context__, "errors", list)()
+        reasons = [f"{entry['loc'][0]}: {entry['msg']}" for entry in checked] or [str(cause)]
+        raise UserError(f"{key}: {config['_target_']} refuses {values}\n{'; '.join(reasons)}") from error
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

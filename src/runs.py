@@ -29,6 +29,7 @@ _MAY_CHANGE = (
     "trainer.default_root_dir",
     "callbacks.pictures",
     "callbacks.lines",
+    "callbacks.summary",
     "callbacks.best.dirpath",
     "callbacks.last.dirpath",
     "data.root",

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from src.data.shared_memory import SHARED_MEMORY
 from src.diagnosis.notes import MACHINE, Notes
+from src.errors import counted
 from src.machine import memory
 from src.runs import nearest_existing
 
@@ -63,13 +64,11 @@ def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, 
         batch_bytes: of one device's training batch and its validation batch.
     """
     total = workers * devices
-    notes.fact(
-        MACHINE, "cores", f"{cores}, for {total} data workers ({workers} for each of {devices} devices)"
-    )
+    notes.fact(MACHINE, "cores", f"{cores}, for {counted(total, 'data worker')} ({workers} per device)")
     if total > cores:
         notes.add(
             MACHINE, "remark", "more workers than cores",
-            f"{total} data workers ({workers} for each of {devices} devices) on {cores} cores wait for each "
+            f"{total} data workers ({workers} per device) on {counted(cores, 'core')} wait for each "
             f"other. Ask for more cores, fewer devices, or fewer workers (data.num_workers=auto).",
         )  # fmt: skip
     if not SHARED_MEMORY.is_dir():  # macOS and Windows have other ways

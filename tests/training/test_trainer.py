@@ -111,7 +111,7 @@ def test_the_callbacks_of_the_config(group):
         "RunCheckpoint",
         "RunCheckpoint",
         "LearningRateMonitor",
-        "RichModelSummary",
+        "NetworkSummary",
         "EpochLines",
         "PicturePanel",
     ]
