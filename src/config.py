@@ -56,6 +56,8 @@ def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from error
+        if str(cause).startswith(f"{key}."):  # it names the key itself
+            raise UserError(str(cause)) from error
         if cause is None or "Error in call to target" not in str(error):
             raise
         values = ", ".join(

@@ -13,7 +13,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from src.config import RECORDED
-from src.errors import shorten
 from src.machine import hardware, installed_packages
 from src.revision import code_state
 
@@ -23,6 +22,7 @@ _VARIABLES = re.compile(
     r"|SLURM_(JOB_ID|JOB_NAME|ARRAY_JOB_ID|ARRAY_TASK_ID|NNODES|NTASKS|JOB_NODELIST|RESTART_COUNT)"
     r"|WORLD_SIZE|LOCAL_WORLD_SIZE|PYTHONHASHSEED|LD_PRELOAD|WANDB_MODE"
 )
+_NAMED = 8  # differences between two starts in a line
 _SECRET_NAME = re.compile(
     r"(?:\w*_)?(?:token|secret|password|passwd|credentials?|(?:api|access|secret|private)_?key)",
     re.IGNORECASE,
@@ -73,7 +73,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In what two starts of a run differ that may change its results; empty if in nothing."""
     old, new = _facts(before), _facts(now)
     changed = [key for key in old | new if old.get(key) != new.get(key)]
-    return shorten([f"  {key}: {old.get(key)} before, {new.get(key)} now" for key in changed])
+    more = f", and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    return ", ".join(f"{key} ({old.get(key)} before, {new.get(key)} now)" for key in changed[:_NAMED]) + more
 
 
 def _facts(start: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Run:
         packages = next((s["packages"] for s in reversed(starts) if "packages" in s), None)
         changed = differences(starts[-1] | {"packages": packages}, start) if starts else ""
         if changed and start["from_checkpoint"]:
-            log.warning("Going on with something else than before, results may differ:\n%s", changed)
+            log.warning("Results may differ, the run goes on with another: %s.", changed)
         if start["packages"] == packages:
             del start["packages"]
         write_json(path, {"starts": [*starts, start]})

@@ -77,18 +77,18 @@ def test_every_start_has_an_entry(start):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda entry: entry["packages"].update(torch="2.14.0"), "torch: 2.13.0 before, 2.14.0 now"),
-        (lambda entry: entry["packages"].pop("numpy"), "numpy: 2.0 before, None now"),
-        (lambda entry: entry["hardware"].update(threads=64), "threads: .* before, 64 now"),
-        (lambda entry: entry["hardware"].update(gpus=[{"name": "H100"}]), "GPUs: None before, H100 now"),
-        (lambda entry: entry["code"].update(revision="0123456789abcdef"), "code: .* before, 01234.* now"),
-        (lambda entry: entry.update(world_size=2), "devices: 1 before, 2 now"),
+        (lambda entry: entry["packages"].update(torch="2.14.0"), r"torch \(2.13.0 before, 2.14.0 now\)"),
+        (lambda entry: entry["packages"].pop("numpy"), r"numpy \(2.0 before, None now"),
+        (lambda entry: entry["hardware"].update(threads=64), r"threads \(\d+ before, 64 now"),
+        (lambda entry: entry["hardware"].update(gpus=[{"name": "H100"}]), r"GPUs \(None before, H100 now"),
+        (lambda entry: entry["code"].update(revision="0123456789abcdef"), r"code \(.* before, 01234.* now"),
+        (lambda entry: entry.update(world_size=2), r"devices \(1 before, 2 now"),
     ],
 )  # fmt: skip
 def test_what_changed_since_the_last_start_is_said(start, monkeypatch, caplog, change, line):
     start()
     start()
-    assert "results may differ" not in caplog.text
+    assert "Results may differ" not in caplog.text
     original = runs.this_start
 
     def changed(*arguments):
@@ -100,14 +100,14 @@ def test_what_changed_since_the_last_start_is_said(start, monkeypatch, caplog, c
     start()
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert re.search(line, warning), warning
-    assert len(warning.splitlines()) == 2
+    assert warning.count(" before, ") == 1
 
 
 def test_a_run_that_starts_anew_is_not_warned(start, monkeypatch, caplog):
     start(saved=False)
     monkeypatch.setattr(record, "installed_packages", lambda: {"torch": "3"})
     assert [entry["packages"]["torch"] for entry in start()] == ["2.13.0", "3"]
-    assert "results may differ" not in caplog.text
+    assert "Results may differ" not in caplog.text
 
 
 def test_a_patch_is_kept_beside_the_record(start, monkeypatch, tmp_path):
