@@ -126,7 +126,7 @@ class Run:
         path = self.directory / "record.json"
         try:
             starts = json.loads(path.read_text())["starts"]
-        except (FileNotFoundError, ValueError):  # the first start; or somebody has edited it
+        except (FileNotFoundError, ValueError, LookupError, TypeError):  # the first start, or an edited file
             starts = []
         start, patch = this_start(self.config, world_size)
         start["from_checkpoint"] = self._progress()

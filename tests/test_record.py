@@ -121,9 +121,10 @@ def test_a_patch_is_kept_beside_the_record(start, monkeypatch, tmp_path):
     assert [(tmp_path / "run" / name).read_bytes() for name in names[:3]] == [b"one", b"one", b"two"]
 
 
-def test_a_damaged_record_does_not_stop_a_run(start, tmp_path):
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_damaged_record_does_not_stop_a_run(start, tmp_path, content):
     start()
-    (tmp_path / "run/record.json").write_text("{")
+    (tmp_path / "run/record.json").write_text(content)
     assert len(start()) == 1
 
 
