@@ -44,3 +44,10 @@ class Fault(pl.Callback):
         if self.what == "Crash":
             raise Crash
         signal.raise_signal(signal.Signals[self.what])
+
+
+class Chat(pl.Callback):
+    """Would tell a chat of the run."""
+
+    def __init__(self, chat_token: str):
+        self.chat_token = chat_token

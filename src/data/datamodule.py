@@ -8,10 +8,10 @@ from typing import Any
 
 import cv2
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from src.config import build
 from src.data import statistics
 from src.data.augment import SeededTransform
 from src.data.cache_modes import MODES, open_cache
@@ -19,11 +19,11 @@ from src.data.checks import SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.layouts import Pair, find_pairs
-from src.data.parallel import usable_cores
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.street import write_street
-from src.errors import UserError
+from src.errors import UserError, counted
 from src.labels import LABEL_TABLES
+from src.machine import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class SegmentationDataModule(LightningDataModule):
         """Finds and checks the files; a second call does nothing. Raises UserError with the way on."""
         if stage in (None, "fit") and self.train_set is None:
             assert self.augment is not None, "training needs an augmentation"
-            transforms = [instantiate(step) for step in self.augment.values() if step is not None]
+            transforms = [build(f"augment.{k}", step) for k, step in self.augment.items() if step is not None]
             transform = SeededTransform(transforms, self.seed)
             self.train_set, self.train_sizes = self._open(self.config["train_split"], transform)
         if self.val_set is None:
@@ -181,16 +181,12 @@ class SegmentationDataModule(LightningDataModule):
     def check_shares(self, world_size: int, accumulate: int) -> None:
         """Raises UserError where the batch or the validation set cannot be shared out over the devices."""
         total, parts = self.config["batch_size"], world_size * accumulate
-        if min(self.config["crop_size"]) < SMALLEST:
-            raise UserError(
-                f"data.crop_size={self.config['crop_size']}: the network needs at least "
-                f"{SMALLEST}x{SMALLEST} pixels."
-            )
         if total % parts:
             fits = [n for n in range(1, total + 1) if total % n == 0]
             raise UserError(
                 f"data.batch_size={total} is the total of one optimizer step and cannot be shared out "
-                f"equally over {world_size} devices x {accumulate} accumulated batches = {parts} parts. "
+                f"equally over {counted(world_size, 'device')} x {accumulate} accumulated batches = "
+                f"{parts} parts. "
                 f"Choose a number of parts that divides it ({', '.join(map(str, fits))}), or another "
                 f"data.batch_size (another recipe)."
             )
@@ -208,7 +204,7 @@ class SegmentationDataModule(LightningDataModule):
         if self.val_set is not None and len(self.val_set) < world_size:
             raise UserError(
                 f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} "
-                f"images, fewer than the {world_size} devices: use fewer (trainer.devices)."
+                f"images, fewer than {counted(world_size, 'device')}: use fewer (trainer.devices)."
             )
 
     def workers(self, devices: int) -> int:
@@ -245,6 +241,10 @@ def _check_types(data: Mapping[str, Any]) -> None:
         value = data[key]
         if not isinstance(value, list) or len(value) != count or not all(isinstance(v, kind) for v in value):
             problems.append(f"data.{key}={value}: give {count} numbers such as {example}.")
+        elif key == "crop_size" and min(value) < SMALLEST:
+            problems.append(
+                f"data.crop_size={value}: the network needs at least {SMALLEST}x{SMALLEST} pixels."
+            )
     if data["cache"] not in MODES:
         problems.append(f"data.cache={data['cache']}: unknown, choose one of {', '.join(MODES)}.")
     if problems:

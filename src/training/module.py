@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from hydra.utils import instantiate
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
+from src.config import build
 from src.evaluation.confusion import ConfusionMatrix, scores
 from src.network.segmenter import Segmenter
 
@@ -53,7 +55,7 @@ class SegmentationModule(LightningModule):
         self.scored_epoch: int | None = None
         self.training_config = training
         self.epoch_loss: Tensor | float = 0.0  # summed over the batches of this epoch so far
-        self.loss = instantiate(training["loss"]) if training else None
+        self.loss = build("loss", training["loss"]) if training else None
         if training and training["channels_last"]:
             self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if training and training["compile"]:
@@ -139,13 +141,15 @@ class SegmentationModule(LightningModule):
         assert self.loss is not None
         return self.loss(logits, batch["target"])
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def build_optimizer(self, total_steps: int) -> tuple[Optimizer, LRScheduler]:
+        """Raises UserError for values of the optimizer or the schedule that are not allowed."""
         assert self.training_config is not None
-        optimizer = instantiate(self.training_config["optimizer"], params=self.parameters())
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = instantiate(
-            self.training_config["schedule"], optimizer=optimizer, total_steps=total_steps
-        )
+        optimizer = build("optimizer", self.training_config["optimizer"], params=self.parameters())
+        schedule = self.training_config["schedule"]
+        return optimizer, build("schedule", schedule, optimizer=optimizer, total_steps=total_steps)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer, scheduler = self.build_optimizer(int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

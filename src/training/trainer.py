@@ -6,7 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator
+from pytorch_lightning.accelerators import (
+    AcceleratorRegistry,
+    CPUAccelerator,
+    CUDAAccelerator,
+    MPSAccelerator,
+)
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -88,6 +93,12 @@ def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
         on_cpu = not any(AcceleratorRegistry.get(name).is_available() for name in ("cuda", "mps"))
     else:
         on_cpu = accelerator == "cpu"
+        usable = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,)}.get(accelerator)
+        if usable and not any(kind.is_available() for kind in usable):
+            raise UserError(
+                f"trainer.accelerator={accelerator}: PyTorch can use no GPU here; python -m src.doctor says "
+                f"more. Choose auto, which takes what is there."
+            )
     try:
         if on_cpu:
             return True, 1 if devices in ("auto", -1, "-1") else int(CPUAccelerator.parse_devices(devices))

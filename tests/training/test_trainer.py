@@ -112,7 +112,7 @@ def test_the_callbacks_of_the_config(group):
         "LastCheckpoint",
         "SeedEachBatch",
         "LearningRateMonitor",
-        "RichModelSummary",
+        "NetworkSummary",
         "EpochLines",
         "PicturePanel",
     ]
