@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, and read as plain data."""
 
-import os
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from src.errors import UserError
+from src.runs import write_bytes
 
 _REQUIRED = {"state_dict", "hyper_parameters"}
 _RECORDED = {"model", "data", "classes", "precision"}  # arguments of SegmentationModule
@@ -20,17 +21,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
+        """Raises CannotWriteError."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        data = io.BytesIO()  # torch.save hides why a file could not be written
+        torch.save(checkpoint, data)
+        target.parent.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays away
+        write_bytes(target, data.getbuffer(), durable=True)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What a run goes on from, on the CPU; Lightning moves it to where it belongs."""

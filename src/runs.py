@@ -1,11 +1,14 @@
 """Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
 
+import errno
 import fcntl
 import json
 import logging
 import os
 import shlex
+import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -33,6 +36,7 @@ _MAY_CHANGE = (
     "callbacks.last.dirpath",
     "data.root",
     "data.num_workers",
+    "data.val_batch_size",
     "data.cache",
     "logger.",
     "runs_dir",
@@ -116,6 +120,21 @@ class Run:
         logging.getLogger().addHandler(handler)
         log.info("Run directory: %s", self.directory)
 
+    def check_in_place(self) -> None:
+        """Raises UserError where the directory that was opened has been removed, moved or replaced since."""
+        if self._lock is None:
+            return
+        try:
+            same = os.fstat(self._lock.fileno()).st_ino == (self.directory / ".lock").stat().st_ino
+        except OSError:
+            same = False
+        if not same:
+            raise UserError(
+                f"{self.directory}: the run directory was removed, moved or replaced while the run was "
+                f"writing to it. Nothing more is written. Put it back, and the same command goes on from its last.ckpt; "
+                f"without it the same command begins anew."
+            )
+
     def _check_writable(self) -> None:
         existing = nearest_existing(self.directory)
         if not existing.is_dir():
@@ -147,14 +166,41 @@ def nearest_existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.exists())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Whole or not at all: beside the target first, then renamed. The folder has to exist."""
+class CannotWriteError(UserError):
+    """A file of a run could not be written; a former one of that name is as it was."""
+
+
+def write_bytes(path: Path, data: bytes | memoryview, durable: bool = False) -> None:
+    """Whole or not at all: beside the target first, then renamed. The folder has to exist.
+
+    Raises CannotWriteError that says how much room is needed and how much there is.
+
+    Args:
+        durable: wait until it is on the disk, so that a power failure does not leave zeros under the name.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(
+                OSError
+            ):  # its folder may have become read-only: the first error is the one to tell
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWriteError(f"{path}: cannot be written, {_reason(error, path, len(data))}.") from error
+
+
+def _reason(error: OSError, path: Path, needed: int) -> str:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.strerror}"
+    free = shutil.disk_usage(nearest_existing(path)).free
+    return f"{error.strerror}: it takes {needed / 1e6:.3g} MB, {free / 1e6:.3g} MB are free"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from src.runs import Run
 from src.training.loggers import keep_wandb_id
 from src.training.module import SegmentationModule
 from src.training.trainer import honest_exit
+from src.training.trouble import clear_errors
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         logger.log_hyperparams(run.config)
     failed = True
     try:
-        with honest_exit():
+        with clear_errors(run, trainer, data), honest_exit():
             trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 
 from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
+from src.training.ranks import EndTogether
 from src.training.sync_batchnorm import CpuLayerSync
 
 
@@ -50,7 +51,7 @@ def build_trainer(
     try:
         return Trainer(
             **arguments,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, EndTogether()],
             logger=list(loggers) or False,
             plugins=plugins,
             # Our samplers already share out the data, and never repeat an image to make shares equal.
