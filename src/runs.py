@@ -131,8 +131,8 @@ class Run:
         if not same:
             raise UserError(
                 f"{self.directory}: the run directory was removed, moved or replaced while the run was "
-                f"writing to it. Nothing more is written. Put it back, and the same command goes on from its last.ckpt; "
-                f"without it the same command begins anew."
+                f"writing to it. Nothing more is written. Put it back, and the same command goes on from "
+                f"its last.ckpt; without it the same command begins anew."
             )
 
     def _check_writable(self) -> None:

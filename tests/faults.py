@@ -65,3 +65,12 @@ class Hang(Fault):
 
     def strike(self, trainer: pl.Trainer) -> None:
         time.sleep(600)
+
+
+class KillWandb(Fault):
+    """W&B's own process, which keeps and uploads what is logged."""
+
+    def strike(self, trainer: pl.Trainer) -> None:
+        for process in psutil.Process().children(recursive=True):
+            if "wandb-core" in process.name():
+                process.kill()

@@ -7,7 +7,6 @@ from typing import Any
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import WandbLogger
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
@@ -16,6 +15,7 @@ from src.training.loggers import keep_wandb_id
 from src.training.module import SegmentationModule
 from src.training.trainer import honest_exit
 from src.training.trouble import clear_errors
+from src.training.wandb_log import EnduringWandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +66,10 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
             _say_how_to_go_on(run)
         raise
     finally:
-        if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-            import wandb
-
-            wandb.finish(exit_code=int(failed))  # without it a crash looks like success on the dashboard
+        for logger in trainer.loggers:
+            if not isinstance(logger, EnduringWandbLogger):
+                continue
+            logger.finish(exit_code=int(failed))
             if trainer.is_global_zero and os.environ.get("WANDB_MODE") == "offline":
                 log.info(
                     "W&B kept the run here; to upload it: wandb sync %s/wandb/offline-run-*", run.directory
