@@ -28,6 +28,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target.parent.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays away
         write_bytes(target, data.getbuffer(), durable=True)
 
+    def remove_checkpoint(self, path: Any) -> None:
+        """A single file, for which the name comes from last.ckpt; Lightning would delete a folder as well."""
+        target = Path(path)
+        if target.suffix == ".ckpt" and ".." not in target.parts and not target.is_dir():
+            target.unlink(missing_ok=True)
+
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What a run goes on from, on the CPU; Lightning moves it to where it belongs."""
         try:
@@ -52,11 +58,14 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise refuse("no such file")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.save writes one
-            damaged = archive.testzip()  # torch.load compares no checksums
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+            damaged = None if packed else archive.testzip()  # torch.load compares no checksums
     except OSError as error:
         raise refuse(f"cannot be read ({error})") from error
     except Exception as error:
         raise refuse("no checkpoint, or a damaged one; nothing in the file was executed") from error
+    if packed:  # torch.save compresses nothing; what does can unpack to any size
+        raise refuse("no checkpoint: a compressed archive")
     if damaged:
         raise refuse(f"damaged, {damaged} in it has a wrong checksum")
     try:

@@ -38,7 +38,7 @@ def evaluate(config: DictConfig) -> float | None:
     data.cache_frames()
 
     run.open()
-    with clear_errors(run, trainer, data), honest_exit():
+    with clear_errors(run, trainer), honest_exit():
         trainer.validate(module, datamodule=data, verbose=False)
     assert module.scores is not None
     return report_evaluation(run, module.scores, checkpoint) if trainer.is_global_zero else None

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from src.config import flatten, plain
 from src.errors import UserError
@@ -92,7 +94,12 @@ class Run:
     def finished(self) -> dict[str, Any] | None:
         """The figures of a run that came to its end; else None."""
         path = self.directory / "metrics.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        try:
+            return json.loads(path.read_text()) if path.exists() else None
+        except ValueError as error:
+            raise UserError(
+                f"{path}: damaged ({error}). Delete it, and the same command writes it anew."
+            ) from error
 
     def open(self) -> None:
         """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do."""
@@ -146,7 +153,14 @@ class Run:
         kept = self.directory / "config.yaml"
         if not kept.exists() or self.last_checkpoint is None:
             return
-        before, now = (dict(flatten(c)) for c in (plain(OmegaConf.load(kept)), self.config))
+        try:  # as data: what it says is compared, never resolved
+            loaded: Any = OmegaConf.to_container(OmegaConf.load(kept))
+            before, now = (dict(flatten(c)) for c in (loaded, self.config))
+        except (YAMLError, OmegaConfBaseException, OSError, AttributeError) as error:
+            raise UserError(
+                f"{kept}: damaged ({type(error).__name__}), not to be compared with this command's config. "
+                f"Delete it where you are sure that the run's config is the same."
+            ) from error
         changed = [
             f"  {key}: {before.get(key)} before, {now.get(key)} now"
             for key in sorted(before.keys() | now.keys())

@@ -18,6 +18,7 @@ from src.data.checks import SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.layouts import Pair, find_pairs
+from src.data.limits import allow_open_files
 from src.data.parallel import usable_cores
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.street import write_street
@@ -197,8 +198,9 @@ class SegmentationDataModule(LightningDataModule):
         self.check_devices(world_size)
 
     def check_devices(self, world_size: int) -> None:
-        """Raises UserError where a device would have nothing to validate, or no number of workers."""
-        self.workers(world_size)
+        """Raises UserError where a device would have nothing to validate, or no number of workers, or not
+        enough open files for them."""
+        allow_open_files(self.workers(world_size))
         if self.val_set is not None and len(self.val_set) < world_size:
             raise UserError(
                 f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} "

@@ -58,7 +58,7 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         logger.log_hyperparams(run.config)
     failed = True
     try:
-        with clear_errors(run, trainer, data), honest_exit():
+        with clear_errors(run, trainer), honest_exit():
             trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
     except KeyboardInterrupt:

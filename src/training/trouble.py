@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from src.data.datamodule import SegmentationDataModule
+from src.data.limits import MORE_FILES
 from src.errors import UserError
 from src.runs import CannotWriteError, Run, nearest_existing
 
@@ -31,10 +30,9 @@ _OUTSIDE = (  # of an operation on a file that fails for no fault of the program
 
 
 @contextmanager
-def clear_errors(run: Run, trainer: pl.Trainer, data: SegmentationDataModule) -> Iterator[None]:
+def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
     """Around a Trainer's work: trouble from outside becomes a UserError that says what is kept and how to go
     on. What it does not know is a fault of the program, and passes as it is."""
-    allow_open_files(data.workers(trainer.num_devices))
     guard = RunGuard(run)
     trainer.callbacks.insert(0, guard)  # type: ignore[attr-defined]
     try:
@@ -47,17 +45,6 @@ def clear_errors(run: Run, trainer: pl.Trainer, data: SegmentationDataModule) ->
             raise
         run.check_in_place()
         raise UserError(f"{text}\n{_what_is_kept(run)}") from error
-
-
-def allow_open_files(workers: int) -> None:
-    """Raises UserError where the system's limit is too low: workers without a file descriptor for their batch
-    would leave the training waiting for ever."""
-    needed = 64 + 16 * workers  # pipes and up to 4 tensors on their way, in training and in validation
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise UserError(f"Only {hard} files may be open at once, about {needed} are needed.\n{_MORE_FILES}")
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class RunGuard(Callback):
@@ -108,7 +95,7 @@ def _explain(error: BaseException, config: dict[str, Any], trainer: pl.Trainer, 
         return _out_of_memory(error, config["data"], trainer, training)
     number = _errno(error)
     if number in (errno.EMFILE, errno.ENFILE) or "received 0 items of ancdata" in text:
-        return f"Too many files are open at once ({_last_line(error)}).\n{_MORE_FILES}"
+        return f"Too many files are open at once ({_last_line(error)}).\n{MORE_FILES}"
     if number in _OUTSIDE:
         return _file_trouble(error, number)
     return None
@@ -161,10 +148,6 @@ def _worker_died(text: str, trainer: pl.Trainer) -> str:
     )
 
 
-_MORE_FILES = (
-    "Each data worker and each batch on its way takes some. Raise the limit in the shell that starts the "
-    "training (ulimit -n 65536), or use fewer workers (data.num_workers)."
-)
 _LESS_SHARED_MEMORY = (
     "Fewer workers take less of it (data.num_workers=2; 0 takes none), and so does data.cache=disk instead "
     "of ram. In a container it is 64 MB unless one asks for more (docker run --shm-size=8g, or --ipc=host)."

@@ -110,6 +110,7 @@ def test_the_callbacks_of_the_config(group):
     expected = [
         "RunCheckpoint",
         "RunCheckpoint",
+        "FiniteLoss",
         "LearningRateMonitor",
         "RichModelSummary",
         "EpochLines",
