@@ -121,7 +121,8 @@ class Run:
         except OSError as error:  # some network file systems have no locks
             log.warning("%s: cannot be locked (%s). Let one process write here.", self.directory, error)
         command = shlex.join(["python", "-m", f"src.{self.config['task']}", *sys.argv[1:]])
-        write_text(self.directory / "config.yaml", f"# {command}\n{OmegaConf.to_yaml(self.config)}")
+        comment = "\n# ".join(command.splitlines())  # a name may have several
+        write_text(self.directory / "config.yaml", f"# {comment}\n{OmegaConf.to_yaml(self.config)}")
         handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)

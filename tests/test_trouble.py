@@ -67,6 +67,7 @@ def test_out_of_memory_in_validation(doors, monkeypatch):
     assert "No checkpoint had been written yet" in message
 
 
+@pytest.mark.slow
 def test_a_worker_that_the_system_kills(doors, monkeypatch):
     overrides = (*TINY, *QUIET, "data.num_workers=2", *fault("KillWorker", step=STEPS + 1))
     outcome = doors("train", *overrides, own_process=True)
@@ -94,6 +95,7 @@ def test_too_few_open_files(doors, monkeypatch):
     _stopped(doors("train", *TINY, *QUIET), "Only 30 files may be open at once", "ulimit -n 65536")
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_name_at_once(doors, monkeypatch):
     refused = []
 
@@ -107,6 +109,7 @@ def test_two_runs_with_one_name_at_once(doors, monkeypatch):
     assert first.metrics["last"]["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_two_evaluations_with_one_name_at_once(doors, module_doors, monkeypatch):
     trained = module_doors("train", *TINY, *QUIET, name="judged")
     command = ("eval", f"checkpoint={trained.directory}/checkpoints/best.ckpt", "trainer.accelerator=cpu")

@@ -61,7 +61,7 @@ def _group(name: str) -> dict[str, Any]:
     if not re.fullmatch(r"\w[\w-]*", name):  # else it could be a path, or more of Hydra's grammar
         return {}
     try:
-        return plain(compose("eval", [f"data={name}"]).data) or {}
+        return plain(compose("eval", [f"data='{name}'"]).data) or {}
     except MissingConfigException:
         return {}
 

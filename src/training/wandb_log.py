@@ -34,7 +34,7 @@ class EnduringWandbLogger(WandbLogger):
         try:
             return super().experiment
         except wandb.errors.Error as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())
         log.warning(
             "W&B cannot be used (%s): the training goes on, and its W&B run is kept offline. To upload it "
             "later: wandb sync <run directory>/wandb/offline-run-*",
