@@ -181,8 +181,11 @@ def nearest_existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.exists())
 
 
-class CannotWriteError(UserError):
-    """A file of a run could not be written; a former one of that name is as it was."""
+class CannotWriteError(UserError, OSError):
+    """A file of a run could not be written; a former one of that name is as it was.
+
+    An OSError still, for those who can do without the file.
+    """
 
 
 def write_bytes(path: Path, data: bytes | memoryview, durable: bool = False) -> None:
@@ -213,7 +216,7 @@ def write_bytes(path: Path, data: bytes | memoryview, durable: bool = False) -> 
 
 def _reason(error: OSError, path: Path, needed: int) -> str:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{error.strerror}"
+        return str(error.strerror or error)
     free = shutil.disk_usage(nearest_existing(path)).free
     return f"{error.strerror}: it takes {needed / 1e6:.3g} MB, {free / 1e6:.3g} MB are free"
 

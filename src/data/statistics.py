@@ -14,7 +14,7 @@ from src.data.layouts import Pair
 from src.data.parallel import parallel_map
 from src.errors import UserError
 from src.labels import LabelTable
-from src.runs import CannotWriteError, write_json
+from src.runs import write_json
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def keep_counts(
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_json(cached, {"classes": table.class_names, "counts": list(counts), "files": len(pairs)})
-    except (OSError, CannotWriteError) as error:  # the counts are right all the same
+    except OSError as error:  # the counts are right all the same
         log.warning(
             "%s: the class frequencies are not kept (%s), so the next run counts again", cached, error
         )
