@@ -9,6 +9,7 @@ from faults import ALL_IS_WELL, fault
 from front_doors import TINY
 
 from src.checkpoints import load_checkpoint
+from src.data.street import write_street
 from src.training import assemble
 from src.training.module import SegmentationModule
 
@@ -93,6 +94,31 @@ def test_a_checkpoint_that_cannot_be_written(doors, monkeypatch):
 def test_too_few_open_files(doors, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (30, 30))
     _stopped(doors("train", *TINY, *QUIET), "Only 30 files may be open at once", "ulimit -n 65536")
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_dataset_that_is_unmounted(doors, tmp_path, workers):
+    root = tmp_path / "root"
+    write_street(root, {"train": 16, "val": 2}, width=128, height=64, seed=5)
+    outcome = doors(
+        "train",
+        *(key for key in TINY if not key.startswith("data.street.")),
+        *QUIET,
+        "data=cityscapes",
+        f"data.root={root}",
+        "data.class_weights=null",
+        "data.crop_size=[64,128]",
+        "data.batch_size=4",
+        f"data.num_workers={workers}",
+        *fault("RemoveFolder", step=STEPS + 1, path=root),
+    )
+    _stopped(outcome, f"{root}/leftImg8bit/", "cannot be read (No such file or directory)")
+    assert load_checkpoint(outcome.directory / "checkpoints/last.ckpt")["global_step"] == STEPS
+    assert "No such file or directory" in (outcome.directory / "train.log").read_text()
+
+
+def test_a_crop_beyond_all_memory(doors):
+    _stopped(doors("train", *TINY, "data.crop_size=[1000000,1000000]"), "data.crop_size=[1000000, 1000000]")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from src.data import statistics
 from src.data.augment import SeededTransform
 from src.data.cache_modes import MODES, open_cache
-from src.data.checks import SMALLEST, check_pairs
+from src.data.checks import LARGEST, SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.layouts import Pair, find_pairs
@@ -241,6 +241,10 @@ def _check_types(data: Mapping[str, Any]) -> None:
         value = data[key]
         if not isinstance(value, list) or len(value) != count or not all(isinstance(v, kind) for v in value):
             problems.append(f"data.{key}={value}: give {count} numbers such as {example}.")
+        elif key == "crop_size" and max(value) > LARGEST:
+            problems.append(
+                f"data.crop_size={value}: larger than any camera's image ({LARGEST} pixels a side)."
+            )
     if data["cache"] not in MODES:
         problems.append(f"data.cache={data['cache']}: unknown, choose one of {', '.join(MODES)}.")
     if problems:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from src.data.cache_modes import MODES
+from src.data.checks import LARGEST
 from src.data.layouts import LAYOUTS, SPLITS
 from src.errors import UserError, shorten
 from src.labels import LABEL_TABLES
@@ -68,7 +69,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(_integer(1, 2**14)(side) for side in value)
+    return isinstance(value, list) and len(value) == 2 and all(_integer(1, LARGEST)(side) for side in value)
 
 
 def _is_dict(value: Any) -> bool:
