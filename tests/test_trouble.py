@@ -107,6 +107,7 @@ def test_a_dataset_that_is_unmounted(doors, tmp_path, workers):
         "data=cityscapes",
         f"data.root={root}",
         "data.class_weights=null",
+        "data.cache=none",
         "data.crop_size=[64,128]",
         "data.batch_size=4",
         f"data.num_workers={workers}",
