@@ -33,7 +33,7 @@ class EndTogether(Callback):
     def __init__(self) -> None:
         self._ranks: list[Popen] = []
         self._ended_at: float | None = None
-        self._went_well = False
+        self._over = False
         self._thread: threading.Thread | None = None
         if "LOCAL_RANK" not in os.environ:
             os.environ[_FIRST_RANK] = str(os.getpid())
@@ -68,7 +68,11 @@ class EndTogether(Callback):
             raise UserError(f"{found}\n{_GO_ON}") from exception
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._went_well = self._ended_at is None
+        self._over = self._ended_at is None
+
+    def stop(self) -> None:
+        """The Trainer has let go: from here on nothing waits for another rank."""
+        self._over = True
 
     def _failed(self) -> tuple[int, int] | None:
         """(rank, exit code) of one that has ended in failure."""
@@ -78,7 +82,7 @@ class EndTogether(Callback):
     def _watch(self) -> None:
         parent = os.getppid()
         first_is_parent = os.environ.get(_FIRST_RANK) == str(parent)
-        while not self._went_well:
+        while not self._over:
             time.sleep(_POLL)
             if self._ended_at is not None:
                 if time.monotonic() > self._ended_at + _TO_CLEAN_UP:
@@ -89,7 +93,7 @@ class EndTogether(Callback):
             failed = self._failed()
             if failed:
                 time.sleep(2)  # it may be that this rank has failed as well, and is about to say it better
-                if self._ended_at is None and not self._went_well:
+                if self._ended_at is None and not self._over:
                     self._end(f"{how_it_ended(*failed)}\n{_GO_ON}", failed[1] if failed[1] > 0 else 2)
 
     def _end(self, message: str, code: int) -> NoReturn:

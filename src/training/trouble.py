@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from src.data.limits import MORE_FILES
 from src.errors import UserError
 from src.runs import CannotWriteError, Run, nearest_existing
+from src.training.ranks import EndTogether
 
 _NO_MEMORY = re.compile(
     r"(can't|cannot) allocate memory|not enough memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED",
@@ -45,6 +46,10 @@ def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
             raise
         run.check_in_place()
         raise UserError(f"{text}\n{_what_is_kept(run)}") from error
+    finally:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, EndTogether):
+                callback.stop()
 
 
 class RunGuard(Callback):
