@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, and read as plain data."""
 
-import os
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from src.errors import UserError
+from src.runs import write_bytes
 
 _REQUIRED = {"state_dict", "hyper_parameters"}
 _RECORDED = {"model", "data", "classes", "precision"}  # arguments of SegmentationModule
@@ -20,17 +21,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
+        """Raises CannotWriteError."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        data = io.BytesIO()  # torch.save hides why a file could not be written
+        torch.save(checkpoint, data)
+        target.parent.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays away
+        write_bytes(target, data.getbuffer(), durable=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """A single file, for which the name comes from last.ckpt; Lightning would delete a folder as well."""
+        target = Path(path)
+        if target.suffix == ".ckpt" and ".." not in target.parts and not target.is_dir():
+            target.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What a run goes on from, on the CPU; Lightning moves it to where it belongs."""
@@ -56,11 +58,14 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise refuse("no such file")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.save writes one
-            damaged = archive.testzip()  # torch.load compares no checksums
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+            damaged = None if packed else archive.testzip()  # torch.load compares no checksums
     except OSError as error:
         raise refuse(f"cannot be read ({error})") from error
     except Exception as error:
         raise refuse("no checkpoint, or a damaged one; nothing in the file was executed") from error
+    if packed:  # torch.save compresses nothing; what does can unpack to any size
+        raise refuse("no checkpoint: a compressed archive")
     if damaged:
         raise refuse(f"damaged, {damaged} in it has a wrong checksum")
     try:

@@ -19,6 +19,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
     from src.training.trainer import build_trainer, honest_exit
+    from src.training.trouble import clear_errors
 
     run = Run.plan(config)
     checkpoint = load_checkpoint(config.checkpoint)
@@ -37,7 +38,7 @@ def evaluate(config: DictConfig) -> float | None:
     data.cache_frames()
 
     run.open(trainer.world_size)
-    with honest_exit():
+    with clear_errors(run, trainer), honest_exit():
         trainer.validate(module, datamodule=data, verbose=False)
     assert module.scores is not None
     return report_evaluation(run, module.scores, checkpoint) if trainer.is_global_zero else None

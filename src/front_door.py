@@ -69,6 +69,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         prefix = f"[rank {rank()}] " if rank() else ""
         for text in (problem.text for problem in problems):
             print(f"\n{prefix}{text}", file=sys.stderr)
+            _write_to_log(text)
         return 2 if problems else 0
 
     return main
@@ -116,6 +117,7 @@ def _start_logging() -> None:
     handler.addFilter(_worth_saying)
     logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # a log on a full disk is no reason for a traceback
     for message in (
         ".*does not have many workers.*",  # Lightning's advice; conf/data decides, and says why
         ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 uses a name that torch 2.13 deprecates
@@ -127,6 +129,14 @@ def _start_logging() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # so it is when a run goes on
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def _write_to_log(text: str) -> None:
+    """Into the run's log, where somebody will look for it in the morning."""
+    record = logging.LogRecord("src", logging.ERROR, __file__, 0, text, None, None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:

@@ -1,15 +1,20 @@
 """Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import logging
 import os
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from src.config import flatten, plain
 from src.errors import UserError
@@ -35,6 +40,7 @@ _MAY_CHANGE = (
     "callbacks.seeds.seed",  # is `seed`
     "data.root",
     "data.num_workers",
+    "data.val_batch_size",
     "data.cache",
     "logger.",
     "runs_dir",
@@ -90,7 +96,12 @@ class Run:
     def finished(self) -> dict[str, Any] | None:
         """The figures of a run that came to its end; else None."""
         path = self.directory / "metrics.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        try:
+            return json.loads(path.read_text()) if path.exists() else None
+        except ValueError as error:
+            raise UserError(
+                f"{path}: damaged ({error}). Delete it, and the same command writes it anew."
+            ) from error
 
     def open(self, world_size: int = 1) -> None:
         """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do.
@@ -117,8 +128,8 @@ class Run:
         for folder in (self.directory, self.directory / "checkpoints"):
             for half_written in folder.glob(".*.tmp"):  # by a process that was killed
                 half_written.unlink(missing_ok=True)
-        kept = f"# {command(self.config['task'])}\n{OmegaConf.to_yaml(self.config)}"
-        write_text(self.directory / "config.yaml", kept)
+        comment = "\n# ".join(command(self.config["task"]).splitlines())  # a name may have several
+        write_text(self.directory / "config.yaml", f"# {comment}\n{OmegaConf.to_yaml(self.config)}")
         handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
@@ -157,6 +168,21 @@ class Run:
             return None
         return {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
 
+    def check_in_place(self) -> None:
+        """Raises UserError where the directory that was opened has been removed, moved or replaced since."""
+        if self._lock is None:
+            return
+        try:
+            same = os.fstat(self._lock.fileno()).st_ino == (self.directory / ".lock").stat().st_ino
+        except OSError:
+            same = False
+        if not same:
+            raise UserError(
+                f"{self.directory}: the run directory was removed, moved or replaced while the run was "
+                f"writing to it. Nothing more is written. Put it back, and the same command goes on from "
+                f"its last.ckpt; without it the same command begins anew."
+            )
+
     def _check_writable(self) -> None:
         existing = nearest_existing(self.directory)
         if not existing.is_dir():
@@ -168,7 +194,14 @@ class Run:
         kept = self.directory / "config.yaml"
         if not kept.exists() or self.last_checkpoint is None:
             return
-        before, now = (dict(flatten(c)) for c in (plain(OmegaConf.load(kept)), self.config))
+        try:  # as data: what it says is compared, never resolved
+            loaded: Any = OmegaConf.to_container(OmegaConf.load(kept))
+            before, now = (dict(flatten(c)) for c in (loaded, self.config))
+        except (YAMLError, OmegaConfBaseException, OSError, AttributeError) as error:
+            raise UserError(
+                f"{kept}: damaged ({type(error).__name__}), not to be compared with this command's config. "
+                f"Delete it where you are sure that the run's config is the same."
+            ) from error
         changed = [
             f"  {key}: {before.get(key)} before, {now.get(key)} now"
             for key in sorted(before.keys() | now.keys())
@@ -188,14 +221,44 @@ def nearest_existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.exists())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Whole or not at all: beside the target first, then renamed. The folder has to exist."""
+class CannotWriteError(UserError, OSError):
+    """A file of a run could not be written; a former one of that name is as it was.
+
+    An OSError still, for those who can do without the file.
+    """
+
+
+def write_bytes(path: Path, data: bytes | memoryview, durable: bool = False) -> None:
+    """Whole or not at all: beside the target first, then renamed. The folder has to exist.
+
+    Raises CannotWriteError that says how much room is needed and how much there is.
+
+    Args:
+        durable: wait until it is on the disk, so that a power failure does not leave zeros under the name.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(
+                OSError
+            ):  # its folder may have become read-only: the first error is the one to tell
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWriteError(f"{path}: cannot be written, {_reason(error, path, len(data))}.") from error
+
+
+def _reason(error: OSError, path: Path, needed: int) -> str:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return str(error.strerror or error)
+    free = shutil.disk_usage(nearest_existing(path)).free
+    return f"{error.strerror}: it takes {needed / 1e6:.3g} MB, {free / 1e6:.3g} MB are free"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -58,11 +58,11 @@ class FrontDoors:
 
     def environment(self) -> dict[str, str]:
         return {
+            "WANDB_MODE": "offline",
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(REPOSITORY / "tests"),
             "COLUMNS": "120",
-            "WANDB_MODE": "offline",
         }
 
     def _in_own_process(self, task: str, arguments: list[str]) -> tuple[int, str, str]:

@@ -15,10 +15,11 @@ from src.config import build
 from src.data import statistics
 from src.data.augment import SeededTransform
 from src.data.cache_modes import MODES, open_cache
-from src.data.checks import SMALLEST, check_pairs
+from src.data.checks import LARGEST, SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.layouts import Pair, find_pairs
+from src.data.limits import allow_open_files
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.street import write_street
 from src.errors import UserError, counted
@@ -199,8 +200,9 @@ class SegmentationDataModule(LightningDataModule):
         self.check_devices(world_size)
 
     def check_devices(self, world_size: int) -> None:
-        """Raises UserError where a device would have nothing to validate, or no number of workers."""
-        self.workers(world_size)
+        """Raises UserError where a device would have nothing to validate, or no number of workers, or not
+        enough open files for them."""
+        allow_open_files(self.workers(world_size))
         if self.val_set is not None and len(self.val_set) < world_size:
             raise UserError(
                 f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} "
@@ -245,6 +247,10 @@ def _check_types(data: Mapping[str, Any]) -> None:
             problems.append(
                 f"data.crop_size={value}: the network needs at least {SMALLEST}x{SMALLEST} pixels."
             )
+        elif key == "crop_size" and max(value) > LARGEST:
+            problems.append(
+                f"data.crop_size={value}: larger than any camera's image ({LARGEST} pixels a side)."
+            )
     if data["cache"] not in MODES:
         problems.append(f"data.cache={data['cache']}: unknown, choose one of {', '.join(MODES)}.")
     if problems:
@@ -261,6 +267,5 @@ def _calm_worker(_: int) -> None:
     # SLURM and Ctrl-C signal every process, but the run still wants its batch before it ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(
-        signal.SIGTERM, lambda *_: signal.alarm(600)
-    )  # not for ever: Python itself ends them with it
+    # Not for ever: with SIGTERM Python itself ends them.
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(600))

@@ -26,6 +26,8 @@ _FOREIGN = {  # how the files begin that are found under the names of PNGs; lowe
 
 
 _MODES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
+MOST_PIXELS = 2**28
+"""Of a file that is decoded at all: a PNG of a few kilobytes can unpack to gigabytes."""
 HEADER_LENGTH = 26
 """Bytes of a PNG that say all that is in a Header."""
 
@@ -71,6 +73,11 @@ def parse_header(path: Source, head: bytes, tail: bytes) -> Header:
     if not tail.endswith(_IEND):
         raise UserError(f"{path}: truncated (the PNG's end is missing). Download or extract it again.")
     width, height, bits, color = struct.unpack(">IIBB", head[16:26])
+    if width * height > MOST_PIXELS:
+        raise UserError(
+            f"{path}: {width}x{height} pixels, more than any camera's image: not decoded. Download or "
+            f"extract it again."
+        )
     return Header(height, width, bits, _MODES.get(color, f"mode {color}"))
 
 

@@ -43,8 +43,9 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
     another one, so a kept result is never stale.
     """
     cached = _cached(pairs, table, cache_dir)
-    if cached.exists():
-        return json.loads(cached.read_text())["counts"]
+    kept = _kept(cached, table.num_classes)
+    if kept is not None:
+        return kept
     log.info("Counting the classes in %d labels (once; kept in %s)", len(pairs), cached)
 
     def count(pair: Pair) -> np.ndarray:
@@ -53,6 +54,16 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
     counts = sum(parallel_map(count, pairs), np.zeros(table.num_classes, np.int64)).tolist()
     keep_counts(counts, pairs, table, cache_dir)
     return counts
+
+
+def _kept(cached: Path, classes: int) -> list[int] | None:
+    """None where there are none, or no sound ones."""
+    try:
+        counts = json.loads(cached.read_text())["counts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    fits = isinstance(counts, list) and len(counts) == classes
+    return counts if fits and all(type(count) is int and count >= 0 for count in counts) else None
 
 
 def keep_counts(
@@ -64,7 +75,9 @@ def keep_counts(
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_json(cached, {"classes": table.class_names, "counts": list(counts), "files": len(pairs)})
     except OSError as error:  # the counts are right all the same
-        log.warning("%s: cannot be written (%s), so the next run counts again", cached, error.strerror)
+        log.warning(
+            "%s: the class frequencies are not kept (%s), so the next run counts again", cached, error
+        )
 
 
 def _cached(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> Path:

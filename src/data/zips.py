@@ -11,6 +11,9 @@ from pathlib import Path
 
 from src.errors import UserError
 
+MOST_BYTES = 2**30
+"""Of one file: an archive of a few kilobytes can unpack to any size."""
+
 
 @dataclass(frozen=True)
 class ZipPath:
@@ -55,8 +58,13 @@ class ZipPath:
 
     def read_bytes(self, first: int = -1) -> bytes:
         """The whole file, compared with the archive's checksum, or its first bytes."""
+        entry = self._entry()
+        if entry.file_size > MOST_BYTES:
+            raise UserError(
+                f"{self}: unpacks to {entry.file_size / 1e9:.3g} GB: not an image. Download again."
+            )
         try:
-            with _opened(self.archive, os.getpid()).open(self._entry()) as file:
+            with _opened(self.archive, os.getpid()).open(entry) as file:
                 return file.read(first)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
             raise UserError(

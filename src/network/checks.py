@@ -7,6 +7,9 @@ value and what is allowed. A bool is never taken for a number.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+LARGEST = 4096
+"""Blocks or channels: a config from anywhere must not be able to keep a machine busy for hours."""
+
 
 def refuse(argument: str, value: Any, allowed: str) -> ValueError:
     return ValueError(f"{argument}={value!r} is not allowed: expected {allowed}")
@@ -29,8 +32,10 @@ def positive_integers(argument: str, value: Any, length: int | None = None) -> t
     """`length` of them, or with None any number but zero; from any sequence that a config may hold."""
     items = tuple(value) if isinstance(value, Iterable) else ()
     fits = len(items) == length if length is not None else len(items) > 0
-    if not fits or not all(isinstance(e, int) and not isinstance(e, bool) and e > 0 for e in items):
-        raise refuse(argument, value, f"a list of {length or 'one or more'} positive integers")
+    if not fits or not all(
+        isinstance(e, int) and not isinstance(e, bool) and 0 < e <= LARGEST for e in items
+    ):
+        raise refuse(argument, value, f"a list of {length or 'one or more'} integers from 1 to {LARGEST}")
     return items
 
 

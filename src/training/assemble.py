@@ -6,7 +6,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import WandbLogger
 
 from src.config import build
 from src.data.datamodule import SegmentationDataModule
@@ -15,6 +14,8 @@ from src.runs import Run
 from src.training.loggers import keep_wandb_id
 from src.training.module import SegmentationModule
 from src.training.trainer import honest_exit
+from src.training.trouble import clear_errors
+from src.training.wandb_log import EnduringWandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         logger.log_hyperparams(run.config)
     failed = True
     try:
-        with honest_exit():
+        with clear_errors(run, trainer), honest_exit():
             trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
     except (KeyboardInterrupt, SystemExit):
@@ -68,10 +69,10 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         raise
     finally:
         trainer.fit_loop.teardown()  # Lightning ends the loader that is at work, not the one that waits
-        if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-            import wandb
-
-            wandb.finish(exit_code=int(failed))  # without it a crash looks like success on the dashboard
+        for logger in trainer.loggers:
+            if not isinstance(logger, EnduringWandbLogger):
+                continue
+            logger.finish(exit_code=int(failed))
             if trainer.is_global_zero and os.environ.get("WANDB_MODE") == "offline":
                 log.info(
                     "W&B kept the run here; to upload it: wandb sync %s/wandb/offline-run-*", run.directory

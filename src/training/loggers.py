@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from src.errors import UserError
 from src.training.csv_log import MetricsCSV
+from src.training.wandb_log import EnduringWandbLogger
 
 
 def build_loggers(config: Mapping[str, Any], run_dir: Path, name: str) -> list[Logger]:
@@ -36,7 +37,7 @@ def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:
     if arguments["offline"]:
         os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
-    return WandbLogger(
+    return EnduringWandbLogger(
         name=name, save_dir=run_dir, id=arguments.pop("id") or _kept_id(run_dir), resume="allow", **arguments
     )
 

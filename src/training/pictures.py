@@ -60,7 +60,7 @@ class PicturePanel(Callback):
             for sample, prediction in zip(samples, predictions, strict=True)
         ]
         picture = panel(rows, dataset.table, max_width=self.width)
-        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays away
         write_image(self.directory / self.filename.format(epoch=trainer.current_epoch + 1), picture)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -18,6 +18,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
+from src.training.ranks import EndTogether
 from src.training.stop import StopOnSignal, Stopped
 from src.training.sync_batchnorm import CpuLayerSync
 
@@ -56,7 +57,7 @@ def build_trainer(
     try:
         return Trainer(
             **arguments,
-            callbacks=[*callbacks, StopOnSignal()],
+            callbacks=[*callbacks, StopOnSignal(), EndTogether()],
             logger=list(loggers) or False,
             plugins=plugins,
             # Our samplers already share out the data, and never repeat an image to make shares equal.

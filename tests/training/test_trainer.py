@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from src.checkpoints import AtomicCheckpointIO
@@ -17,6 +17,7 @@ from src.errors import UserError
 from src.training.assemble import build_callbacks, fit
 from src.training.sync_batchnorm import CpuLayerSync
 from src.training.trainer import build_trainer
+from src.training.wandb_log import EnduringWandbLogger
 
 # Decided by the code, with reasons there; everything else is a key of conf/trainer.
 NOT_A_KEY = {"callbacks", "logger", "plugins", "use_distributed_sampler", "enable_autolog_hparams"}
@@ -111,6 +112,7 @@ def test_the_callbacks_of_the_config(group):
         "RunCheckpoint",
         "LastCheckpoint",
         "SeedEachBatch",
+        "FiniteLoss",
         "LearningRateMonitor",
         "NetworkSummary",
         "EpochLines",
@@ -158,7 +160,7 @@ def fail():
     raise ZeroDivisionError
 
 
-class Dashboard(WandbLogger):
+class Dashboard(EnduringWandbLogger):
     """Takes everything and keeps nothing: no process of W&B's is started."""
 
     name = version = "id"
@@ -177,7 +179,9 @@ class Dashboard(WandbLogger):
 def run(tmp_path):
     values = {"data": {"name": "ones", "batch_size": 1}}
     kept = [(s, signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM)]
-    yield SimpleNamespace(directory=tmp_path, config=values, last_checkpoint=None)
+    yield SimpleNamespace(
+        directory=tmp_path, config=values, last_checkpoint=None, check_in_place=lambda: None
+    )
     for number, handler in kept:
         signal.signal(number, handler)
 

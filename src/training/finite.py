@@ -1,0 +1,118 @@
+"""Stops a training whose loss or weights are no longer finite, before a checkpoint is overwritten by them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from src.errors import ASK_THE_DOCTOR, UserError, shorten
+
+
+@dataclass
+class _Step:
+    """A step whose loss is on its way from the device."""
+
+    loss: Tensor
+    copied: torch.cuda.Event | None
+    number: int
+    epoch: int
+    rates: list[float]
+    names: list[str]
+
+    def is_finite(self) -> bool:
+        if self.copied is not None:
+            self.copied.synchronize()
+        return bool(self.loss.isfinite())
+
+
+class FiniteLoss(Callback):
+    """Raises UserError with the step, its files and what to try, once the loss is NaN or infinite.
+
+    The loss of a step is looked at after the next step has been queued, so that the device never waits for
+    it; before a validation and before a checkpoint at once. It is the loss over all devices, so every rank
+    decides the same. Under 16-mixed the GradScaler skips steps whose gradients are not finite; their losses
+    are. In other precisions such a step spoils the weights: they are looked at before each checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self._unseen: list[_Step] = []
+        self._rates: list[float] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self._rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss, copied = _to_host(trainer.callback_metrics["train/loss_step"].detach())
+        step, epoch = trainer.global_step, trainer.current_epoch
+        self._unseen.append(_Step(loss, copied, step, epoch, self._rates, list(batch["name"])))
+        self._look(trainer, leave=1)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._look(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._look(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._look(trainer)
+        weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
+        if not torch.stack([value.isfinite().all() for value in weights]).all():
+            raise UserError(
+                f"The weights are NaN or infinite after step {trainer.global_step} (epoch "
+                f"{trainer.current_epoch + 1}), though every loss until then was finite: a gradient was "
+                f"not. No checkpoint is written with them; those from before are kept.\n"
+                f"{_what_to_try(trainer)}"
+            )
+
+    def _look(self, trainer: pl.Trainer, leave: int = 0) -> None:
+        while len(self._unseen) > leave:
+            step = self._unseen.pop(0)
+            if not step.is_finite():
+                raise UserError(_message(step, trainer))
+
+
+def _to_host(value: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """A copy that is there once the event has happened; without a CUDA device at once."""
+    if value.device.type != "cuda":
+        return value.clone(), None
+    host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+    host.copy_(value, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return host, copied
+
+
+def _message(step: _Step, trainer: pl.Trainer) -> str:
+    names = step.names
+    if trainer.world_size > 1:  # all ranks are here: they saw the same loss
+        of_ranks: list[list[str]] = [[] for _ in range(trainer.world_size)]
+        dist.all_gather_object(of_ranks, step.names)
+        names = [name for of_rank in of_ranks for name in of_rank]
+    rates = ", ".join(f"{rate:.3g}" for rate in dict.fromkeys(step.rates))
+    return (
+        f"The loss is {step.loss.item()} in step {step.number} (epoch {step.epoch + 1}), at a learning rate "
+        f"of {rates}. No checkpoint is written from here on; those from before are kept.\n"
+        f"The batch, on all devices:\n{shorten([f'  {name}' for name in names], 64)}\n{_what_to_try(trainer)}"
+    )
+
+
+def _what_to_try(trainer: pl.Trainer) -> str:
+    rate = trainer.optimizers[0].defaults["lr"]
+    tries = [f"a lower learning rate (optimizer.lr={rate / 3:.2g})"]
+    if trainer.precision != "32-true":
+        tries.append("full precision (trainer.precision=32-true)")
+    if not trainer.gradient_clip_val:
+        tries.append("clipped gradients (trainer.gradient_clip_val=1.0)")
+    return (
+        f"The same command would come to the same end. Try, under another name=: {'; '.join(tries)}. "
+        f"trainer.detect_anomaly=true names the operation that makes the first NaN, slowly. "
+        f"callbacks.finite=null goes on regardless.\n{ASK_THE_DOCTOR}"
+    )

@@ -1,0 +1,66 @@
+"""A W&B logger that a training does not depend on."""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+
+log = logging.getLogger(__name__)
+
+
+class EnduringWandbLogger(WandbLogger):
+    """Goes on offline where the server cannot be reached or refuses the login; `wandb sync` sends it later.
+
+    Once a run has begun, W&B's own process keeps what a server that went away did not take, and tries again.
+    Where that process itself is gone, nothing more is sent.
+    """
+
+    _gone = False
+
+    def __init__(self, **kwargs: Any):
+        # W&B's defaults wait 90 s at the start, and at the end for as long as the server is away.
+        os.environ.setdefault("WANDB_INIT_TIMEOUT", "20")
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT", "60")
+        super().__init__(**kwargs)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        try:
+            return super().experiment
+        except wandb.errors.Error as error:
+            reason = " ".join(str(error).split())
+        log.warning(
+            "W&B cannot be used (%s): the training goes on, and its W&B run is kept offline. To upload it "
+            "later: wandb sync <run directory>/wandb/offline-run-*",
+            reason,
+        )
+        wandb.teardown()  # of what is still trying
+        os.environ["WANDB_MODE"] = "offline"
+        return super().experiment
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        self._attempt(super().log_metrics, *args, **kwargs)
+
+    def log_image(self, *args: Any, **kwargs: Any) -> None:
+        self._attempt(super().log_image, *args, **kwargs)
+
+    def finish(self, exit_code: int) -> None:
+        """Without it a crash looks like success on the dashboard."""
+        self._attempt(wandb.finish, exit_code=exit_code)
+
+    def _attempt(self, action: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        if self._gone:
+            return
+        try:
+            action(*args, **kwargs)
+        except (wandb.errors.Error, OSError) as error:
+            self._gone = True
+            log.warning("W&B has failed (%r): the training goes on without it.", error)
+            with suppress(OSError):  # else W&B would try at exit, and end with a traceback
+                wandb.teardown()
