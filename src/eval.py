@@ -16,6 +16,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.results import report_evaluation
     from src.runs import Run
+    from src.training.agreement import Agreement
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
     from src.training.trainer import build_trainer, honest_exit
@@ -27,7 +28,7 @@ def evaluate(config: DictConfig) -> float | None:
     module = load_module(checkpoint, data, config.checkpoint)
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
-    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [panel])
+    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [Agreement(run), panel])
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:
         log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)

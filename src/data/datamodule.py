@@ -199,10 +199,15 @@ class SegmentationDataModule(LightningDataModule):
     def check_devices(self, world_size: int) -> None:
         """Raises UserError where a device would have nothing to validate, or no number of workers."""
         self.workers(world_size)
-        if self.val_set is not None and len(self.val_set) < world_size:
+        if self.val_set is None:
+            return
+        batches = len(EvalBatchSampler(self.val_sizes, self.config["val_batch_size"]))
+        if batches < world_size:
             raise UserError(
                 f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} "
-                f"images, fewer than the {world_size} devices: use fewer (trainer.devices)."
+                f"images, {batches} batches of data.val_batch_size={self.config['val_batch_size']}, fewer "
+                f"than the {world_size} devices. Choose a smaller data.val_batch_size, or fewer devices "
+                f"(trainer.devices)."
             )
 
     def workers(self, devices: int) -> int:

@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from src.evaluation.confusion import ConfusionMatrix, scores
@@ -51,6 +52,8 @@ class SegmentationModule(LightningModule):
         self.num_images = 0
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None
+        self._parts: list[Tensor] = []  # (total, weight) of the loss, of the batches of this optimizer step
+        self._pixels = 0
         self.training_config = training
         self.loss = instantiate(training["loss"]) if training else None
         if training and training["channels_last"]:
@@ -64,16 +67,29 @@ class SegmentationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         total, weight = self._loss_sums(batch, self(batch["image"]))
-        sums = torch.stack([total.detach(), weight])
+        self._parts.append(torch.stack([total.detach(), weight]))
+        # The loss of a step is sum(total) / sum(weight) over all its devices and accumulated batches. Nobody
+        # knows that weight yet: the number of pixels stands in until `on_before_optimizer_step`.
+        self._pixels = batch["target"].numel()
+        return total / self._pixels
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Gradients of sum(total) / sum(weight), wherever the ignored pixels are; clipped only after this."""
+        sums = torch.stack(self._parts).sum(0)
+        self._parts.clear()
         if self.trainer.world_size > 1:
             dist.all_reduce(sums)
-        whole_weight = sums[1].clamp(min=torch.finfo(torch.float32).tiny)
-        # DDP averages gradients over devices. With the weight of all devices in the quotient, not this one's
-        # own, that average is the gradient of the whole batch, however ignored pixels are spread.
-        loss = total * self.trainer.world_size / whole_weight
-        batch_loss, size = sums[0] / whole_weight, len(batch["image"])
-        self.log("train/loss", batch_loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
-        return loss
+        total, weight = sums
+        # What DDP and Lightning, which average over devices and accumulated batches, have divided by in all.
+        divisor = self._pixels * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        factor = torch.where(weight > 0, divisor / weight, 0)  # no labelled pixel: no gradient
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        torch._foreach_mul_(gradients, factor)
+        self.log(
+            "train/loss", total * factor / divisor, on_step=True, on_epoch=True, prog_bar=True, batch_size=1
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:

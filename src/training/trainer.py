@@ -1,10 +1,13 @@
 """From the trainer group to a Trainer: devices, strategy, synchronised BatchNorm, safe checkpoints."""
 
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator
 from pytorch_lightning.loggers import Logger
@@ -42,6 +45,10 @@ def build_trainer(
     if on_cpu and arguments["sync_batchnorm"]:
         arguments["sync_batchnorm"] = False
         plugins.append(CpuLayerSync())
+    if on_cpu:
+        # Lightning would give each of several processes its share of the cores. Sums over another number of
+        # threads are rounded in another way, and a pixel's class could depend on the number of devices.
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     several = devices * arguments["num_nodes"] > 1
     if arguments["strategy"] == "ddp" or (arguments["strategy"] == "auto" and several):
         # broadcast_buffers: DDP's broadcast in each forward pass hangs when devices validate unequal numbers
@@ -65,14 +72,22 @@ def build_trainer(
 
 @contextmanager
 def honest_exit() -> Iterator[None]:
-    """Around a Trainer's work: exit code 143 after SIGTERM (Lightning: 0), and KeyboardInterrupt after
-    Ctrl-C (Lightning: exit code 1)."""
+    """Around a Trainer's work: exit code 143 after SIGTERM (Lightning: 0), KeyboardInterrupt after Ctrl-C
+    (Lightning: exit code 1), and a message instead of a traceback where another process is gone."""
     try:
         yield
     except (MisconfigurationException, ValueError) as error:
         if isinstance(error, ValueError) and "val_check_interval" not in str(error):
             raise
         raise UserError(f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer).") from error
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
+            raise
+        raise UserError(
+            f"Another process of this run has ended, or cannot be reached. What it said is the reason; one that "
+            f"was killed, as for want of memory, says nothing. The same command with name= goes on from the "
+            f"last checkpoint.\n{str(error).splitlines()[0]}"
+        ) from error
     except SIGTERMException as error:
         raise SystemExit(128 + signal.SIGTERM) from error
     except SystemExit as error:

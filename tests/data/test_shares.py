@@ -33,6 +33,13 @@ def test_fewer_validation_images_than_devices(ready, street_module, street_root,
     module.check_devices(7)
 
 
+def test_fewer_validation_batches_than_devices(ready, street_module, street_root, refused):
+    module = ready(street_module(val_batch_size=4))
+    module.check_devices(2)
+    with refused("7 images", "2 batches", "data.val_batch_size=4", "3 devices"):
+        module.check_devices(3)
+
+
 @pytest.mark.parametrize("key", ["batch_size", "val_batch_size"])
 @pytest.mark.parametrize("value", [0, -8])
 def test_a_batch_of_nothing(street_module, refused, key, value):
