@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -28,7 +29,8 @@ def evaluate(config: DictConfig) -> float | None:
     module = load_module(checkpoint, data, config.checkpoint)
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
-    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [Agreement(run), panel])
+    agreement = Agreement(run.config, Path(config.checkpoint).expanduser())
+    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [agreement, panel])
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:
         log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)

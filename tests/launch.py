@@ -31,11 +31,14 @@ def environment(**more: str) -> dict[str, str]:
     return own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "COLUMNS": "120"} | more
 
 
-def start(command: Sequence[str], folder: Path, name: str, **more: str) -> subprocess.Popen:
-    """A Python command; what it says goes into `folder`, so that no full pipe stops it."""
+def start(
+    command: Sequence[str], folder: Path, name: str, before: Sequence[str] = (), **more: str
+) -> subprocess.Popen:
+    """A Python command, with a program `before` that starts it; what it says goes into `folder`, so that no
+    full pipe stops it."""
     out, err = ((folder / f"{name}.{kind}").open("w") for kind in ("out", "err"))
     return subprocess.Popen(
-        [sys.executable, *command], cwd=REPOSITORY, env=environment(**more), stdout=out, stderr=err
+        [*before, sys.executable, *command], cwd=REPOSITORY, env=environment(**more), stdout=out, stderr=err
     )
 
 

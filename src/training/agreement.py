@@ -1,6 +1,7 @@
 """Before the first step all ranks compare what has to be equal: otherwise they would train something else."""
 
 import hashlib
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from pytorch_lightning.callbacks import Callback
 from src.config import flatten
 from src.data.dataset import SegmentationDataset
 from src.errors import UserError, shorten
-from src.runs import Run
 
 # What to do: what has to be equal: its value.
 Facts = dict[str, dict[str, str]]
@@ -41,10 +41,15 @@ class Agreement(Callback):
     """Raises UserError on every rank where the ranks differ. First in the list of callbacks: the others may
     wait for each other already.
 
+
+    Args:
+        config: of the run, resolved.
+        checkpoint: that the run begins with, if any.
     """
 
-    def __init__(self, run: Run):
-        self.run = run
+    def __init__(self, config: Mapping[str, Any], checkpoint: Path | None):
+        self.config = config
+        self.checkpoint = checkpoint
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if trainer.world_size == 1:
@@ -55,11 +60,10 @@ class Agreement(Callback):
 
     def _facts(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Facts:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        path = self.run.config.get("checkpoint") or self.run.last_checkpoint
-        training = pl_module.hparams["training"]
+        path, training = self.checkpoint, pl_module.hparams["training"]
         return {
             _COMMAND: self._keys(),
-            _FOLDER: {"checkpoint to begin with": _digest(Path(path).read_bytes()) if path else "none"},
+            _FOLDER: {"checkpoint to begin with": _digest(path.read_bytes()) if path else "none"},
             _FILES: {
                 "training frames": _frames(data.train_set, data.train_sizes),
                 "validation frames": _frames(data.val_set, data.val_sizes),
@@ -69,10 +73,10 @@ class Agreement(Callback):
         }
 
     def _keys(self) -> dict[str, str]:
-        directory = str(self.run.directory)
+        directory = str(self.config["run_dir"])
         return {
             key: str(value).replace(directory, "<run_dir>")
-            for key, value in flatten(self.run.config)
+            for key, value in flatten(self.config)
             if not key.startswith(_OF_THE_MACHINE)
         }
 

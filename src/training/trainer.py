@@ -84,9 +84,9 @@ def honest_exit() -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
             raise
         raise UserError(
-            f"Another process of this run has ended, or cannot be reached. What it said is the reason; one that "
-            f"was killed, as for want of memory, says nothing. The same command with name= goes on from the "
-            f"last checkpoint.\n{str(error).splitlines()[0]}"
+            f"Another process of this run has ended, or cannot be reached. What it said is the reason; one "
+            f"that was killed, as for want of memory, says nothing. The same command with name= goes on from "
+            f"the last checkpoint.\n{str(error).splitlines()[0]}"
         ) from error
     except SIGTERMException as error:
         raise SystemExit(128 + signal.SIGTERM) from error
