@@ -6,10 +6,11 @@ import cv2
 import pytest
 from front_doors import TINY
 
+SLOW = pytest.mark.slow
 KEYS = (*TINY, "data.val_batch_size=2", "callbacks=ema", "model.num_blocks=[3,3]")
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module")
 def trained(request, module_doors):
     """On 7 validation images, which neither 2 nor 3 devices divide; with averaged weights."""
     run = module_doors(
@@ -38,7 +39,11 @@ def judge(doors, run, devices, *keys):
     return judged.metrics
 
 
-@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize(
+    ("trained", "devices"),
+    [(2, 1), pytest.param(2, 3, marks=SLOW), pytest.param(3, 1, marks=SLOW), pytest.param(3, 2, marks=SLOW)],
+    indirect=["trained"],
+)
 def test_training_and_eval_count_the_same_pixels(trained, doors, devices):
     figures, of_training = judge(doors, trained, devices), trained.metrics["last"]
     assert figures["num_images"] == of_training["num_images"] == 7
@@ -47,7 +52,7 @@ def test_training_and_eval_count_the_same_pixels(trained, doors, devices):
     assert sum(map(sum, figures["confusion_matrix"])) > 0.5 * 7 * 64 * 128
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("trained", [2], indirect=True)
 def test_frames_of_different_sizes(trained, doors, street_root, tmp_path):
     root = shutil.copytree(street_root, tmp_path / "mixed")
