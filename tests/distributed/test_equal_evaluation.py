@@ -6,7 +6,7 @@ import cv2
 import pytest
 from front_doors import TINY
 
-SLOW = pytest.mark.slow
+pytestmark = pytest.mark.slow
 KEYS = (*TINY, "data.val_batch_size=2", "callbacks=ema", "model.num_blocks=[3,3]")
 
 
@@ -41,7 +41,7 @@ def judge(doors, run, devices, *keys):
 
 @pytest.mark.parametrize(
     ("trained", "devices"),
-    [(2, 1), pytest.param(2, 3, marks=SLOW), pytest.param(3, 1, marks=SLOW), pytest.param(3, 2, marks=SLOW)],
+    [(2, 1), (2, 3), (3, 1), (3, 2)],
     indirect=["trained"],
 )
 def test_training_and_eval_count_the_same_pixels(trained, doors, devices):
@@ -52,7 +52,6 @@ def test_training_and_eval_count_the_same_pixels(trained, doors, devices):
     assert sum(map(sum, figures["confusion_matrix"])) > 0.5 * 7 * 64 * 128
 
 
-@SLOW
 @pytest.mark.parametrize("trained", [2], indirect=True)
 def test_frames_of_different_sizes(trained, doors, street_root, tmp_path):
     root = shutil.copytree(street_root, tmp_path / "mixed")
