@@ -42,7 +42,7 @@ from src.data.layouts import Pair, find_pairs
 from src.errors import UserError
 from src.labels import CITYSCAPES, LabelTable
 from src.machine import machine, versions
-from src.runs import write_bytes, write_json
+from src.writing import write_bytes, write_json
 
 MMSEG = "mmsegmentation"
 

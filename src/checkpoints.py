@@ -9,7 +9,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from src.errors import UserError
-from src.runs import write_bytes
+from src.writing import write_bytes
 
 _REQUIRED = {"state_dict", "hyper_parameters"}
 _RECORDED = {"model", "data", "classes", "precision"}  # arguments of SegmentationModule

@@ -27,9 +27,6 @@ _STAMP = "CGNET_RUN_STAMP"
 def register_resolvers() -> None:
     """For conf/: `${run_stamp:}` (one for a command with its ranks and jobs), `${num_classes:table}`, ..."""
 
-    def run_stamp() -> str:
-        return os.environ.setdefault(_STAMP, time.strftime("%Y-%m-%d_%H-%M-%S"))
-
     def num_classes(table: str) -> int:
         from src.labels import LABEL_TABLES  # numpy, which --help does not need
 
@@ -37,10 +34,33 @@ def register_resolvers() -> None:
             raise UserError(f"data.labels={table}: unknown, choose one of {', '.join(LABEL_TABLES)}.")
         return LABEL_TABLES[table].num_classes
 
-    OmegaConf.register_new_resolver("run_stamp", run_stamp, replace=True)
+    OmegaConf.register_new_resolver("run_stamp", _run_stamp, replace=True)
     OmegaConf.register_new_resolver("num_classes", num_classes, replace=True)
     OmegaConf.register_new_resolver("expanduser", lambda path: str(Path(path).expanduser()), replace=True)
     OmegaConf.register_new_resolver("interactive", sys.stdout.isatty, replace=True)
+
+
+def _run_stamp() -> str:
+    """One for all processes of a run: in the environment, which a process's own ranks and jobs inherit."""
+    if _STAMP not in os.environ:
+        os.environ[_STAMP] = _stamp_of_the_launcher() or time.strftime("%Y-%m-%d_%H-%M-%S")
+    return os.environ[_STAMP]
+
+
+def _stamp_of_the_launcher() -> str | None:
+    """For processes that started separately, whose clocks would give several stamps; else None.
+
+    A requeued SLURM job has the numbers that it had, and so goes on in the same directory.
+    """
+    given = os.environ
+    if int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
+        return f"slurm-{given['SLURM_JOB_ID']}-{given['SLURM_STEP_ID']}"
+    if "NODE_RANK" in given or int(given.get("WORLD_SIZE", 1)) > 1:
+        raise UserError(
+            "name=... is missing: several processes were started separately, and would not agree on the "
+            "directory of a run without a name."
+        )
+    return None
 
 
 def plain(config: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -16,6 +17,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.results import report_evaluation
     from src.runs import Run
+    from src.training.agreement import Agreement
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
     from src.training.trainer import build_trainer, honest_exit
@@ -28,7 +30,8 @@ def evaluate(config: DictConfig) -> float | None:
     module = load_module(checkpoint, data, config.checkpoint)
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
-    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [panel])
+    agreement = Agreement(run.config, Path(config.checkpoint).expanduser())
+    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [agreement, panel])
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:
         log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)

@@ -1,13 +1,10 @@
 """Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
 
-import errno
 import fcntl
 import hashlib
 import json
 import logging
 import os
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +16,7 @@ from yaml import YAMLError
 from src.config import flatten, plain
 from src.errors import UserError
 from src.record import command, differences, this_start, without_secrets
+from src.writing import nearest_existing, write_bytes, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -213,60 +211,6 @@ class Run:
                 + "\n".join(changed)
                 + "\nRepeat its own command to go on with it, or choose another name=."
             )
-
-
-def nearest_existing(path: Path) -> Path:
-    """The path itself, or the folder above it where it would be made."""
-    path = path.expanduser().absolute()
-    return next(place for place in (path, *path.parents) if place.exists())
-
-
-class CannotWriteError(UserError, OSError):
-    """A file of a run could not be written; a former one of that name is as it was.
-
-    An OSError still, for those who can do without the file.
-    """
-
-
-def write_bytes(path: Path, data: bytes | memoryview, durable: bool = False) -> None:
-    """Whole or not at all: beside the target first, then renamed. The folder has to exist.
-
-    Raises CannotWriteError that says how much room is needed and how much there is.
-
-    Args:
-        durable: wait until it is on the disk, so that a power failure does not leave zeros under the name.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            with suppress(
-                OSError
-            ):  # its folder may have become read-only: the first error is the one to tell
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CannotWriteError(f"{path}: cannot be written, {_reason(error, path, len(data))}.") from error
-
-
-def _reason(error: OSError, path: Path, needed: int) -> str:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return str(error.strerror or error)
-    free = shutil.disk_usage(nearest_existing(path)).free
-    return f"{error.strerror}: it takes {needed / 1e6:.3g} MB, {free / 1e6:.3g} MB are free"
-
-
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def sweep_job_score(directory: Path) -> float:

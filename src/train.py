@@ -15,6 +15,7 @@ def train(config: DictConfig) -> float | None:
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.results import report_training
     from src.runs import Run
+    from src.training.agreement import Agreement
     from src.training.assemble import build_callbacks, build_module, fit
     from src.training.loggers import build_loggers
     from src.training.trainer import build_trainer
@@ -26,7 +27,8 @@ def train(config: DictConfig) -> float | None:
     seed_everything(config.seed, workers=True, verbose=False)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
     loggers = build_loggers(plain(config.logger), run.directory, str(config.name))
-    trainer = build_trainer(plain(config.trainer), build_callbacks(config.callbacks), loggers)
+    callbacks = [Agreement(run.config, run.last_checkpoint), *build_callbacks(config.callbacks)]
+    trainer = build_trainer(plain(config.trainer), callbacks, loggers)
     data.prepare_data()
     data.setup("fit")
     data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)

@@ -11,7 +11,7 @@ from front_doors import REPOSITORY
 
 # Lower floors first; a room may import from its own floor or from below.
 FLOORS = (
-    {"errors", "labels", "findings", "machine", "revision"},
+    {"errors", "labels", "findings", "writing", "machine", "revision"},
     {"config", "record", "runs", "repeat", "checkpoints"},
     {"network", "data", "evaluation"},
     {"training"},

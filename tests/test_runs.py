@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 from src.config import CONF_DIR, register_resolvers
 from src.errors import UserError
-from src.runs import Run, rank, sweep_job_score, write_json, write_text
+from src.runs import Run, rank, sweep_job_score
+from src.writing import write_json, write_text
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 

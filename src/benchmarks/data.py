@@ -20,8 +20,9 @@ from src.data.datamodule import SegmentationDataModule
 from src.data.frames import frame_bytes
 from src.errors import UserError
 from src.machine import machine, usable_cores, versions
-from src.runs import Run, write_json
+from src.runs import Run
 from src.training.trainer import build_trainer
+from src.writing import write_json
 
 log = logging.getLogger(__name__)
 

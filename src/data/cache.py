@@ -28,7 +28,7 @@ from src.data.layouts import Pair
 from src.data.parallel import parallel_map
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
 from src.labels import LabelTable
-from src.runs import nearest_existing
+from src.writing import nearest_existing
 
 log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -12,7 +12,7 @@ from src.data.frames import StaleFrameError, frame_bytes
 from src.data.layouts import Pair
 from src.data.shared_memory import place_of, shared_folder
 from src.labels import LabelTable
-from src.runs import nearest_existing
+from src.writing import nearest_existing
 
 log = logging.getLogger(__name__)
 MODES = ("auto", "none", "disk", "ram")

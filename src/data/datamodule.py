@@ -203,10 +203,15 @@ class SegmentationDataModule(LightningDataModule):
         """Raises UserError where a device would have nothing to validate, or no number of workers, or not
         enough open files for them."""
         allow_open_files(self.workers(world_size))
-        if self.val_set is not None and len(self.val_set) < world_size:
+        if self.val_set is None:
+            return
+        batches = len(EvalBatchSampler(self.val_sizes, self.config["val_batch_size"]))
+        if batches < world_size:
             raise UserError(
                 f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} "
-                f"images, fewer than {counted(world_size, 'device')}: use fewer (trainer.devices)."
+                f"images, {batches} batches of data.val_batch_size={self.config['val_batch_size']}, fewer "
+                f"than {counted(world_size, 'device')}. Choose a smaller data.val_batch_size, or fewer "
+                f"trainer.devices."
             )
 
     def workers(self, devices: int) -> int:

@@ -63,22 +63,25 @@ class TrainSampler(Sampler[tuple[int, int]]):
 class EvalBatchSampler(Sampler[list[tuple[int, int]]]):
     """Every image exactly once over all devices: nothing is repeated or padded to make shares equal.
 
-    Only images of equal size share a batch: padding would change what f_glo averages.
+    Whole batches are dealt out, so that they are composed alike on any number of devices: the same image in
+    another batch gives other roundings, which can flip a pixel's class. Only images of equal size share a
+    batch: padding would change what f_glo averages.
 
     Args:
         sizes: (height, width) of each image.
-        batch_size: images of a batch, per device.
+        batch_size: images of a batch.
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], batch_size: int, rank: int = 0, world_size: int = 1):
         by_size = defaultdict(list)
-        for index in range(rank, len(sizes), world_size):
-            by_size[sizes[index]].append((0, index))
-        self.batches = [
+        for index, size in enumerate(sizes):
+            by_size[size].append((0, index))
+        batches = [
             group[start : start + batch_size]
             for group in by_size.values()
             for start in range(0, len(group), batch_size)
         ]
+        self.batches = batches[rank::world_size]
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -15,7 +15,7 @@ from src.data.shared_memory import SHARED_MEMORY
 from src.diagnosis.notes import MACHINE, Notes
 from src.errors import counted
 from src.machine import memory
-from src.runs import nearest_existing
+from src.writing import nearest_existing
 
 _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _GIB = 2**30

@@ -9,7 +9,7 @@ from typing import Any
 from src.diagnosis.figures import Figures
 from src.diagnosis.notes import SECTIONS, Notes
 from src.findings import Finding
-from src.runs import write_json, write_text
+from src.writing import write_json, write_text
 
 _STYLES = {"error": "bold red", "remark": "yellow", "title": "bold", "": ""}
 _SHOWN = 20  # lines of a kind on the terminal; the report has all

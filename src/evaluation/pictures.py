@@ -13,7 +13,7 @@ import numpy as np
 
 from src.evaluation.lettering import PAPER, Words, shorten, strip, text_width
 from src.labels import IGNORE, LabelTable
-from src.runs import write_bytes
+from src.writing import write_bytes
 
 Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 """name, image, ground truth, prediction"""

@@ -10,7 +10,8 @@ import rich
 from src.checkpoints import load_checkpoint
 from src.evaluation.confusion import table
 from src.evaluation.pictures import confusion_figure
-from src.runs import Run, write_json
+from src.runs import Run
+from src.writing import write_json
 
 log = logging.getLogger(__name__)
 

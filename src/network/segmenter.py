@@ -60,7 +60,7 @@ class Segmenter(nn.Module):
         return normalized.flip(1) if self.channel_order == "bgr" else normalized
 
     def forward(self, image: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) RGB -> float32 logits (B, C, H, W), also under autocast.
+        """uint8 (B, 3, H, W) RGB -> float32 logits (B, C, H, W), also under autocast; after double() float64.
 
         Raises TypeError for another dtype and ValueError for another shape.
         """
@@ -73,7 +73,8 @@ class Segmenter(nn.Module):
             raise ValueError(f"image has shape {tuple(image.shape)}: expected (batch, 3, height, width)")
         logits = self.network(self.normalize(image))
         # In bfloat16, with its eight significant bits, neighbouring pixels and classes would tie.
-        return F.interpolate(logits.float(), size=image.shape[-2:], mode="bilinear", align_corners=False)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
 
     @torch.inference_mode()
     def predict(self, image: Tensor) -> Tensor:

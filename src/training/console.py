@@ -37,7 +37,7 @@ class EpochLines(Callback):
         if time.monotonic() - self._last_line < self.seconds:
             return
         self._last_line = time.monotonic()
-        loss = trainer.callback_metrics.get("train/loss_step", trainer.callback_metrics.get("train/loss"))
+        loss = trainer.callback_metrics.get("train/loss_step")
         log.info(
             "epoch %s, batch %d of %d%s",
             _of(trainer.current_epoch + 1, trainer.max_epochs),

@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from src.runs import write_text
+from src.writing import write_text
 
 
 class MetricsCSV(Logger):

@@ -32,6 +32,7 @@ class WarmedUpEMA(WeightAveraging):
             torch._foreach_copy_(averaged, current)  # num_batches_tracked: a counter, not a weight
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # The parent copies the module where it is now: without this on the CPU, a transfer per step away.
-        pl_module.to(trainer.strategy.root_device)
+        # The parent copies the module as it is now: without this on the CPU, a transfer per step away, and in
+        # float32 also where trainer.precision=64-true.
+        trainer.precision_plugin.convert_module(pl_module.to(trainer.strategy.root_device))
         super().setup(trainer, pl_module, stage)

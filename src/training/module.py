@@ -1,5 +1,6 @@
 """The LightningModule: one training step, one validation step, and what a checkpoint carries."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,8 +54,10 @@ class SegmentationModule(LightningModule):
         self.num_images = 0
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None
+        self._parts: list[Tensor] = []  # (total, weight) of the loss, of the batches of this optimizer step
+        self._pixels = 0
         self.training_config = training
-        self.epoch_loss: Tensor | float = 0.0  # summed over the batches of this epoch so far
+        self.epoch_loss: Tensor | float = 0.0  # summed over the steps of this epoch so far
         self.loss = build("loss", training["loss"]) if training else None
         if training and training["channels_last"]:
             self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -67,27 +70,40 @@ class SegmentationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         total, weight = self._loss_sums(batch, self(batch["image"]))
-        sums = torch.stack([total.detach(), weight])
+        self._parts.append(torch.stack([total.detach(), weight]))
+        # The loss of a step is sum(total) / sum(weight) over all its devices and accumulated batches. Nobody
+        # knows that weight yet: the number of pixels stands in until `on_before_optimizer_step`.
+        self._pixels = batch["target"].numel()
+        return total / self._pixels
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Gradients of sum(total) / sum(weight), wherever the ignored pixels are; clipped only after this."""
+        sums = torch.stack(self._parts).sum(0)
+        self._parts.clear()
         if self.trainer.world_size > 1:
             dist.all_reduce(sums)
-        whole_weight = sums[1].clamp(min=torch.finfo(torch.float32).tiny)
-        # DDP averages gradients over devices. With the weight of all devices in the quotient, not this one's
-        # own, that average is the gradient of the whole batch, however ignored pixels are spread.
-        loss = total * self.trainer.world_size / whole_weight
-        batch_loss = sums[0] / whole_weight
-        self.epoch_loss = self.epoch_loss + batch_loss
-        self.log("train/loss_step", batch_loss, prog_bar=True)
-        return loss
+        total, weight = sums
+        # What DDP and Lightning, which average over devices and accumulated batches, have divided by in all.
+        divisor = self._pixels * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        factor = torch.where(weight > 0, divisor / weight, 0)  # no labelled pixel: no gradient
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        torch._foreach_mul_(gradients, factor)
+        loss = total * factor / divisor
+        self.epoch_loss = self.epoch_loss + loss
+        self.log("train/loss_step", loss, prog_bar=True)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # or Lightning would leave an epoch cut short without validation
 
     def on_train_epoch_end(self) -> None:
-        # By ourselves, since Lightning's mean forgets what came before a restart within the epoch. All
-        # training batches are of one size.
+        # By ourselves, since Lightning's mean forgets what came before a restart within the epoch.
         batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        self.log("train/loss_epoch", self.epoch_loss / batches)
+        self.log(
+            "train/loss_epoch", self.epoch_loss / math.ceil(batches / self.trainer.accumulate_grad_batches)
+        )
         self.epoch_loss = 0.0
 
     def on_validation_epoch_start(self) -> None:

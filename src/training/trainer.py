@@ -1,10 +1,12 @@
 """From the trainer group to a Trainer: devices, strategy, synchronised BatchNorm, safe checkpoints."""
 
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.accelerators import (
     AcceleratorRegistry,
@@ -49,6 +51,10 @@ def build_trainer(
     if on_cpu and arguments["sync_batchnorm"]:
         arguments["sync_batchnorm"] = False
         plugins.append(CpuLayerSync())
+    if on_cpu:
+        # Lightning would give each of several processes its share of the cores. Sums over another number of
+        # threads are rounded in another way, and a pixel's class could depend on the number of devices.
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     several = devices * arguments["num_nodes"] > 1
     if arguments["strategy"] == "ddp" or (arguments["strategy"] == "auto" and several):
         # broadcast_buffers: DDP's broadcast in each forward pass hangs when devices validate unequal numbers

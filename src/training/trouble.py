@@ -16,8 +16,9 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from src.data.limits import MORE_FILES
 from src.errors import UserError
-from src.runs import CannotWriteError, Run, nearest_existing
+from src.runs import Run
 from src.training.ranks import EndTogether
+from src.writing import CannotWriteError, nearest_existing
 
 _NO_MEMORY = re.compile(
     r"(can't|cannot) allocate memory|not enough memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED",

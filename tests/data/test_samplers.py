@@ -94,11 +94,17 @@ def test_every_image_is_validated_exactly_once(count, batch_size, devices):
     ranks = eval_batches([(64, 128)] * count, batch_size, devices)
     indices = [index for batches in ranks for batch in batches for _, index in batch]
     assert sorted(indices) == list(range(count))
-    shares = [sum(len(batch) for batch in batches) for batches in ranks]
-    assert max(shares) - min(shares) <= 1
-    for batches in ranks:
-        assert all(1 <= len(batch) <= batch_size for batch in batches)
-        assert len(batches) == -(-sum(map(len, batches)) // batch_size)  # no more batches than needed
+    assert max(map(len, ranks)) - min(map(len, ranks)) <= 1
+
+
+@pytest.mark.parametrize("devices", [2, 3, 8])
+@pytest.mark.parametrize(
+    "sizes", [[(64, 128)] * 31, [(64, 128), (64, 130), (64, 128)] * 11], ids=["equal", "mixed"]
+)
+def test_validation_batches_are_composed_alike_on_any_number_of_devices(sizes, devices):
+    alone, together = eval_batches(sizes, 3, 1)[0], eval_batches(sizes, 3, devices)
+    assert sorted(itertools.chain(*together)) == sorted(alone)
+    assert len(alone) == sum(-(-sizes.count(size) // 3) for size in set(sizes))  # no more than needed
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3])

@@ -16,7 +16,7 @@ def test_a_batch_that_cannot_be_shared_out(street_module, refused, devices, accu
 
 @pytest.mark.parametrize(("devices", "accumulate"), [(1, 1), (2, 1), (2, 2), (1, 4), (4, 1)])
 def test_batches_that_can_be_shared_out(ready, street_module, devices, accumulate):
-    ready(street_module()).check_shares(devices, accumulate)
+    ready(street_module(val_batch_size=1)).check_shares(devices, accumulate)
 
 
 def test_fewer_images_than_a_batch(ready, street_module, street_root, refused):
@@ -27,11 +27,18 @@ def test_fewer_images_than_a_batch(ready, street_module, street_root, refused):
 
 
 def test_fewer_validation_images_than_devices(ready, street_module, street_root, refused):
-    module = ready(street_module(batch_size=8))
+    module = ready(street_module(batch_size=8, val_batch_size=1))
     for check in (lambda: module.check_shares(8, 1), lambda: module.check_devices(8)):
         with refused("'val'", street_root, "7 images", "8 devices", "trainer.devices"):
             check()
     module.check_devices(7)
+
+
+def test_fewer_validation_batches_than_devices(ready, street_module, street_root, refused):
+    module = ready(street_module(val_batch_size=4))
+    module.check_devices(2)
+    with refused("7 images", "2 batches", "data.val_batch_size=4", "3 devices"):
+        module.check_devices(3)
 
 
 @pytest.mark.parametrize("key", ["batch_size", "val_batch_size"])

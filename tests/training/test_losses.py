@@ -87,17 +87,18 @@ def module_with(weights, smoothing=0.0):
             "channels_last": False,
         },
     )
-    module._trainer = SimpleNamespace(world_size=1)
-    module.log = lambda *args, **kwargs: None
+    module._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
+    module.logged = {}
+    module.log = lambda name, value, **kwargs: module.logged.update({name: value})
     return module
 
 
 def step(module, target):
     generator = torch.Generator().manual_seed(1)
     image = torch.randint(0, 256, (len(target), 3, 32, 32), dtype=torch.uint8, generator=generator)
-    loss = module.training_step({"image": image, "target": target}, 0)
-    loss.backward()
-    return image, loss
+    module.training_step({"image": image, "target": target}, 0).backward()
+    module.on_before_optimizer_step(torch.optim.SGD(module.parameters()))
+    return image, module.logged["train/loss_step"]
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
@@ -117,7 +118,11 @@ def test_a_training_step_is_the_weighted_mean():
     target = torch.randint(0, CLASSES, (2, 32, 32), dtype=torch.uint8, generator=generator)
     target[0, :20] = IGNORE
     image, loss = step(module, target)
-    torch.testing.assert_close(loss, torch_mean(module(image), target, WEIGHTS, 0.0))
+    expected = torch_mean(module(image), target, WEIGHTS, 0.0)
+    torch.testing.assert_close(loss, expected.detach())
+    of_expected = torch.autograd.grad(expected, list(module.parameters()))
+    for parameter, gradient in zip(module.parameters(), of_expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1, 3])

@@ -1,5 +1,6 @@
 import functools
 import inspect
+import os
 import signal
 from types import SimpleNamespace
 
@@ -66,6 +67,15 @@ def test_several_devices_are_our_ddp(changes):
     assert isinstance(trainer.strategy._layer_sync, CpuLayerSync)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
     assert trainer.world_size == int(changes.get("devices", 1)) * changes.get("num_nodes", 1)
+
+
+def test_a_process_on_a_cpu_has_as_many_threads_alone_as_among_others(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    build_trainer(trainer_config(devices=2))
+    assert os.environ["OMP_NUM_THREADS"] == str(torch.get_num_threads())
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    build_trainer(trainer_config(devices=2))
+    assert os.environ["OMP_NUM_THREADS"] == "7", "the user's own"
 
 
 def test_batchnorm_is_not_synchronised_when_not_asked_for():

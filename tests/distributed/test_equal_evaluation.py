@@ -1,0 +1,66 @@
+"""Any number of processes gives the same confusion matrix, to the last pixel."""
+
+import shutil
+
+import cv2
+import pytest
+from front_doors import TINY
+
+pytestmark = pytest.mark.slow
+KEYS = (*TINY, "data.val_batch_size=2", "callbacks=ema", "model.num_blocks=[3,3]")
+
+
+@pytest.fixture(scope="module")
+def trained(request, module_doors):
+    """On 7 validation images, which neither 2 nor 3 devices divide; with averaged weights."""
+    run = module_doors(
+        "train",
+        *KEYS,
+        "data.batch_size=6",
+        f"trainer.devices={request.param}",
+        name=f"on{request.param}",
+        own_process=True,
+    )
+    assert run.code == 0, run.err
+    return run
+
+
+def judge(doors, run, devices, *keys):
+    judged = doors(
+        "eval",
+        f"checkpoint={run.directory}/checkpoints/last.ckpt",
+        "trainer.accelerator=cpu",
+        f"trainer.devices={devices}",
+        *keys,
+        name=f"on{devices}",
+        own_process=devices > 1,
+    )
+    assert judged.code == 0, judged.err
+    return judged.metrics
+
+
+@pytest.mark.parametrize(
+    ("trained", "devices"),
+    [(2, 1), (2, 3), (3, 1), (3, 2)],
+    indirect=["trained"],
+)
+def test_training_and_eval_count_the_same_pixels(trained, doors, devices):
+    figures, of_training = judge(doors, trained, devices), trained.metrics["last"]
+    assert figures["num_images"] == of_training["num_images"] == 7
+    assert figures["confusion_matrix"] == of_training["confusion_matrix"]
+    assert figures["mIoU"] == of_training["mIoU"]
+    assert sum(map(sum, figures["confusion_matrix"])) > 0.5 * 7 * 64 * 128
+
+
+@pytest.mark.parametrize("trained", [2], indirect=True)
+def test_frames_of_different_sizes(trained, doors, street_root, tmp_path):
+    root = shutil.copytree(street_root, tmp_path / "mixed")
+    for number, path in enumerate(sorted(root.glob("*/val/*/*.png"), key=lambda p: p.name)):
+        if number % 4 < 2:  # every other frame, image and label
+            cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:, :96])
+    data = "data.street=null", f"data.root={root}"
+    one, *others = (judge(doors, trained, devices, *data) for devices in (1, 2, 3))
+    assert one["num_images"] == 7
+    for other in others:
+        assert other["confusion_matrix"] == one["confusion_matrix"]
+        assert (other["mIoU"], other["num_images"]) == (one["mIoU"], one["num_images"])
