@@ -41,6 +41,7 @@ class FiniteLoss(Callback):
     def __init__(self) -> None:
         self._unseen: list[_Step] = []
         self._rates: list[float] = []
+        self._names: list[str] = []  # of the batches that are accumulated to the next step
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         self._rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
@@ -48,9 +49,13 @@ class FiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._names += batch["name"]
+        if trainer.fit_loop.epoch_loop._should_accumulate():
+            return
         loss, copied = _to_host(trainer.callback_metrics["train/loss_step"].detach())
         step, epoch = trainer.global_step, trainer.current_epoch
-        self._unseen.append(_Step(loss, copied, step, epoch, self._rates, list(batch["name"])))
+        self._unseen.append(_Step(loss, copied, step, epoch, self._rates, self._names))
+        self._names = []
         self._look(trainer, leave=1)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
