@@ -1,6 +1,5 @@
 """Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
 
-import fcntl
 import json
 import logging
 import os
@@ -14,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import flatten, plain
 from src.errors import UserError
+from src.locks import hold
 
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where and how it runs, not what it computes.
-_MAY_CHANGE = (
+MAY_CHANGE = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
@@ -96,19 +96,14 @@ class Run:
             return
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.directory / ".lock").open("w")
-        except OSError as error:
-            raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
-        try:
-            # Not flock, which data workers inherit: for seconds they would outlive a killed run and hold it.
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:  # POSIX leaves the choice
+            self._lock = hold(self.directory / ".lock")
+        except BlockingIOError as error:
             raise UserError(
                 f"{self.directory}: another process is writing to this run. Wait for it, or give this one "
                 f"another name (name=...)."
             ) from error
-        except OSError as error:  # some network file systems have no locks
-            log.warning("%s: cannot be locked (%s). Let one process write here.", self.directory, error)
+        except OSError as error:
+            raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
         command = shlex.join(["python", "-m", f"src.{self.config['task']}", *sys.argv[1:]])
         write_text(self.directory / "config.yaml", f"# {command}\n{OmegaConf.to_yaml(self.config)}")
         handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
@@ -131,7 +126,7 @@ class Run:
         changed = [
             f"  {key}: {before.get(key)} before, {now.get(key)} now"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(_MAY_CHANGE)
+            if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE)
         ]
         if changed:
             raise UserError(
