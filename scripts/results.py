@@ -16,7 +16,19 @@ import yaml
 
 from src.sweep.jobs import FILE, Job
 
-COLUMNS = ("run", "mIoU", "status", "epoch", "epochs", "data", "split", "images", "precision", "network", "overrides")
+COLUMNS = (
+    "run",
+    "mIoU",
+    "status",
+    "epoch",
+    "epochs",
+    "data",
+    "split",
+    "images",
+    "precision",
+    "network",
+    "overrides",
+)
 _WHERE = ("name=", "runs_dir=", "cache_dir=", "hydra.")  # overrides that say where, not what
 
 

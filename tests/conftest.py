@@ -39,7 +39,7 @@ def module_doors(tmp_path_factory, cache_dir):
 
 @pytest.fixture
 def sweep(doors, monkeypatch, capfd):
-    """Runs `python -m src.train -m` with stand_in_job.py for the training; `started` has the jobs' numbers."""
+    """Runs `python -m src.train -m` with stand_in_job.py for the training; `started`: the jobs' numbers."""
     command = child._command
 
     def stand_in(*arguments):

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=optuna`: a search that is stored, goes on, and says what it found. Stand-ins for trainings."""
+"""`hydra/sweeper=optuna`: a search that is stored, goes on, and says what it found. Stand-ins train."""
 
 import json
 import sys
@@ -69,7 +69,12 @@ def test_an_interrupted_trial_is_taken_up_with_its_values_in_its_directory(sweep
 
 
 def test_a_failed_trial_is_recorded_and_the_search_goes_on(sweep):
-    search = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "seed=choice(1,13)", "optimizer.lr=1e-4,1e-3")
+    search = (
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=3",
+        "seed=choice(1,13)",
+        "optimizer.lr=1e-4,1e-3",
+    )
     found = sweep(*search, "hydra.sweeper.sampler.seed=3")
     states = [trial.state.name for trial in _study(found.directory).trials]
     assert set(states) == {"FAIL", "COMPLETE"}, "choose another sampler.seed for this test"

@@ -62,7 +62,14 @@ def test_where_and_how_it_runs_makes_no_other_job_unless_that_is_swept(sweep):
 
 
 def test_identity():
-    given = ["name=a", "sweep=seeds", "hydra.verbose=true", "logger=wandb", "+trainer.devices=2", "model=cgnet"]
+    given = [
+        "name=a",
+        "sweep=seeds",
+        "hydra.verbose=true",
+        "logger=wandb",
+        "+trainer.devices=2",
+        "model=cgnet",
+    ]
     assert identity(given) == ["model=cgnet"]
     assert identity(given, {"+trainer.devices"}) == ["+trainer.devices=2", "model=cgnet"]
     assert identity(["trainer.max_steps=3", "seed=1"]) == ["trainer.max_steps=3", "seed=1"]

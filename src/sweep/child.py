@@ -89,7 +89,7 @@ class _Child:
 
     def __init__(self, command: list[str], environment: dict[str, str]):
         self.told_to_end: list[int] = []
-        self._words: deque[str] = deque(maxlen=20)
+        self._words: deque[str] = deque(maxlen=300)  # tracebacks of several ranks: the cause comes first
         self._before = {
             number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -138,8 +138,8 @@ class _Child:
 
 @contextmanager
 def _ignored(number: int) -> Iterator[None]:
-    """For children started meanwhile. SLURM sends submitit's SIGUSR2 to every process of a job, where it would
-    kill the training; the SIGTERM that we send then lets it save."""
+    """For children started meanwhile. SLURM sends submitit's SIGUSR2 to every process of a job, where it
+    would kill the training; the SIGTERM that we send then lets it save."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield

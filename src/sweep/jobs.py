@@ -97,7 +97,7 @@ def find(sweep: Path, overrides: list[str], varied: Set[str]) -> Job | None:
 def identity(overrides: Sequence[str], varied: Set[str] = frozenset()) -> list[str]:
     """The overrides that make one job another than the next.
 
-    Where and how it runs (trainer.devices, data.root, logger, ...) does not, unless the sweep varies just that.
+    Where and how it runs (trainer.devices, data.root, logger, ...) does not, unless the sweep varies that.
     """
 
     def counts(override: str) -> bool:
@@ -114,7 +114,7 @@ def table(jobs: Sequence[Job]) -> str:
     common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     return "\n".join(
         f"{job.number:>4}  {job.status:<11}  {'' if job.score is None else f'{job.score:.4f}':>6}  "
-        + " ".join(o for o in job.overrides if o not in common)
+        + " ".join(o for o in (job.overrides if common else identity(job.overrides)) if o not in common)
         for job in jobs
     )
 

@@ -1,7 +1,7 @@
 """`hydra/sweeper=optuna`: a search instead of a grid, in Hydra's own words for values, on Optuna's storage.
 
-Each trial is a job like any other. The study on disk knows the values of every trial, so that the same command
-takes up a trial that was interrupted, in its old directory, and adds only the trials that are missing.
+Each trial is a job like any other. The study on disk knows the values of every trial: the same command takes
+up a trial that was interrupted, in its old directory, and adds only the trials that are missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from src.sweep.jobs import find, identity
 from src.sweep.sweepers import HouseSweeper
 
 if TYPE_CHECKING:  # an optional dependency
-    from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
@@ -79,7 +78,7 @@ class OptunaSweeper(HouseSweeper):
         if before != now:
             raise UserError(
                 f"{self.directory}: this search was started with {' '.join(before)}, and now it is "
-                f"{' '.join(now)}. Its values would not compare: repeat its own command, or choose another name=."
+                f"{' '.join(now)}. Their scores do not compare: choose another name=."
             )
         self.study.set_user_attr("recipe", now)
 
@@ -130,11 +129,13 @@ class OptunaSweeper(HouseSweeper):
             {"value": best.value, "params": best.params, "job": where, "trials": len(self.study.trials)},
         )
         values = " ".join(f"{key}={value}" for key, value in best.params.items())
-        print(f"Best of {len(complete)} finished trials: {best.value:.4f} with {values} ({where})", flush=True)
+        print(
+            f"Best of {len(complete)} finished trials: {best.value:.4f} with {values} ({where})", flush=True
+        )
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Hydra's choice(), range() and interval() as Optuna's distributions; tag(log, ...) is a logarithmic scale.
+    """Hydra's choice(), range() and interval() as Optuna's distributions, tag(log, ...) the logarithmic ones.
 
     As in a grid, the end of a range is not in it. int(interval(1, 8)) is whole numbers, 8 included.
     """

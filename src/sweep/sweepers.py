@@ -1,4 +1,4 @@
-"""How `-m` runs: jobs are found again or placed, finished ones skipped, the rest given to Hydra's launcher."""
+"""How `-m` runs: jobs are found again or placed, finished ones skipped, the rest goes to Hydra's launcher."""
 
 import os
 from abc import abstractmethod
@@ -29,9 +29,7 @@ class HouseSweeper(Sweeper):
         self.jobs: list[Job] = []  # of this command; the directory may hold more
         self._launched = 0
 
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config: DictConfig = config
         self.hydra_context: HydraContext = hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -55,7 +53,9 @@ class HouseSweeper(Sweeper):
             try:
                 self.search(overrides)
             finally:
-                self.jobs = [Job.read(job.directory) or job for job in self.jobs]
+                self.jobs = [
+                    Job.read(place) or job for place, job in {j.directory: j for j in self.jobs}.items()
+                ]
                 if jobs := read_jobs(self.directory):
                     print(f"\nSweep {self.directory}:\n{table(jobs)}", flush=True)
         failed = [job for job in self.jobs if job.status != "finished"]
@@ -80,7 +80,8 @@ class HouseSweeper(Sweeper):
             if job.status == "finished":
                 score = "" if job.score is None else f", mIoU {job.score:.4f}"
                 print(f"Job {job.directory}: finished before{score}", flush=True)
-        todo = [job for job in jobs if job.status != "finished"]
+        # One process a directory, though values that are given twice, or drawn twice, are one job.
+        todo = list({job.directory: job for job in jobs if job.status != "finished"}.values())
         if todo:
             # The launcher's process learns from Hydra's own key which job this is.
             batch = [[*job.overrides, f"hydra.sweep.subdir={job.number}"] for job in todo]
