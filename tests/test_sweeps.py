@@ -128,6 +128,13 @@ def test_a_job_in_a_slurm_job_of_one_task_starts_its_own_ranks(monkeypatch):
     assert environment["SLURM_JOB_ID"] == "7"
 
 
+def test_the_jobs_of_a_sweep_are_one_group_of_w_and_b_unless_another_is_set(monkeypatch):
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    assert child._environment("sizes")["WANDB_RUN_GROUP"] == "sizes"
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    assert child._environment("sizes")["WANDB_RUN_GROUP"] == "mine"
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

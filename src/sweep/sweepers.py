@@ -62,9 +62,9 @@ class HouseSweeper(Sweeper):
         if failed:
             name = self.config.name
             raise UserError(
-                f"{len(failed)} of {len(self.jobs)} jobs failed: "
-                + ", ".join(f"{job.directory} (exit code {job.exit_code})" for job in failed)
-                + f".\nThe same command with name={name} tries them again, and nothing else."
+                f"{len(failed)} of {len(self.jobs)} jobs failed:\n"
+                + "".join(f"  {job.directory} (exit code {job.exit_code})\n" for job in failed)
+                + f"Why stands in their job.json. The same command with name={name} goes on with what is missing."
             )
 
     def place(self, batch: Sequence[Sequence[str]]) -> list[Job]:
