@@ -64,7 +64,7 @@ class HouseSweeper(Sweeper):
             raise UserError(
                 f"{len(failed)} of {len(self.jobs)} jobs failed:\n"
                 + "".join(f"  {job.directory} (exit code {job.exit_code})\n" for job in failed)
-                + f"Why stands in their job.json. The same command with name={name} goes on with what is missing."
+                + f"Their job.json says why. The same command with name={name} goes on with what is missing."
             )
 
     def place(self, batch: Sequence[Sequence[str]]) -> list[Job]:
