@@ -11,17 +11,18 @@ from front_doors import REPOSITORY
 
 from src.sweep.jobs import read_jobs
 
-# A job that notes each signal, ends as a training does, and cannot be killed by SIGUSR2.
+# A job that notes each signal of a second, ends as a training does, and lets SIGUSR2 kill it if that arrives. It
+# waits for signals instead of handling them: of two at once, Python may run the first one's handler alone.
 JOB = """
-import signal, sys, time
-def end(number, _):
-    print(number, file=open(sys.argv[1], "a"))
-    time.sleep(1)
-    sys.exit({signal.SIGINT: 130, signal.SIGTERM: 143}[number])
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, end)
+import signal, sys
+awaited = {signal.SIGINT, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
 print("up", file=open(sys.argv[1], "w"))
-time.sleep(60)
+noted = [signal.sigtimedwait(awaited, 60).si_signo]
+while more := signal.sigtimedwait(awaited, 1):
+    noted.append(more.si_signo)
+print(*noted, file=open(sys.argv[1], "a"))
+sys.exit({signal.SIGINT: 130, signal.SIGTERM: 143}[noted[0]])
 """
 SWEEP = f"""
 import sys

@@ -46,6 +46,12 @@ def test_a_failing_job_is_recorded_retried_and_does_not_stop_the_others(sweep):
     assert row["overrides"] == "seed=13"
 
 
+def test_values_given_twice_are_one_job(sweep):
+    swept = sweep("seed=13,13")
+    assert "1 of 1 jobs failed" in swept.err
+    assert (swept.directory / "0/starts").read_text() == "*"
+
+
 def test_an_interrupted_sweep_shows_what_it_has_not_begun_and_goes_on(sweep):
     swept = sweep("seed=1,130,2")
     assert (swept.code, swept.started) == (130, {0, 1})
