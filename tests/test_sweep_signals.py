@@ -11,7 +11,7 @@ from front_doors import REPOSITORY
 
 from src.sweep.jobs import read_jobs
 
-# A job that notes each signal of a second, ends as a training does, and lets SIGUSR2 kill it if that arrives. It
+# A job that notes each signal of a second and ends as a training does; SIGUSR2 would kill it. It
 # waits for signals instead of handling them: of two at once, Python may run the first one's handler alone.
 JOB = """
 import signal, sys
