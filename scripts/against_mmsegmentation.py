@@ -31,7 +31,6 @@ import cv2
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from src.benchmarks.machine import machine, versions
 from src.benchmarks.one_core import one_core
 from src.benchmarks.rounds import keys_of_round
 from src.benchmarks.stopwatch import spread
@@ -42,6 +41,7 @@ from src.data.dataset import read_target
 from src.data.layouts import Pair, find_pairs
 from src.errors import UserError
 from src.labels import CITYSCAPES, LabelTable
+from src.machine import machine, versions
 from src.runs import write_bytes, write_json
 
 MMSEG = "mmsegmentation"

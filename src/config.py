@@ -11,7 +11,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -19,6 +20,7 @@ from src.errors import UserError
 
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+RECORDED = "recorded/"  # before a group's choice: with the values of a run's config.yaml (src/repeat.py)
 _STAMP = "CGNET_RUN_STAMP"
 
 
@@ -46,6 +48,27 @@ def plain(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
 
 
+def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
+    """What a `_target_` describes. Raises UserError with its key where the values are not allowed."""
+    try:
+        return instantiate(config, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        if str(cause).startswith(f"{key}."):  # it names the key itself
+            raise UserError(str(cause)) from error
+        if cause is None or "Error in call to target" not in str(error):
+            raise
+        values = ", ".join(
+            f"{k}={v}" for k, v in plain(config).items() if k != "_target_" and len(str(v)) < 40
+        )
+        # albumentations checks with pydantic, whose own text is a page.
+        checked: list[Any] = getattr(cause.__cause__ or cause.__context__, "errors", list)()
+        reasons = [f"{entry['loc'][0]}: {entry['msg']}" for entry in checked] or [str(cause)]
+        raise UserError(f"{key}: {config['_target_']} refuses {values}\n{'; '.join(reasons)}") from error
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """("trainer.max_epochs", 340), ... for every value; an empty mapping is a value."""
     for key, value in config.items():
@@ -66,7 +89,7 @@ def check_keys(config: DictConfig, config_name: str) -> None:
     added = {o.lstrip("+").partition("=")[0] for o in HydraConfig.get().overrides.task if o.startswith("+")}
     not_compared = {"experiment", "hydra", "sweep"} | added
     groups = [
-        f"{group}={choice}"
+        f"{group}={conf_choice(group, choice)}"
         for group, choice in choices.items()
         if group not in not_compared and not group.startswith("hydra/")
     ]
@@ -81,6 +104,16 @@ def check_keys(config: DictConfig, config_name: str) -> None:
     ]
     if unknown:
         raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
+
+
+def in_conf(group: str, choice: str) -> bool:
+    return (CONF_DIR / group / f"{choice}.yaml").is_file()
+
+
+def conf_choice(group: str, choice: str | None) -> str:
+    """The file of conf/ that a recorded choice began as, where it is still there."""
+    original = (choice or "null").removeprefix(RECORDED)
+    return original if choice is None or in_conf(group, original) else choice
 
 
 def _is_new_entry(config: DictConfig, key: str) -> bool:
@@ -164,6 +197,6 @@ def _unknown_choice(group: str, choice: str) -> str:
 def _reference_keys(config_name: str) -> set[str]:
     """Keys of the groups that the command line chooses. `@hydra.main` has left its context by now."""
     split = [argument.partition("=") for argument in sys.argv[1:]]
-    choices = [f"{group}={name}" for group, _, name in split if (CONF_DIR / group / f"{name}.yaml").exists()]
+    choices = [f"{group}={name}" for group, _, name in split if in_conf(group, name)]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return set(_keys(OmegaConf.to_container(compose(config_name, choices))))

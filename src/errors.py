@@ -24,6 +24,11 @@ class UserError(Exception):
 ASK_THE_DOCTOR = "python -m src.doctor with the same keys reads every file and names all that are bad."
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 device", "2 devices"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def shorten(lines: Sequence[str], shown: int = 5) -> str:
     """The first lines of a list, and how many more there are."""
     more = [f"... and {len(lines) - shown} more"] if len(lines) > shown else []

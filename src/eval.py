@@ -36,7 +36,7 @@ def evaluate(config: DictConfig) -> float | None:
     data.check_devices(trainer.world_size)
     data.cache_frames()
 
-    run.open()
+    run.open(trainer.world_size)
     with honest_exit():
         trainer.validate(module, datamodule=data, verbose=False)
     assert module.scores is not None

@@ -13,8 +13,16 @@ from omegaconf import DictConfig
 
 from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, register_resolvers
 from src.errors import UserError
+from src.repeat import recorded_config
 from src.runs import rank
 from src.sweep.child import run_job
+
+# https://hydra.cc/docs/advanced/hydra-command-line-flags
+_SHOW = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
+_FLAGS = {
+    *(*_SHOW, "--resolve", "--package", "--run", "--multirun", "--shell-completion", "--experimental-rerun"),
+    *("--config-path", "--config-name", "--config-dir"),
+}
 
 Task = Callable[[DictConfig], float | None]
 
@@ -45,17 +53,32 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 return None
 
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
+            _check_flags()
+            primary = recorded_config(config_name) or config_name
+            hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=primary)(job)()
+            sys.stdout.flush()
         except USER_ERRORS as problem:
             problems.append(for_the_user(problem, config_name))
         except KeyboardInterrupt:
             return 130
+        except BrokenPipeError:  # `--help | head`: the reader has enough
+            if not any(argument.startswith(_SHOW) for argument in sys.argv[1:]):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         prefix = f"[rank {rank()}] " if rank() else ""
         for text in (problem.text for problem in problems):
             print(f"\n{prefix}{text}", file=sys.stderr)
         return 2 if problems else 0
 
     return main
+
+
+def _check_flags() -> None:
+    """`--experiment=x` would be an abbreviation of `--experimental-rerun` to Hydra."""
+    for flag, _, value in (argument.partition("=") for argument in sys.argv[1:]):
+        if flag.startswith("--") and flag not in _FLAGS:
+            key = flag.lstrip("-")
+            raise UserError(f"{flag}: no such flag. Keys have no dashes before them: {key}={value or '...'}")
 
 
 def _start_logging() -> None:
@@ -79,6 +102,7 @@ def _start_logging() -> None:
         ".*smaller than the logging interval.*",  # the epoch's mean is logged in any case
         # torch 2.13's new name for it does not exist in 2.8, the oldest allowed.
         ".*`broadcast_buffers` is deprecated.*",
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # TrainSampler does go on
         ".*Checkpoint directory .* exists and is not empty.*",  # so it is when a run goes on
     ):
         warnings.filterwarnings("ignore", message=message)

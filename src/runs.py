@@ -1,10 +1,9 @@
 """Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
 
+import hashlib
 import json
 import logging
 import os
-import shlex
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.config import flatten, plain
 from src.errors import UserError
 from src.locks import hold
+from src.record import command, differences, this_start, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,10 @@ MAY_CHANGE = (
     "trainer.default_root_dir",
     "callbacks.pictures",
     "callbacks.lines",
+    "callbacks.summary",
     "callbacks.best.dirpath",
-    "callbacks.last.dirpath",
+    "callbacks.last.",
+    "callbacks.seeds.seed",  # is `seed`
     "data.root",
     "data.num_workers",
     "data.cache",
@@ -72,7 +74,7 @@ class Run:
             raise UserError(
                 f"name='{config.name}': give the run a name of its own, for a folder in runs_dir."
             )
-        run = cls(Path(config.run_dir), plain(config))
+        run = cls(Path(config.run_dir), without_secrets(plain(config)))
         if rank() == 0:
             run._check_writable()
             run._check_same_config()
@@ -90,8 +92,11 @@ class Run:
         path = self.directory / "metrics.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    def open(self) -> None:
-        """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do."""
+    def open(self, world_size: int = 1) -> None:
+        """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do.
+
+        world_size: number of processes that the run has, for its record.
+        """
         if rank() != 0:
             return
         try:
@@ -104,12 +109,48 @@ class Run:
             ) from error
         except OSError as error:
             raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
-        command = shlex.join(["python", "-m", f"src.{self.config['task']}", *sys.argv[1:]])
-        write_text(self.directory / "config.yaml", f"# {command}\n{OmegaConf.to_yaml(self.config)}")
+        for folder in (self.directory, self.directory / "checkpoints"):
+            for half_written in folder.glob(".*.tmp"):  # by a process that was killed
+                half_written.unlink(missing_ok=True)
+        kept = f"# {command(self.config['task'])}\n{OmegaConf.to_yaml(self.config)}"
+        write_text(self.directory / "config.yaml", kept)
         handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger().addHandler(handler)
         log.info("Run directory: %s", self.directory)
+        self._record(world_size)
+
+    def _record(self, world_size: int) -> None:
+        """Add this start to record.json; its `packages` only where they are not those of the start before."""
+        path = self.directory / "record.json"
+        try:
+            starts = json.loads(path.read_text())["starts"]
+        except (FileNotFoundError, ValueError, LookupError, TypeError):  # the first start, or an edited file
+            starts = []
+        start, patch = this_start(self.config, world_size)
+        start["from_checkpoint"] = self._progress()
+        start["code"]["patch"] = f"code-{hashlib.sha256(patch).hexdigest()[:8]}.diff" if patch else None
+        if patch:
+            write_bytes(self.directory / start["code"]["patch"], patch)
+        packages = next((s["packages"] for s in reversed(starts) if "packages" in s), None)
+        changed = differences(starts[-1] | {"packages": packages}, start) if starts else ""
+        if changed and start["from_checkpoint"]:
+            log.warning("Results may differ, the run goes on with another: %s.", changed)
+        if start["packages"] == packages:
+            del start["packages"]
+        write_json(path, {"starts": [*starts, start]})
+
+    def _progress(self) -> dict[str, int] | None:
+        """What the run goes on from. A checkpoint that cannot be read is refused later, by the trainer."""
+        from src.checkpoints import load_checkpoint  # torch, which --help does not need
+
+        if self.last_checkpoint is None:
+            return None
+        try:
+            checkpoint = load_checkpoint(self.last_checkpoint)
+        except UserError:
+            return None
+        return {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
 
     def _check_writable(self) -> None:
         existing = nearest_existing(self.directory)

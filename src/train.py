@@ -33,7 +33,7 @@ def train(config: DictConfig) -> float | None:
     module = build_module(plain(config), data, trainer)
     data.cache_frames()
 
-    run.open()
+    run.open(trainer.world_size)
     fit(trainer, module, data, run)
     return report_training(run) if trainer.is_global_zero else None
 

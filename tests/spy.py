@@ -1,15 +1,53 @@
-"""A callback of a user's own: what each rank thinks the metrics are."""
+"""Callbacks of a user's own, for tests of the front doors."""
 
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
 
 class RankSpy(pl.Callback):
+    """What each rank thinks the metrics are."""
+
     def __init__(self, folder: str):
         self.folder = Path(folder)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(metrics))
+
+
+class Crash(BaseException):
+    """As sudden as a kill: nothing here catches it."""
+
+
+class Fault(pl.Callback):
+    """At the `at`-th call of `hook`, from 1, on `rank`: the signal `what`, or a Crash.
+
+    Args:
+        orders: a JSON file with these keys; without it nothing happens, and a fault removes it.
+    """
+
+    def __init__(self, orders: str):
+        self.orders = Path(orders)
+        if self.orders.exists():
+            vars(self).update(json.loads(self.orders.read_text()))
+            setattr(self, self.hook, self._strike)
+
+    def _strike(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.at -= 1
+        if self.at or trainer.global_rank != self.rank:
+            return
+        self.orders.unlink()
+        if self.what == "Crash":
+            raise Crash
+        signal.raise_signal(signal.Signals[self.what])
+
+
+class Chat(pl.Callback):
+    """Would tell a chat of the run."""
+
+    def __init__(self, chat_token: str):
+        self.chat_token = chat_token

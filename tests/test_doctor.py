@@ -89,7 +89,7 @@ def test_the_json_says_it_all(sound):
     assert {"packages", "GPU", "cores", "shared memory", "free in runs_dir"} <= content["machine"][
         "facts"
     ].keys()
-    assert content["config"]["facts"]["batch"] == "4 = 4 x 1 devices x 1 accumulated"
+    assert content["config"]["facts"]["batch"] == "4 = 4 x 1 device x 1 accumulated"
     assert set(content["figures"]["classes"]) >= {"road", "bicycle"}
     assert content["figures"]["configured_mean"] == [110.0] * 3
 

@@ -11,8 +11,8 @@ from front_doors import REPOSITORY
 
 # Lower floors first; a room may import from its own floor or from below.
 FLOORS = (
-    {"errors", "labels", "findings", "locks"},
-    {"config", "runs", "checkpoints"},
+    {"errors", "labels", "findings", "locks", "machine", "revision"},
+    {"config", "record", "runs", "repeat", "checkpoints"},
     {"network", "data", "evaluation"},
     {"training"},
     {"diagnosis", "benchmarks", "sweep"},

@@ -145,6 +145,15 @@ def test_all_differences_are_named_at_once(tmp_path):
     assert differences == ["  optimizer.lr", "  seed"]
 
 
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    first = start(tmp_path)
+    half = first.directory / "checkpoints/.last.ckpt.4711.tmp"
+    half.write_bytes(b"half")
+    plan(tmp_path).open()
+    assert not half.exists()
+    assert first.last_checkpoint.exists()
+
+
 def test_a_run_without_a_checkpoint_starts_anew_with_any_config(tmp_path):
     start(tmp_path, saved=False)
     plan(tmp_path, "seed=43").open()

@@ -46,6 +46,15 @@ def test_a_failing_job_is_recorded_retried_and_does_not_stop_the_others(sweep):
     assert row["overrides"] == "seed=13"
 
 
+def test_passwords_and_keys_are_not_kept(sweep):
+    swept = sweep("seed=1,2", "+logger.api_key=hush")
+    assert (swept.code, swept.started) == (0, {0, 1}), swept.err
+    kept = [path.read_text() for path in swept.directory.rglob("*") if path.is_file()]
+    assert any("+logger.api_key=***" in text for text in kept)
+    assert not [text for text in kept if "hush" in text]
+    assert sweep("seed=1,2", "+logger.api_key=hush").started == set()
+
+
 def test_values_given_twice_are_one_job(sweep):
     swept = sweep("seed=13,13")
     assert "1 of 1 jobs failed" in swept.err

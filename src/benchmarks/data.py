@@ -10,7 +10,6 @@ from hydra.utils import instantiate
 
 from src.benchmarks.advice import advice
 from src.benchmarks.loader import measure_loader
-from src.benchmarks.machine import machine, versions
 from src.benchmarks.report import loader_and_step_table, variants_table
 from src.benchmarks.rounds import measure_variants
 from src.benchmarks.step import measure_step
@@ -19,8 +18,8 @@ from src.data.cache_modes import look_ahead
 from src.data.checks import check_pairs
 from src.data.datamodule import SegmentationDataModule
 from src.data.frames import frame_bytes
-from src.data.parallel import usable_cores
 from src.errors import UserError
+from src.machine import machine, usable_cores, versions
 from src.runs import Run, write_json
 from src.training.trainer import build_trainer
 

@@ -8,9 +8,10 @@ import numpy as np
 from src.data.dataset import size_mismatch, to_target
 from src.data.files import check_label_header, png_header, read_label
 from src.data.layouts import Pair
-from src.data.parallel import parallel_map, usable_cores
+from src.data.parallel import parallel_map
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
 from src.labels import IGNORE, LabelTable
+from src.machine import usable_cores
 
 SMALLEST = 32
 """Pixels of a frame's or a crop's side: what the network needs at least."""

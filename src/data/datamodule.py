@@ -1,16 +1,17 @@
 """The one place where the data path meets Lightning: splits, loaders and each device's share."""
 
 import logging
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from src.config import build
 from src.data import statistics
 from src.data.augment import SeededTransform
 from src.data.cache_modes import MODES, open_cache
@@ -18,11 +19,11 @@ from src.data.checks import SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.layouts import Pair, find_pairs
-from src.data.parallel import usable_cores
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.street import write_street
-from src.errors import UserError
+from src.errors import UserError, counted
 from src.labels import LABEL_TABLES
+from src.machine import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class SegmentationDataModule(LightningDataModule):
         self.val_set: SegmentationDataset | None = None
         self.train_sizes: list[tuple[int, int]] = []
         self.val_sizes: list[tuple[int, int]] = []
-        self.first_epoch = 0
+        self.begin = (0, 0)
 
     def prepare_data(self) -> None:
         """Draws the synthetic street, once; every other dataset must be there already."""
@@ -82,7 +83,7 @@ class SegmentationDataModule(LightningDataModule):
         """Finds and checks the files; a second call does nothing. Raises UserError with the way on."""
         if stage in (None, "fit") and self.train_set is None:
             assert self.augment is not None, "training needs an augmentation"
-            transforms = [instantiate(step) for step in self.augment.values() if step is not None]
+            transforms = [build(f"augment.{k}", step) for k, step in self.augment.items() if step is not None]
             transform = SeededTransform(transforms, self.seed)
             self.train_set, self.train_sizes = self._open(self.config["train_split"], transform)
         if self.val_set is None:
@@ -138,15 +139,20 @@ class SegmentationDataModule(LightningDataModule):
             )
         return weights
 
-    # When a run goes on, Lightning lets the workers draw their first indices before it tells the sampler the
-    # epoch: without this they would be those of epoch 0.
+    # When a run goes on, Lightning counts batches from where it was but lets the loader begin anew; and the
+    # workers draw their first indices before the sampler is told the epoch.
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
-        progress = self.trainer.fit_loop.epoch_progress.current
-        return {"next_epoch": progress.processed}  # type: ignore[attr-defined]
+        loop = self.trainer.fit_loop
+        # `processed`, since `completed` lacks a batch at whose end the checkpoint is written.
+        batches = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+        return {
+            "next_epoch": loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
+            "next_batch": batches % self.trainer.num_training_batches,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.first_epoch = state_dict["next_epoch"]
+        self.begin = (state_dict["next_epoch"], state_dict["next_batch"])
 
     def train_dataloader(self) -> DataLoader:
         assert self.train_set is not None
@@ -158,7 +164,7 @@ class SegmentationDataModule(LightningDataModule):
             self.trainer.global_rank,
             self.trainer.world_size,
             self.trainer.accumulate_grad_batches,
-            self.first_epoch,
+            *self.begin,
         )
         return DataLoader(
             self.train_set, batch_size=sampler.per_device, sampler=sampler, drop_last=True, **self._loading()
@@ -175,16 +181,12 @@ class SegmentationDataModule(LightningDataModule):
     def check_shares(self, world_size: int, accumulate: int) -> None:
         """Raises UserError where the batch or the validation set cannot be shared out over the devices."""
         total, parts = self.config["batch_size"], world_size * accumulate
-        if min(self.config["crop_size"]) < SMALLEST:
-            raise UserError(
-                f"data.crop_size={self.config['crop_size']}: the network needs at least "
-                f"{SMALLEST}x{SMALLEST} pixels."
-            )
         if total % parts:
             fits = [n for n in range(1, total + 1) if total % n == 0]
             raise UserError(
                 f"data.batch_size={total} is the total of one optimizer step and cannot be shared out "
-                f"equally over {world_size} devices x {accumulate} accumulated batches = {parts} parts. "
+                f"equally over {counted(world_size, 'device')} x {accumulate} accumulated batches = "
+                f"{parts} parts. "
                 f"Choose a number of parts that divides it ({', '.join(map(str, fits))}), or another "
                 f"data.batch_size (another recipe)."
             )
@@ -202,7 +204,7 @@ class SegmentationDataModule(LightningDataModule):
         if self.val_set is not None and len(self.val_set) < world_size:
             raise UserError(
                 f"The split '{self.config['val_split']}' of {self.config['root']} has {len(self.val_set)} "
-                f"images, fewer than the {world_size} devices: use fewer (trainer.devices)."
+                f"images, fewer than {counted(world_size, 'device')}: use fewer (trainer.devices)."
             )
 
     def workers(self, devices: int) -> int:
@@ -239,6 +241,10 @@ def _check_types(data: Mapping[str, Any]) -> None:
         value = data[key]
         if not isinstance(value, list) or len(value) != count or not all(isinstance(v, kind) for v in value):
             problems.append(f"data.{key}={value}: give {count} numbers such as {example}.")
+        elif key == "crop_size" and min(value) < SMALLEST:
+            problems.append(
+                f"data.crop_size={value}: the network needs at least {SMALLEST}x{SMALLEST} pixels."
+            )
     if data["cache"] not in MODES:
         problems.append(f"data.cache={data['cache']}: unknown, choose one of {', '.join(MODES)}.")
     if problems:
@@ -252,3 +258,9 @@ def _say_every_quarter(done: int, total: int) -> None:
 
 def _calm_worker(_: int) -> None:
     cv2.setNumThreads(0)  # each worker would otherwise start a thread per core
+    # SLURM and Ctrl-C signal every process, but the run still wants its batch before it ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(
+        signal.SIGTERM, lambda *_: signal.alarm(600)
+    )  # not for ever: Python itself ends them with it

@@ -23,10 +23,11 @@ from src.data.files import (
     read_bytes,
 )
 from src.data.layouts import Pair
-from src.data.parallel import parallel_map, usable_cores
+from src.data.parallel import parallel_map
 from src.errors import UserError
 from src.findings import Finding
 from src.labels import LabelTable
+from src.machine import usable_cores
 
 UNREADABLE, DAMAGED, NO_CLASS_MAP = "unreadable file", "damaged file", "label that is no class map"
 SIZES, SMALL, UNKNOWN = "image and label of different sizes", "frame too small", "id outside the table"

@@ -20,6 +20,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         seed: of the permutations; another one for each epoch.
         rank, world_size, accumulate: must divide batch_size (checked by the datamodule).
         epoch: to begin with.
+        batch: of that epoch to begin with; its first ones are left out, where a run goes on within an epoch.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         world_size: int = 1,
         accumulate: int = 1,
         epoch: int = 0,
+        batch: int = 0,
     ):
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -39,6 +41,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         self.world_size = world_size
         self.per_device = batch_size // (world_size * accumulate)
         self.epoch = epoch
+        self.begin = (epoch, batch)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch but the first after a resume."""
@@ -51,7 +54,9 @@ class TrainSampler(Sampler[tuple[int, int]]):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.num_samples)
         used = order[: self.num_samples // self.batch_size * self.batch_size]
         parts = used.reshape(-1, self.world_size, self.per_device)
-        for index in parts[:, self.rank].ravel():
+        epoch, batch = self.begin
+        skipped = batch * self.per_device if self.epoch == epoch else 0
+        for index in parts[:, self.rank].ravel()[skipped:]:
             yield self.epoch, int(index)
 
 

@@ -7,13 +7,14 @@ import shutil
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 from packaging.requirements import Requirement
 
 from src.data.shared_memory import SHARED_MEMORY
 from src.diagnosis.notes import MACHINE, Notes
+from src.errors import counted
+from src.machine import memory
 from src.runs import nearest_existing
 
 _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
@@ -63,13 +64,11 @@ def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, 
         batch_bytes: of one device's training batch and its validation batch.
     """
     total = workers * devices
-    notes.fact(
-        MACHINE, "cores", f"{cores}, for {total} data workers ({workers} for each of {devices} devices)"
-    )
+    notes.fact(MACHINE, "cores", f"{cores}, for {counted(total, 'data worker')} ({workers} per device)")
     if total > cores:
         notes.add(
             MACHINE, "remark", "more workers than cores",
-            f"{total} data workers ({workers} for each of {devices} devices) on {cores} cores wait for each "
+            f"{total} data workers ({workers} per device) on {counted(cores, 'core')} wait for each "
             f"other. Ask for more cores, fewer devices, or fewer workers (data.num_workers=auto).",
         )  # fmt: skip
     if not SHARED_MEMORY.is_dir():  # macOS and Windows have other ways
@@ -106,7 +105,7 @@ def _packages(notes: Notes) -> None:
 
 
 def _devices(notes: Notes) -> None:
-    notes.fact(MACHINE, "memory", _size(_memory()))
+    notes.fact(MACHINE, "memory", _size(memory()))
     cuda = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
     notes.fact(MACHINE, "PyTorch", f"{torch.__version__}, {cuda}")
     names = [_describe(index) for index in range(torch.cuda.device_count())]
@@ -131,13 +130,6 @@ def _describe(index: int) -> str:
     gpu = torch.cuda.get_device_properties(index)
     bf16 = "bf16" if gpu.major >= 8 else "no bf16"
     return f"{gpu.name}, {_size(gpu.total_memory)}, compute capability {gpu.major}.{gpu.minor}, {bf16}"
-
-
-def _memory() -> int:
-    names: Any = os.sysconf_names
-    if "SC_PHYS_PAGES" not in names:
-        return 0
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _size(number: float) -> str:

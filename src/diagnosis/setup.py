@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Trainer
 from torch.utils.data import default_collate
 
-from src.config import plain
+from src.config import build, plain
 from src.data.datamodule import SegmentationDataModule
-from src.data.parallel import usable_cores
 from src.diagnosis.dataset import crop_size
 from src.diagnosis.machine import examine_loading
 from src.diagnosis.notes import CONFIG, DATASET, Notes
-from src.errors import UserError
+from src.errors import UserError, counted
+from src.machine import usable_cores
 from src.runs import Run
 from src.training.assemble import build_callbacks, build_module
 from src.training.loggers import build_loggers
@@ -64,9 +63,9 @@ class Setup:
             setup.data = SegmentationDataModule(data, None, config.seed, config.cache_dir)
         with notes.trying(CONFIG, "augmentation"):
             augment = plain(config.augment)
-            for step in augment.values():
+            for name, step in augment.items():
                 if step is not None:
-                    instantiate(step)
+                    build(f"augment.{name}", step)
             if setup.data:
                 setup.data.augment = augment
         with notes.trying(CONFIG, "loss"):
@@ -106,11 +105,6 @@ class Setup:
                     "network",
                     f"{type(self.module.segmenter.network).__name__}, {number:,} parameters",
                 )
-        if self.module:
-            training = self.module.training_config or {}
-            with notes.trying(CONFIG, "optimizer and schedule"):
-                optimizer = instantiate(training["optimizer"], params=self.module.parameters())
-                instantiate(training["schedule"], optimizer=optimizer, total_steps=1000)
 
     def first_step(self, notes: Notes) -> None:
         """Forward and backward on training samples: one on a CPU, a device's whole batch on a GPU."""
@@ -163,7 +157,7 @@ def _examine_loading(notes: Notes, data: SegmentationDataModule, trainer: Traine
     total, accumulated = data.config["batch_size"], trainer.accumulate_grad_batches
     batch, rest = divmod(total, trainer.world_size * accumulated)
     if not rest:
-        text = f"{total} = {batch} x {trainer.world_size} devices x {accumulated} accumulated"
+        text = f"{total} = {batch} x {counted(trainer.world_size, 'device')} x {accumulated} accumulated"
         notes.fact(CONFIG, "batch", text)
     height, width = crop_size(data)
     largest = max((height * width for height, width in data.val_sizes), default=0)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.locks import is_held
+from src.record import hide_secrets
 from src.runs import sweep_job_score
 from src.sweep.jobs import Job, identity
 
@@ -42,8 +43,9 @@ def run_job(config: DictConfig, task: str) -> float:
     overrides = list(settings.overrides.task)
     directory = Path(settings.sweep.dir) / str(settings.sweep.subdir)
     job = Job.read(directory)
-    if job is None or job.overrides != overrides:  # of a sweeper that is not ours
+    if job is None or job.overrides != [hide_secrets(o) for o in overrides]:  # of a sweeper that is not ours
         job = Job(directory, overrides)
+    job.overrides = overrides
     if job.status != "finished":
         if is_held(directory / ".lock"):
             raise UserError(f"{directory}: a process that was started earlier is still at this job.")

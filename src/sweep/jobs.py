@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from src.locks import is_held
+from src.record import hide_secrets
 from src.runs import MAY_CHANGE, write_json
 
 FILE = "job.json"
@@ -22,7 +23,7 @@ _WHICH_SWEEP = ("name", "sweep", "hydra")
 @dataclass
 class Job:
     directory: Path
-    overrides: list[str]
+    overrides: list[str]  # on disk without passwords and keys
     status: str = "not started"  # not started | running | finished | failed | interrupted
     score: float | None = None  # best val mIoU, of a finished job that validated
     exit_code: int | None = None
@@ -41,7 +42,8 @@ class Job:
 
     def write(self) -> None:
         content = {key: value for key, value in asdict(self).items() if key != "directory"}
-        write_json(self.directory / FILE, content)
+        hidden = [hide_secrets(override) for override in self.overrides]
+        write_json(self.directory / FILE, content | {"overrides": hidden})
 
     def start(self) -> None:
         self.status, self.started = "running", _now()
@@ -106,7 +108,7 @@ def identity(overrides: Sequence[str], varied: Set[str] = frozenset()) -> list[s
         which_sweep = re.split("[./]", name)[0] in _WHICH_SWEEP
         return key in varied or not (which_sweep or f"{name}.".startswith(MAY_CHANGE))
 
-    return list(filter(counts, overrides))
+    return [hide_secrets(override) for override in overrides if counts(override)]
 
 
 def table(jobs: Sequence[Job]) -> str:

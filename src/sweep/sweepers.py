@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
 from src.locks import hold
+from src.record import hide_secrets
+from src.runs import write_text
 from src.sweep.jobs import Job, place, read_jobs, table
 
 
@@ -105,7 +107,7 @@ class HouseSweeper(Sweeper):
         except OSError as error:
             raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
         with lock:
-            OmegaConf.save(self.config, self.directory / "multirun.yaml")
+            write_text(self.directory / "multirun.yaml", hide_secrets(OmegaConf.to_yaml(self.config)))
             yield
 
 

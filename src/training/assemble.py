@@ -5,12 +5,12 @@ import os
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import WandbLogger
 
+from src.config import build
 from src.data.datamodule import SegmentationDataModule
-from src.errors import UserError
+from src.errors import UserError, counted
 from src.runs import Run
 from src.training.loggers import keep_wandb_id
 from src.training.module import SegmentationModule
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def build_callbacks(config: DictConfig) -> list[pl.Callback]:
     """The entries of the callbacks group in their order; null switches one off."""
-    return [instantiate(entry) for entry in config.values() if entry is not None]
+    return [build(f"callbacks.{name!s}", entry) for name, entry in config.items() if entry]
 
 
 def build_module(
@@ -39,13 +39,15 @@ def build_module(
         "loss": loss,
         **{key: config[key] for key in ("optimizer", "schedule", "compile", "channels_last")},
     }
-    return SegmentationModule(
+    module = SegmentationModule(
         model=config["model"],
         data=config["data"],
         classes=list(data.table.class_names),
         training=training,
         precision=str(trainer.precision),  # Lightning turns 16-mixed into bf16-mixed on a CPU
     )
+    module.build_optimizer(total_steps=1)  # its values are wrong now, or not at all
+    return module
 
 
 def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run) -> None:
@@ -60,11 +62,12 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         with honest_exit():
             trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if trainer.is_global_zero:
             _say_how_to_go_on(run)
         raise
     finally:
+        trainer.fit_loop.teardown()  # Lightning ends the loader that is at work, not the one that waits
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
             import wandb
 
@@ -79,7 +82,7 @@ def _say_how_to_go_on(run: Run) -> None:
     if run.last_checkpoint:
         log.info("Interrupted. The same command with name=%s goes on from here.", run.config["name"])
     else:
-        log.info("Interrupted before the end of the first epoch: there is nothing to go on from.")
+        log.info("Interrupted before the first checkpoint: there is nothing to go on from.")
 
 
 def _say_what_runs(
@@ -90,8 +93,7 @@ def _say_what_runs(
     assert data.train_set is not None
     assert data.val_set is not None
     log.info(
-        "%s, %s parameters, on %s: %d training and %d validation images, "
-        "batch %d = %d x %d device(s) x %d accumulated",
+        "%s, %s parameters, on %s: %d training and %d validation images, batch %d = %d x %s x %d accumulated",
         type(module.segmenter.network).__name__,
         f"{parameters:,}",
         run.config["data"]["name"],
@@ -99,7 +101,7 @@ def _say_what_runs(
         len(data.val_set),
         total,
         total // parts,
-        trainer.world_size,
+        counted(trainer.world_size, "device"),
         trainer.accumulate_grad_batches,
     )
     if run.last_checkpoint:

@@ -23,6 +23,9 @@ class EpochLines(Callback):
         self._epoch_start = self._last_line = 0.0
         self._interactive = sys.stdout.isatty()
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._epoch_start = self._last_line = time.monotonic()  # an epoch in which a run goes on has no start
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_start = self._last_line = time.monotonic()
 

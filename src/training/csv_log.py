@@ -15,7 +15,7 @@ class MetricsCSV(Logger):
     """Rows of (step, epoch, metrics...); what belongs to one step stands in one row.
 
     Lightning's CSVLogger deletes the file when a run goes on. Here the rows are read back, and those past the
-    checkpoint that the run goes on from are replaced as their steps come round again.
+    checkpoint that the run goes on from are left out: their steps come round again.
     """
 
     def __init__(self, path: str | Path):
@@ -33,6 +33,14 @@ class MetricsCSV(Logger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The run directory's config.yaml holds them."""
+
+    @rank_zero_only
+    def go_on_from(self, step: int) -> None:
+        """`step` comes next: rows of it and later ones are dropped."""
+        rows = self._read()
+        self._rows = [row for row in rows if int(row["step"]) < step]
+        if len(self._rows) < len(rows):
+            self._write()
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

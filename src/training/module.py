@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from hydra.utils import instantiate
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
+from src.config import build
 from src.evaluation.confusion import ConfusionMatrix, scores
 from src.network.segmenter import Segmenter
 
@@ -52,7 +54,8 @@ class SegmentationModule(LightningModule):
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None
         self.training_config = training
-        self.loss = instantiate(training["loss"]) if training else None
+        self.epoch_loss: Tensor | float = 0.0  # summed over the batches of this epoch so far
+        self.loss = build("loss", training["loss"]) if training else None
         if training and training["channels_last"]:
             self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if training and training["compile"]:
@@ -71,13 +74,21 @@ class SegmentationModule(LightningModule):
         # DDP averages gradients over devices. With the weight of all devices in the quotient, not this one's
         # own, that average is the gradient of the whole batch, however ignored pixels are spread.
         loss = total * self.trainer.world_size / whole_weight
-        batch_loss, size = sums[0] / whole_weight, len(batch["image"])
-        self.log("train/loss", batch_loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
+        batch_loss = sums[0] / whole_weight
+        self.epoch_loss = self.epoch_loss + batch_loss
+        self.log("train/loss_step", batch_loss, prog_bar=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # or Lightning would leave an epoch cut short without validation
+
+    def on_train_epoch_end(self) -> None:
+        # By ourselves, since Lightning's mean forgets what came before a restart within the epoch. All
+        # training batches are of one size.
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        self.log("train/loss_epoch", self.epoch_loss / batches)
+        self.epoch_loss = 0.0
 
     def on_validation_epoch_start(self) -> None:
         self.confusion.reset()
@@ -130,20 +141,24 @@ class SegmentationModule(LightningModule):
         assert self.loss is not None
         return self.loss(logits, batch["target"])
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def build_optimizer(self, total_steps: int) -> tuple[Optimizer, LRScheduler]:
+        """Raises UserError for values of the optimizer or the schedule that are not allowed."""
         assert self.training_config is not None
-        optimizer = instantiate(self.training_config["optimizer"], params=self.parameters())
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = instantiate(
-            self.training_config["schedule"], optimizer=optimizer, total_steps=total_steps
-        )
+        optimizer = build("optimizer", self.training_config["optimizer"], params=self.parameters())
+        schedule = self.training_config["schedule"]
+        return optimizer, build("schedule", schedule, optimizer=optimizer, total_steps=total_steps)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer, scheduler = self.build_optimizer(int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Each checkpoint carries the figures of the validation before it, with the epoch they belong to.
         checkpoint["scores"] = self.scores
         checkpoint["scored_epoch"] = self.scored_epoch
+        checkpoint["epoch_loss"] = float(self.epoch_loss)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.scores = checkpoint["scores"]
         self.scored_epoch = checkpoint["scored_epoch"]
+        self.epoch_loss = checkpoint.get("epoch_loss", 0.0)  # checkpoints of before know none

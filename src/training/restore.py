@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from src.config import plain
+from src.config import RECORDED, plain
 from src.data.datamodule import SegmentationDataModule
 from src.data.layouts import SPLITS
 from src.errors import UserError
@@ -22,12 +22,14 @@ def data_to_evaluate(config: DictConfig, checkpoint: dict[str, Any]) -> dict[str
     """The checkpoint's data group with its recorded values; overrides on the command line go before them.
 
     How frames were cached is left out: that was a matter of the machine.
-    With another group (`data=`) only the names of the groups matter, and nothing recorded is used.
+    With another group (`data=`) only the names of the groups matter, and nothing recorded is used; nor where
+    an evaluation is repeated (`--config-dir`), which has its own record.
     """
     recorded = checkpoint["hyper_parameters"]["data"]
     overrides = [o.lstrip("+") for o in HydraConfig.get().overrides.task]
     other_group = any(o.startswith("data=") and o != f"data={recorded['name']}" for o in overrides)
-    if other_group:
+    repeated = HydraConfig.get().runtime.choices["data"].startswith(RECORDED)
+    if other_group or repeated:
         data = plain(config.data)
     else:
         merged = OmegaConf.merge(_group(recorded["name"]), recorded, {"split": None, "cache": "auto"})

@@ -6,13 +6,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator
+from pytorch_lightning.accelerators import (
+    AcceleratorRegistry,
+    CPUAccelerator,
+    CUDAAccelerator,
+    MPSAccelerator,
+)
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
+from src.training.stop import StopOnSignal, Stopped
 from src.training.sync_batchnorm import CpuLayerSync
 
 
@@ -50,7 +56,7 @@ def build_trainer(
     try:
         return Trainer(
             **arguments,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, StopOnSignal()],
             logger=list(loggers) or False,
             plugins=plugins,
             # Our samplers already share out the data, and never repeat an image to make shares equal.
@@ -65,16 +71,18 @@ def build_trainer(
 
 @contextmanager
 def honest_exit() -> Iterator[None]:
-    """Around a Trainer's work: exit code 143 after SIGTERM (Lightning: 0), and KeyboardInterrupt after
-    Ctrl-C (Lightning: exit code 1)."""
+    """Around a Trainer's work: KeyboardInterrupt after Ctrl-C (Lightning: exit code 1), and the exit code of
+    a process that the signal ended after any other, such as 143 (Lightning: 0)."""
     try:
         yield
     except (MisconfigurationException, ValueError) as error:
         if isinstance(error, ValueError) and "val_check_interval" not in str(error):
             raise
         raise UserError(f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer).") from error
-    except SIGTERMException as error:
-        raise SystemExit(128 + signal.SIGTERM) from error
+    except Stopped as stopped:
+        if stopped.number == signal.SIGINT:
+            raise KeyboardInterrupt from stopped
+        raise SystemExit(128 + stopped.number) from stopped
     except SystemExit as error:
         raise KeyboardInterrupt from error
 
@@ -85,6 +93,12 @@ def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
         on_cpu = not any(AcceleratorRegistry.get(name).is_available() for name in ("cuda", "mps"))
     else:
         on_cpu = accelerator == "cpu"
+        usable = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,)}.get(accelerator)
+        if usable and not any(kind.is_available() for kind in usable):
+            raise UserError(
+                f"trainer.accelerator={accelerator}: PyTorch can use no GPU here; python -m src.doctor says "
+                f"more. Choose auto, which takes what is there."
+            )
     try:
         if on_cpu:
             return True, 1 if devices in ("auto", -1, "-1") else int(CPUAccelerator.parse_devices(devices))

@@ -3,13 +3,14 @@
 import pytest
 
 from src.data import statistics
+from src.errors import counted
 
 # ---- shares
 
 
 @pytest.mark.parametrize(("devices", "accumulate"), [(3, 1), (1, 8), (2, 4), (8, 1)])
 def test_a_batch_that_cannot_be_shared_out(street_module, refused, devices, accumulate):
-    with refused("data.batch_size=4", f"{devices} devices x {accumulate}", "1, 2, 4"):
+    with refused("data.batch_size=4", f"{counted(devices, 'device')} x {accumulate}", "1, 2, 4"):
         street_module().check_shares(devices, accumulate)
 
 

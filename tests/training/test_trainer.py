@@ -109,9 +109,10 @@ def test_the_callbacks_of_the_config(group):
     names = [type(callback).__name__ for callback in build_callbacks(entries)]
     expected = [
         "RunCheckpoint",
-        "RunCheckpoint",
+        "LastCheckpoint",
+        "SeedEachBatch",
         "LearningRateMonitor",
-        "RichModelSummary",
+        "NetworkSummary",
         "EpochLines",
         "PicturePanel",
     ]
@@ -121,7 +122,7 @@ def test_the_callbacks_of_the_config(group):
 
 
 class Interrupted(pl.LightningModule):
-    """Two epochs of one step, stopped in the second one's."""
+    """Epochs of one step, stopped in the second one's."""
 
     def __init__(self, stop):
         super().__init__()
@@ -194,7 +195,7 @@ def test_a_stopped_fit_does_not_look_finished(run, monkeypatch, stop, error, cod
     ends = []
     monkeypatch.setattr("wandb.finish", lambda exit_code: ends.append(exit_code))
     last = ModelCheckpoint(run.directory, "last", save_on_train_epoch_end=True)
-    values = trainer_config(max_epochs=2, enable_progress_bar=False, enable_model_summary=False)
+    values = trainer_config(max_epochs=3, enable_progress_bar=False, enable_model_summary=False)
     trainer = build_trainer(values, [last], [Dashboard()])
     with pytest.raises(error) as raised:
         fit(trainer, Interrupted(stop), OneBatch(), run)

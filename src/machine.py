@@ -1,0 +1,85 @@
+"""What a program runs on: without it a rate says nothing, and a result cannot be made again."""
+
+import os
+import platform
+import re
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "pytorch-lightning", "opencv-python-headless", "numpy", "albumentations", "kornia-rs")
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def usable_cores() -> int:
+    """Of this process: a cluster's job often has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> dict[str, Any]:
+    """What rates depend on."""
+    import torch
+
+    return {
+        "cpu": _cpu_model(),
+        "cores": usable_cores(),
+        "memory_gb": round(memory() / 1e9, 1),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """What results depend on: the GPUs, what lies between them and PyTorch, its threads on the CPU."""
+    import torch
+
+    here = machine()
+    del here["gpu"]
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return here | {
+        "threads": torch.get_num_threads(),
+        "gpus": [{"name": gpu.name, "memory_gb": round(gpu.total_memory / 1e9, 1)} for gpu in gpus],
+        "nvidia_driver": _nvidia_driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+def memory() -> int:
+    """Of the machine, in bytes; 0 where the system does not say."""
+    names: Any = os.sysconf_names
+    if "SC_PHYS_PAGES" not in names:
+        return 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that rates depend on."""
+    return {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
+
+
+def installed_packages() -> dict[str, str]:
+    """Name and version of everything that can be imported, by name."""
+    found: dict[str, str] = {}
+    for distribution in distributions():
+        about = distribution.metadata  # one reading of the file for both
+        if about["Name"]:  # a package that pip was interrupted in has none
+            found.setdefault(about["Name"], about["Version"])  # the first one on the path is imported
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _nvidia_driver() -> str | None:
+    try:
+        found = re.search(r"\d+\.\d+(\.\d+)*", _NVIDIA_DRIVER.read_text().partition("Kernel Module")[2])
+    except OSError:
+        return None
+    return found.group() if found else None

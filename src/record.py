@@ -1,0 +1,105 @@
+"""What record.json keeps of each start of a run: with what, on what and from what code it was made."""
+
+import os
+import platform
+import re
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from src.config import RECORDED
+from src.machine import hardware, installed_packages
+from src.revision import code_state
+
+# Environment variables that may change a result or explain one; any other may be a secret.
+_VARIABLES = re.compile(
+    r"(OMP|MKL|KMP|NCCL|GLOO|CUDA|CUDNN|CUBLAS|NVIDIA|PYTORCH|TORCH|TORCHINDUCTOR)_\w+"
+    r"|SLURM_(JOB_ID|JOB_NAME|ARRAY_JOB_ID|ARRAY_TASK_ID|NNODES|NTASKS|JOB_NODELIST|RESTART_COUNT)"
+    r"|WORLD_SIZE|LOCAL_WORLD_SIZE|PYTHONHASHSEED|LD_PRELOAD|WANDB_MODE"
+)
+_NAMED = 8  # differences between two starts in a line
+_SECRET_NAME = re.compile(
+    r"(?:\w*_)?(?:token|secret|password|passwd|credentials?|(?:api|access|secret|private)_?key)",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(rf"(\b{_SECRET_NAME.pattern}['\"]?\s*[=:]\s*)[^\s,}}]+", re.IGNORECASE)
+
+
+def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, Any], bytes]:
+    """The record of a start, and the patch that belongs to it (see `code_state`)."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    code, patch = code_state()
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": command(config["task"]),
+        "overrides": [hide_secrets(override) for override in hydra.overrides.task] if hydra else [],
+        "choices": _choices(config, hydra.runtime.choices) if hydra else {},
+        "seed": config.get("seed"),
+        "world_size": world_size,
+        "host": socket.gethostname(),
+        "hardware": hardware(),
+        "code": code,
+        "python": platform.python_version(),
+        "packages": installed_packages(),
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if _VARIABLES.fullmatch(name) and not _SECRET_NAME.fullmatch(name)
+        },
+    }, patch
+
+
+def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The file of each group; of the data the used one, which an evaluation has from the checkpoint."""
+    original = {
+        group: choice and choice.removeprefix(RECORDED)
+        for group, choice in choices.items()
+        if group.partition("/")[0] != "hydra"
+    }
+    return original | {"data": config["data"]["name"]}
+
+
+def command(task: str) -> str:
+    """The one that is running, to be typed again."""
+    return shlex.join(["python", "-m", f"src.{task}", *(hide_secrets(argument) for argument in sys.argv[1:])])
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In what two starts of a run differ that may change its results; empty if in nothing."""
+    old, new = _facts(before), _facts(now)
+    changed = [key for key in old | new if old.get(key) != new.get(key)]
+    more = f", and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    return ", ".join(f"{key} ({old.get(key)} before, {new.get(key)} now)" for key in changed[:_NAMED]) + more
+
+
+def _facts(start: Mapping[str, Any]) -> dict[str, Any]:
+    code, machine = start["code"], start["hardware"]
+    return {
+        "code": code["revision"] and code["revision"][:12] + (f" + {code['patch']}" if code["patch"] else ""),
+        "devices": start["world_size"],
+        "GPUs": ", ".join(gpu["name"] for gpu in machine["gpus"]) or None,
+        **{key: machine[key] for key in ("cpu", "threads", "nvidia_driver", "cuda", "cudnn")},
+        "python": start["python"],
+    } | start["packages"]
+
+
+def hide_secrets(text: str) -> str:
+    """An override without the value of a key that is called a password, token, API key, ..."""
+    return _SECRET_VALUE.sub(r"\1***", text)
+
+
+def without_secrets(config: Any) -> Any:
+    """A copy in which texts of such keys are `???`: who repeats the run has to give them again."""
+    if isinstance(config, list):
+        return [without_secrets(entry) for entry in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: "???" if isinstance(value, str) and _SECRET_NAME.fullmatch(str(key)) else without_secrets(value)
+        for key, value in config.items()
+    }

@@ -1,0 +1,100 @@
+"""Signals: a run that is told to stop saves first, within the batch, and says so in its exit code."""
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback
+
+from src.training.last import LastCheckpoint, can_save
+
+log = logging.getLogger(__name__)
+
+# SIGUSR1 is what SLURM sends before a time limit (scripts/slurm/train.sbatch).
+_SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
+
+
+class Stopped(BaseException):
+    """A signal ended the run. Raised between two batches in training, at once in validation."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class StopOnSignal(Callback):
+    """SIGTERM, SIGUSR1 and Ctrl-C: finish the batch, save, stop. A second Ctrl-C stops at once.
+
+    All ranks stop after the same step, whichever of them was told to. Lightning's own handlers broadcast from
+    within the handler, which may come in the middle of another collective operation; they are replaced.
+    In validation there is nothing to save: last.ckpt was written right before it.
+    """
+
+    def __init__(self) -> None:
+        self.requested = 0
+        self._stop = 0
+        self._trainer: pl.Trainer | None = None
+
+    # Lightning installs its handlers right before these two.
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.received_sigterm:
+            self.requested = signal.SIGTERM
+        self._listen(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._listen(trainer)
+        self._raise()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if not can_save(trainer):
+            return
+        self._stop = self.requested
+        if trainer.world_size > 1:  # Lightning waits for the device once per batch then; so may we
+            requested = torch.tensor(self.requested, device=trainer.strategy.root_device)
+            self._stop = int(trainer.strategy.reduce(requested, reduce_op="max"))
+        if self._stop:
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, LastCheckpoint):
+                    callback.save(trainer)
+
+    # Only here, after Lightning has passed on what the last batch logged.
+    def on_train_batch_start(self, *args: Any) -> None:
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._stop:
+            raise Stopped(self._stop)
+
+    def _listen(self, trainer: pl.Trainer) -> None:
+        self._trainer = trainer
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        assert self._trainer is not None
+        repeated = number == signal.SIGINT == self.requested
+        self.requested = max(self.requested, number)
+        if repeated or not (self._trainer.training or self._last_validation()):
+            self._end_ranks()
+            raise Stopped(number)
+        if self._trainer.is_global_zero:
+            name = signal.Signals(number).name
+            os.write(2, f"\n{name}: saving after this batch, then stopping.\n".encode())
+
+    def _last_validation(self) -> bool:
+        """After the last step there is no checkpoint to go on from until its validation is done."""
+        assert self._trainer is not None
+        return self._trainer.global_step == self._trainer.max_steps
+
+    def _end_ranks(self) -> None:
+        """Those that this process started would wait for it in the next collective operation."""
+        assert self._trainer is not None
+        launcher = self._trainer.strategy.launcher
+        if launcher is not None:
+            launcher.kill(signal.SIGKILL)
