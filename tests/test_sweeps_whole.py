@@ -44,7 +44,7 @@ def test_two_devices_a_job_and_one_rank_that_fails_alone(doors, tmp_path):
     assert "rank 1 fails, and nobody else" in jobs[0].error
     assert "1 of 2 jobs failed" in swept.stderr
 
-    assert "batch 4 = 2 x 2 device(s)" in (folder / "1/train.log").read_text()
+    assert "batch 4 = 2 x 2 devices" in (folder / "1/train.log").read_text()
     (file,) = folder.glob("1/wandb/offline-run-*/run-*.wandb")
     run = next(record.run for record in read_records(file) if record.HasField("run"))
     assert (run.run_group, run.display_name) == (folder.name, f"{folder.name}/1")
