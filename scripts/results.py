@@ -1,6 +1,7 @@
 """A table of runs, best first, to read or to paste: `python -m scripts.results [folder ...] [--csv]`.
 
 Reads metrics.json and config.yaml of every run below the folders (default: runs/train), a sweep's jobs too.
+Of those, it also lists the ones that failed, were interrupted, run just now or have not started.
 """
 
 import argparse
@@ -13,16 +14,41 @@ from typing import Any
 
 import yaml
 
-COLUMNS = ("run", "mIoU", "epoch", "epochs", "data", "split", "images", "precision", "network", "overrides")
+from src.sweep.jobs import FILE, Job
+
+COLUMNS = (
+    "run",
+    "mIoU",
+    "status",
+    "epoch",
+    "epochs",
+    "data",
+    "split",
+    "images",
+    "precision",
+    "network",
+    "overrides",
+)
 _WHERE = ("name=", "runs_dir=", "cache_dir=", "hydra.")  # overrides that say where, not what
 
 
 def rows(folders: list[Path]) -> list[dict[str, Any]]:
-    """One row per finished run. Raises SystemExit where there is none."""
+    """One row per run that is finished or belongs to a sweep. Raises SystemExit where there is none."""
     found = [_row(path) for folder in folders for path in sorted(folder.rglob("metrics.json"))]
+    jobs = [Job.read(path.parent) for folder in folders for path in sorted(folder.rglob(FILE))]
+    found += [_unfinished(job) for job in jobs if job and not (job.directory / "metrics.json").exists()]
     if not found:
         raise SystemExit(f"No metrics.json below {', '.join(map(str, folders))}: no finished run.")
     return sorted(found, key=lambda row: -(row["mIoU"] or 0))
+
+
+def _unfinished(job: Job) -> dict[str, Any]:
+    status = job.status_now + (f" (exit code {job.exit_code})" if job.exit_code else "")
+    return dict.fromkeys(COLUMNS, "") | {
+        "run": job.directory.as_posix(),
+        "status": status,
+        "overrides": " ".join(o for o in job.overrides if not o.startswith(_WHERE)),
+    }
 
 
 def _row(path: Path) -> dict[str, Any]:
@@ -33,6 +59,7 @@ def _row(path: Path) -> dict[str, Any]:
     return {
         "run": path.parent.as_posix(),
         "mIoU": figures["mIoU"],
+        "status": "finished",
         "epoch": figures["epoch"],
         "epochs": config["trainer"]["max_epochs"],
         "data": config["data"]["name"],

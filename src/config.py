@@ -197,13 +197,15 @@ def explain(error: Exception, config_name: str) -> str:
             f"{key} follows from {source}, which has no such value here. Give that one a value of the kind "
             f"that conf/ shows, or set {group} too, such as {group}=null."
         )
-    missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    missing = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
     if missing:
         return _unknown_choice(*missing.groups())
     return text if text in str(error) else f"{error}\n{text}"
 
 
 def _unknown_choice(group: str, choice: str) -> str:
+    if choice.startswith("submitit_"):
+        return f'{group}={choice} needs the package: pip install -e ".[slurm]"'
     available = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
     if not available:
         return f"{group}={choice}: there is no folder conf/{group}."

@@ -2,11 +2,9 @@
 
 import logging
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +14,8 @@ from omegaconf import DictConfig
 from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, register_resolvers
 from src.errors import UserError
 from src.repeat import recorded_config
-from src.runs import rank, sweep_job_score
+from src.runs import rank
+from src.sweep.child import run_job
 
 # https://hydra.cc/docs/advanced/hydra-command-line-flags
 _SHOW = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
@@ -42,7 +41,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
 
         def job(config: DictConfig) -> float | None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return _run_as_child(config, config_name)
+                return run_job(config, config_name)
             try:
                 if HydraConfig.get().runtime.choices.get("sweep"):
                     raise UserError("sweep=... varies keys over several jobs: add -m before the overrides.")
@@ -81,26 +80,6 @@ def _check_flags() -> None:
         if flag.startswith("--") and flag not in _FLAGS:
             key = flag.lstrip("-")
             raise UserError(f"{flag}: no such flag. Keys have no dashes before them: {key}={value or '...'}")
-
-
-def _run_as_child(config: DictConfig, config_name: str) -> float:
-    """Run one job of a sweep as a command of its own, as the user would have typed it.
-
-    A job that crashes, or one of its DDP ranks, so cannot take the others with it.
-    """
-    settings = HydraConfig.get()
-    name = f"{config.name}/{settings.job.num}"
-    not_repeated = ("name=", "sweep=", "hydra.")
-    overrides = [o for o in settings.overrides.task if not o.startswith(not_repeated)]
-    own = [f"--config-dir={s.path}" for s in settings.runtime.config_sources if s.provider == "command-line"]
-    quoted = name.replace("'", "\\'")
-    command = [sys.executable, "-m", f"src.{config_name}", *own, *overrides, f"name='{quoted}'"]
-    code = subprocess.run(command, check=False).returncode
-    if code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise UserError(f"Job {name} of the sweep ended with exit code {code}: {' '.join(overrides)}")
-    return sweep_job_score(Path(config.run_dir) / str(settings.job.num))
 
 
 def _start_logging() -> None:

@@ -1,6 +1,5 @@
 """Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -15,13 +14,14 @@ from yaml import YAMLError
 
 from src.config import flatten, plain
 from src.errors import UserError
+from src.locks import hold
 from src.record import command, differences, this_start, without_secrets
 from src.writing import nearest_existing, write_bytes, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where and how it runs, not what it computes.
-_MAY_CHANGE = (
+MAY_CHANGE = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
@@ -110,19 +110,14 @@ class Run:
             return
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.directory / ".lock").open("w")
-        except OSError as error:
-            raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
-        try:
-            # Not flock, which data workers inherit: for seconds they would outlive a killed run and hold it.
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:  # POSIX leaves the choice
+            self._lock = hold(self.directory / ".lock")
+        except BlockingIOError as error:
             raise UserError(
                 f"{self.directory}: another process is writing to this run. Wait for it, or give this one "
                 f"another name (name=...)."
             ) from error
-        except OSError as error:  # some network file systems have no locks
-            log.warning("%s: cannot be locked (%s). Let one process write here.", self.directory, error)
+        except OSError as error:
+            raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
         for folder in (self.directory, self.directory / "checkpoints"):
             for half_written in folder.glob(".*.tmp"):  # by a process that was killed
                 half_written.unlink(missing_ok=True)
@@ -203,7 +198,7 @@ class Run:
         changed = [
             f"  {key}: {before.get(key)} before, {now.get(key)} now"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(_MAY_CHANGE)
+            if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE)
         ]
         if changed:
             raise UserError(

@@ -1,14 +1,16 @@
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from front_doors import REPOSITORY, FrontDoors
+from front_doors import REPOSITORY, FrontDoors, Outcome
 
 from src.data.street import write_street
+from src.sweep import child
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -33,6 +35,29 @@ def doors(tmp_path, cache_dir):
 def module_doors(tmp_path_factory, cache_dir):
     """Front doors whose runs the tests of a module share."""
     return FrontDoors(tmp_path_factory.mktemp("runs"), cache_dir)
+
+
+@pytest.fixture
+def sweep(doors, monkeypatch, capfd):
+    """Runs `python -m src.train -m` with stand_in_job.py for the training; `started`: the jobs' numbers."""
+    command = child._command
+
+    def stand_in(*arguments):
+        return [sys.executable, str(REPOSITORY / "tests/stand_in_job.py"), *command(*arguments)[3:]]
+
+    def starts(folder: Path) -> dict[int, str]:
+        return {int(path.parent.name): path.read_text() for path in folder.glob("*/starts")}
+
+    def run(*overrides: str) -> Outcome:
+        before = starts(doors.folder / "train/run")
+        outcome = doors("train", "-m", *overrides)
+        after = starts(outcome.directory)
+        outcome.started = {job for job in after if after[job] != before.get(job)}
+        outcome.err += capfd.readouterr().err
+        return outcome
+
+    monkeypatch.setattr(child, "_command", stand_in)
+    return run
 
 
 @pytest.fixture(scope="session")

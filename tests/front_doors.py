@@ -32,6 +32,7 @@ class Outcome:
     err: str
     directory: Path
     metrics: dict[str, Any] = field(default_factory=dict)
+    started: set[int] = field(default_factory=set)  # of a sweep's jobs, by their numbers
 
     @property
     def files(self) -> set[str]:

@@ -11,11 +11,11 @@ from front_doors import REPOSITORY
 
 # Lower floors first; a room may import from its own floor or from below.
 FLOORS = (
-    {"errors", "labels", "findings", "writing", "machine", "revision"},
+    {"errors", "labels", "findings", "locks", "machine", "revision", "writing"},
     {"config", "record", "runs", "repeat", "checkpoints"},
     {"network", "data", "evaluation"},
     {"training"},
-    {"diagnosis", "benchmarks"},
+    {"diagnosis", "benchmarks", "sweep"},
     {"front_door", "train", "eval", "doctor", "benchmark"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -197,10 +197,12 @@ def test_a_sweep_has_one_directory_and_survives_a_failing_job(doors):
     )
     folder = doors.folder / "train/run"
     assert swept.code == 2, "a job failed, and the command says so"
-    assert "model.num_blocks=[1,0]" in swept.err
-    assert sorted(p.name for p in folder.iterdir()) == ["0", "1", "multirun.yaml"]
+    assert "model.num_blocks=[1,0]" in swept.out
+    assert "run/1 (exit code 2)" in swept.err
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", "0", "1", "multirun.yaml"]
     assert (folder / "0/metrics.json").exists()
-    assert not list((folder / "1").iterdir()), "a job that was refused leaves nothing half-written"
+    left = [p.name for p in (folder / "1").iterdir()]
+    assert left == ["job.json"], "a job that was refused leaves nothing half-written"
 
 
 def _rows(directory: Path) -> list[dict[str, str]]:

@@ -1,37 +1,16 @@
 """A W&B run without a login: read back what it wrote, byte by byte, since no server is there to ask."""
 
 import json
-import struct
-from collections.abc import Iterator
-from pathlib import Path
 
 from front_doors import TINY
-from wandb.proto.wandb_internal_pb2 import Record
-
-BLOCK = 32768  # the file is a LevelDB log: blocks of records, each with checksum, length and part
-WHOLE, LAST = 1, 4
-
-
-def _records(path: Path) -> Iterator[Record]:
-    data, position, parts = path.read_bytes(), 7, []  # 7: W&B's own header
-    while position < len(data):
-        left = BLOCK - position % BLOCK
-        if left < 7:
-            position += left
-            continue
-        _, length, part = struct.unpack_from("<IHB", data, position)
-        parts.append(data[position + 7 : position + 7 + length])
-        position += 7 + length
-        if part in (WHOLE, LAST):
-            yield Record.FromString(b"".join(parts))
-            parts = []
+from wandb_file import read_records
 
 
 def test_an_offline_run_holds_metrics_config_and_pictures_with_masks(doors):
     run = doors("train", *TINY, "logger=wandb", "logger.wandb.offline=true", "seed=7", own_process=True)
     assert run.code == 0, run.err
     (file,) = run.directory.glob("wandb/offline-run-*/run-*.wandb")
-    records = list(_records(file))
+    records = list(read_records(file))
 
     config = {e.key or ".".join(e.nested_key): e.value_json for r in records for e in r.run.config.update}
     config |= {e.key or ".".join(e.nested_key): e.value_json for r in records for e in r.config.update}

@@ -1,0 +1,149 @@
+"""One job of a sweep: a command of its own, as the user would have typed it.
+
+A job that crashes, or one of its DDP ranks, so cannot take the others with it; and the sweep itself never is
+one of several ranks, whatever trainer.devices says.
+"""
+
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from src.errors import UserError
+from src.locks import is_held
+from src.record import hide_secrets
+from src.runs import sweep_job_score
+from src.sweep.jobs import Job, identity
+
+# What srun and torchrun tell a process about itself. A job starts its own ranks; with these, Lightning would
+# take it for one of the launcher's, and refuse trainer.devices=2 in a SLURM job of one task.
+_LAUNCHERS = re.compile(
+    r"SLURM_(NTASKS|TASKS_PER_NODE|NPROCS|PROCID|LOCALID|NODEID|STEP_).*"
+    r"|TORCHELASTIC_.*|(LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_|GROUP_)?WORLD_SIZE"
+)
+
+
+def run_job(config: DictConfig, task: str) -> float:
+    """Run the job that Hydra has just composed, unless it is finished. Returns its score, NaN without one.
+
+    Raises UserError when it failed, KeyboardInterrupt or SystemExit(143) when the sweep was told to end.
+    """
+    settings = HydraConfig.get()
+    overrides = list(settings.overrides.task)
+    directory = Path(settings.sweep.dir) / str(settings.sweep.subdir)
+    job = Job.read(directory)
+    if job is None or job.overrides != [hide_secrets(o) for o in overrides]:  # of a sweeper that is not ours
+        job = Job(directory, overrides)
+    job.overrides = overrides
+    if job.status != "finished":
+        if is_held(directory / ".lock"):
+            raise UserError(f"{directory}: a process that was started earlier is still at this job.")
+        print(f"Job {directory}: {' '.join(identity(overrides))}", flush=True)
+        _run(job, config, task)
+    return math.nan if job.score is None else job.score
+
+
+def _run(job: Job, config: DictConfig, task: str) -> None:
+    job.start()
+    with _Child(_command(job, config, task), _environment(str(config.name))) as child:
+        code = child.wait()
+    if code == 0:
+        score = sweep_job_score(job.directory)
+        job.end("finished", code, score=None if math.isnan(score) else score)
+    elif child.told_to_end or code == 130:
+        job.end("interrupted", code)
+    else:
+        job.end("failed", code, error=child.last_words)
+    if signal.SIGTERM in child.told_to_end:
+        raise SystemExit(143)
+    if child.told_to_end or code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise UserError(f"{job.directory} ended with exit code {code}: {' '.join(identity(job.overrides))}")
+
+
+def _command(job: Job, config: DictConfig, task: str) -> list[str]:
+    sources = HydraConfig.get().runtime.config_sources
+    own = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+    overrides = [o for o in job.overrides if not o.startswith(("name=", "sweep=", "hydra."))]
+    quoted = f"{config.name}/{job.directory.name}".replace("'", "\\'")
+    return [sys.executable, "-m", f"src.{task}", *own, *overrides, f"name='{quoted}'"]
+
+
+def _environment(sweep: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not _LAUNCHERS.fullmatch(name)}
+    return {"WANDB_RUN_GROUP": sweep} | kept
+
+
+class _Child:
+    """A process whose last words are kept, and to which the signals that end the sweep are passed on."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]):
+        self.told_to_end: list[int] = []
+        self._words: deque[str] = deque(maxlen=300)  # tracebacks of several ranks: the cause comes first
+        self._before = {
+            number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        with _ignored(signal.SIGUSR2):
+            self._process = subprocess.Popen(
+                command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+            )
+        if signal.SIGTERM in self.told_to_end:  # between the two statements above
+            self._process.terminate()
+        assert self._process.stderr is not None
+        self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "_Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:  # submitit leaves by an exception when its time is over
+            self._process.terminate()
+            self._process.wait()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def wait(self) -> int:
+        """Its exit code, as a shell would give it: 137 after SIGKILL."""
+        code = self._process.wait()
+        self._reader.join(timeout=5)  # not for ever: what the job leaves behind may hold the pipe
+        return code if code >= 0 else 128 - code
+
+    @property
+    def last_words(self) -> str:
+        return "".join(self._words).strip()
+
+    def _pass_on(self, number: int, _: object) -> None:
+        """Ctrl-C reaches every process of a terminal by itself; twice would cut a job's clean end short."""
+        self.told_to_end.append(number)
+        if number == signal.SIGTERM and hasattr(self, "_process"):
+            self._process.terminate()
+
+    def _read(self, stream: TextIO) -> None:
+        for line in stream:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+            self._words.append(line)
+
+
+@contextmanager
+def _ignored(number: int) -> Iterator[None]:
+    """For children started meanwhile. SLURM sends submitit's SIGUSR2 to every process of a job, where it
+    would kill the training; the SIGTERM that we send then lets it save."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

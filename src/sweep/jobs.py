@@ -1,0 +1,126 @@
+"""The jobs of a sweep, on disk: runs/<task>/<sweep>/<number>/job.json.
+
+A job is known by its overrides. Its number only says where it lives: the same command, or a longer one, finds
+each job that it had before in the directory where it was.
+"""
+
+import json
+import re
+from collections.abc import Sequence, Set
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from src.locks import is_held
+from src.record import hide_secrets
+from src.runs import MAY_CHANGE
+from src.writing import write_json
+
+FILE = "job.json"
+# Overrides that say which sweep this is. The others of runs.MAY_CHANGE say where and how it runs.
+_WHICH_SWEEP = ("name", "sweep", "hydra")
+
+
+@dataclass
+class Job:
+    directory: Path
+    overrides: list[str]  # on disk without passwords and keys
+    status: str = "not started"  # not started | running | finished | failed | interrupted
+    score: float | None = None  # best val mIoU, of a finished job that validated
+    exit_code: int | None = None
+    error: str | None = None  # the last lines that a failed job said
+    started: str | None = None  # UTC
+    ended: str | None = None
+
+    @classmethod
+    def read(cls, directory: Path) -> "Job | None":
+        path = directory / FILE
+        return cls(directory, **json.loads(path.read_text())) if path.exists() else None
+
+    @property
+    def number(self) -> int:
+        return int(self.directory.name)
+
+    def write(self) -> None:
+        content = {key: value for key, value in asdict(self).items() if key != "directory"}
+        hidden = [hide_secrets(override) for override in self.overrides]
+        write_json(self.directory / FILE, content | {"overrides": hidden})
+
+    def start(self) -> None:
+        self.status, self.started = "running", _now()
+        self.score = self.exit_code = self.error = self.ended = None
+        self.write()
+
+    def end(self, status: str, exit_code: int, *, score: float | None = None, error: str = "") -> None:
+        self.status, self.exit_code, self.score, self.error = status, exit_code, score, error or None
+        self.ended = _now()
+        self.write()
+
+    @property
+    def status_now(self) -> str:
+        """As recorded; `interrupted` where the processes of a running job are gone without a word.
+
+        Not for the process that runs the sweep, see `is_held`.
+        """
+        locks = (self.directory / ".lock", self.directory.parent / ".lock")
+        return "interrupted" if self.status == "running" and not any(map(is_held, locks)) else self.status
+
+
+def read_jobs(sweep: Path) -> list[Job]:
+    """In the order of their numbers."""
+    found = (Job.read(path.parent) for path in sweep.glob(f"*/{FILE}") if path.parent.name.isdigit())
+    return sorted((job for job in found if job), key=lambda job: job.number)
+
+
+def place(sweep: Path, overrides: list[str], varied: Set[str]) -> Job:
+    """The job with these overrides, in its directory; a new one gets the lowest free number.
+
+    For one process at a time.
+    """
+    job = find(sweep, overrides, varied)
+    if job:
+        if job.status != "finished":
+            job.overrides = overrides
+            job.write()
+        return job
+    number = 0
+    while (sweep / str(number)).exists():
+        number += 1
+    job = Job(sweep / str(number), overrides)
+    job.directory.mkdir()
+    job.write()
+    return job
+
+
+def find(sweep: Path, overrides: list[str], varied: Set[str]) -> Job | None:
+    wanted = sorted(identity(overrides, varied))
+    return next((job for job in read_jobs(sweep) if sorted(identity(job.overrides, varied)) == wanted), None)
+
+
+def identity(overrides: Sequence[str], varied: Set[str] = frozenset()) -> list[str]:
+    """The overrides that make one job another than the next.
+
+    Where and how it runs (trainer.devices, data.root, logger, ...) does not, unless the sweep varies that.
+    """
+
+    def counts(override: str) -> bool:
+        key = override.partition("=")[0]
+        name = key.lstrip("+~")
+        which_sweep = re.split("[./]", name)[0] in _WHICH_SWEEP
+        return key in varied or not (which_sweep or f"{name}.".startswith(MAY_CHANGE))
+
+    return [hide_secrets(override) for override in overrides if counts(override)]
+
+
+def table(jobs: Sequence[Job]) -> str:
+    """One line a job: number, status, mIoU, and the overrides in which the jobs differ."""
+    common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    return "\n".join(
+        f"{job.number:>4}  {job.status:<11}  {'' if job.score is None else f'{job.score:.4f}':>6}  "
+        + " ".join(o for o in (job.overrides if common else identity(job.overrides)) if o not in common)
+        for job in jobs
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

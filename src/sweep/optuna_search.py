@@ -1,0 +1,163 @@
+"""`hydra/sweeper=optuna`: a search instead of a grid, in Hydra's own words for values, on Optuna's storage.
+
+Each trial is a job like any other. The study on disk knows the values of every trial: the same command takes
+up a trial that was interrupted, in its old directory, and adds only the trials that are missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from src.errors import UserError
+from src.sweep.jobs import find, identity
+from src.sweep.sweepers import HouseSweeper
+from src.writing import write_json
+
+if TYPE_CHECKING:  # an optional dependency
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+
+class OptunaSweeper(HouseSweeper):
+    """conf/hydra/sweeper/optuna.yaml explains the arguments."""
+
+    def __init__(
+        self,
+        n_trials: int,
+        direction: str,
+        n_jobs: int,
+        storage: str | None,
+        study_name: str,
+        sampler: DictConfig,
+        params: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(params)
+        self.n_trials, self.direction, self.n_jobs = n_trials, direction, n_jobs
+        self.storage, self.study_name, self.sampler = storage, study_name, sampler
+
+    def search(self, overrides: list[Override]) -> None:
+        try:
+            import optuna
+        except ModuleNotFoundError as error:
+            raise UserError('hydra/sweeper=optuna needs the package: pip install -e ".[optuna]"') from error
+
+        optuna.logging.set_verbosity(logging.WARNING)  # it would print each value beside our table
+        last = {o.get_key_element(): o for o in overrides}  # of a key given twice
+        ((self.fixed,),) = BasicSweeper.split_arguments(
+            [o for o in last.values() if not o.is_sweep_override()], max_batch_size=None
+        )
+        space = {key: distribution(o) for key, o in last.items() if o.is_sweep_override()}
+        if not space:
+            raise UserError(
+                "Nothing to search: give a key several values, such as optimizer.lr=interval(1e-4,1e-2)."
+            )
+        self.study = optuna.create_study(
+            study_name=self.study_name,
+            storage=_storage(self.storage, self.directory),
+            direction=self.direction,
+            load_if_exists=True,
+        )
+        self._check_same_recipe()
+        self._take_up(space)
+        while (left := self.n_trials - len(self.study.trials)) > 0:
+            self._run_trials([self._ask(space) for _ in range(min(self.n_jobs, left))])
+        self._report()
+
+    def _check_same_recipe(self) -> None:
+        now = sorted(identity(self.fixed))
+        before = self.study.user_attrs.get("recipe", now)
+        if before != now:
+            raise UserError(
+                f"{self.directory}: this search was started with {' '.join(before)}, and now it is "
+                f"{' '.join(now)}. Their scores do not compare: choose another name=."
+            )
+        self.study.set_user_attr("recipe", now)
+
+    def _take_up(self, space: dict[str, BaseDistribution]) -> None:
+        """Go on with the trials that an earlier process left: we hold the sweep's lock, so it is gone."""
+        from optuna.trial import TrialState
+
+        left = self.study.get_trials(states=[TrialState.RUNNING])
+        self._run_trials([trial for trial in left if trial.params.keys() == space.keys()])
+        for trial in left:
+            if trial.params.keys() != space.keys():  # killed before it had all its values
+                self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _ask(self, space: dict[str, BaseDistribution]) -> FrozenTrial:
+        """A new trial. Its sampler is seeded by its number, so that a search that was interrupted goes on as
+        it would have; one seed for all would draw the first values again after each start."""
+        seed = self.sampler.get("seed")
+        own = {} if seed is None else {"seed": seed + len(self.study.trials)}
+        self.study.sampler = instantiate(self.sampler, **own)
+        number = self.study.ask(space).number
+        return self.study.trials[number]
+
+    def _run_trials(self, trials: Sequence[FrozenTrial]) -> None:
+        from optuna.trial import TrialState
+
+        jobs = self.place([self._overrides(trial) for trial in trials])
+        for trial, job in zip(trials, self.run(jobs), strict=True):
+            if job.status == "finished" and job.score is not None:
+                self.study.tell(trial.number, job.score)
+            else:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _overrides(self, trial: FrozenTrial) -> list[str]:
+        return [*self.fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+
+    def _report(self) -> None:
+        """Print the best trial and keep it in best.json."""
+        from optuna.trial import TrialState
+
+        complete = self.study.get_trials(states=[TrialState.COMPLETE])
+        if not complete:
+            return
+        best = self.study.best_trial
+        job = find(self.directory, self._overrides(best), self.varied)
+        where = str(job.directory) if job else None
+        write_json(
+            self.directory / "best.json",
+            {"value": best.value, "params": best.params, "job": where, "trials": len(self.study.trials)},
+        )
+        values = " ".join(f"{key}={value}" for key, value in best.params.items())
+        print(
+            f"Best of {len(complete)} finished trials: {best.value:.4f} with {values} ({where})", flush=True
+        )
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """Hydra's choice(), range() and interval() as Optuna's distributions, tag(log, ...) the logarithmic ones.
+
+    As in a grid, the end of a range is not in it. int(interval(1, 8)) is whole numbers, 8 included.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        log = "log" in value.tags
+        if isinstance(value.start, int):
+            return IntDistribution(value.start, value.end, log=log)
+        return FloatDistribution(value.start, value.end, log=log)
+    if isinstance(value, RangeSweep):
+        values = list(value.range())
+        log = "log" in value.tags
+        if isinstance(values[0], int):
+            return IntDistribution(values[0], values[-1], log=log, step=value.step)
+        return FloatDistribution(values[0], values[-1], log=log, step=None if log else value.step)
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _storage(url: str | None, directory: Path) -> BaseStorage | str:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return url or JournalStorage(JournalFileBackend(str(directory / "optuna.journal")))

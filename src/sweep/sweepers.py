@@ -1,0 +1,143 @@
+"""How `-m` runs: jobs are found again or placed, finished ones skipped, the rest goes to Hydra's launcher."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from src.errors import UserError
+from src.locks import hold
+from src.record import hide_secrets
+from src.sweep.jobs import Job, place, read_jobs, table
+from src.writing import write_text
+
+
+class HouseSweeper(Sweeper):
+    """What our sweepers share. A subclass says in `search` which jobs there are."""
+
+    def __init__(self, params: Mapping[str, Any] | None = None):
+        self.params = params or {}
+        self.jobs: list[Job] = []  # of this command; the directory may hold more
+        self._launched = 0
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config: DictConfig = config
+        self.hydra_context: HydraContext = hydra_context
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    @abstractmethod
+    def search(self, overrides: list[Override]) -> None:
+        """Place and run jobs until there are no more. The overrides are those of params and command line."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Raises UserError at the end if a job has not finished."""
+        check_alone()
+        given = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(given)
+        self.varied = {o.get_key_element() for o in overrides if o.is_sweep_override()}
+        if clash := self.varied & {"name", "runs_dir", "run_dir"}:
+            raise UserError(f"{clash.pop()}=...: a sweep has one directory; its jobs are numbered in there.")
+        self.directory = Path(self.config.hydra.sweep.dir)
+        with self._locked():
+            try:
+                self.search(overrides)
+            finally:
+                self.jobs = [
+                    Job.read(place) or job for place, job in {j.directory: j for j in self.jobs}.items()
+                ]
+                if jobs := read_jobs(self.directory):
+                    print(f"\nSweep {self.directory}:\n{table(jobs)}", flush=True)
+        failed = [job for job in self.jobs if job.status != "finished"]
+        if failed:
+            name = self.config.name
+            raise UserError(
+                f"{len(failed)} of {len(self.jobs)} jobs failed:\n"
+                + "".join(f"  {job.directory} (exit code {job.exit_code})\n" for job in failed)
+                + f"Their job.json says why. The same command with name={name} goes on with what is missing."
+            )
+
+    def place(self, batch: Sequence[Sequence[str]]) -> list[Job]:
+        """Raises HydraException, before anything is made, for overrides that do not compose."""
+        self.validate_batch_is_legal(batch)
+        jobs = [place(self.directory, list(overrides), self.varied) for overrides in batch]
+        self.jobs += jobs
+        return jobs
+
+    def run(self, jobs: Sequence[Job]) -> list[Job]:
+        """The same jobs with what became of them."""
+        for job in jobs:
+            if job.status == "finished":
+                score = "" if job.score is None else f", mIoU {job.score:.4f}"
+                print(f"Job {job.directory}: finished before{score}", flush=True)
+        # One process a directory, though values that are given twice, or drawn twice, are one job.
+        todo = list({job.directory: job for job in jobs if job.status != "finished"}.values())
+        if todo:
+            # The launcher's process learns from Hydra's own key which job this is.
+            batch = [[*job.overrides, f"hydra.sweep.subdir={job.number}"] for job in todo]
+            results = self.launcher.launch(batch, initial_job_idx=self._launched)
+            self._launched += len(todo)
+            for job, result in zip(todo, results, strict=True):
+                now = Job.read(job.directory)
+                if now is None or now.status not in ("finished", "failed"):
+                    _ = result.return_value  # raises what kept it from running
+        return [Job.read(job.directory) or job for job in jobs]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = hold(self.directory / ".lock")
+        except BlockingIOError as error:
+            raise UserError(
+                f"{self.directory}: another process runs this sweep. Wait for it, or choose another name=."
+            ) from error
+        except OSError as error:
+            raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
+        with lock:
+            write_text(self.directory / "multirun.yaml", hide_secrets(OmegaConf.to_yaml(self.config)))
+            yield
+
+
+class GridSweeper(HouseSweeper):
+    """Every combination of the values, as Hydra's own sweeper."""
+
+    def __init__(self, params: Mapping[str, Any] | None = None, max_batch_size: int | None = None):
+        super().__init__(params)
+        self.max_batch_size = max_batch_size
+
+    def search(self, overrides: list[Override]) -> None:
+        endless = [o.input_line for o in overrides if o.is_interval_sweep()]
+        if endless:
+            raise UserError(f"{endless[0]}: an interval has no end of values. Add hydra/sweeper=optuna.")
+        (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+        jobs = self.place(batch)
+        size = self.max_batch_size or len(jobs)
+        for first in range(0, len(jobs), size):
+            self.run(jobs[first : first + size])
+
+
+def check_alone() -> None:
+    """Raises UserError in one of several processes: each would run every job, or search for itself."""
+    several = {
+        "RANK": os.environ.get("WORLD_SIZE", "1"),
+        "SLURM_PROCID": os.environ.get("SLURM_STEP_NUM_TASKS", os.environ.get("SLURM_NTASKS", "1")),
+    }
+    for name, processes in several.items():
+        if name in os.environ and processes.isdigit() and int(processes) > 1:
+            raise UserError(
+                f"A sweep is one process, and this is one of {processes} ({name}={os.environ[name]}): start "
+                f"it without torchrun or srun. Each job starts as many processes as trainer.devices says."
+            )
