@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
@@ -33,7 +33,7 @@ class OptunaSweeper(HouseSweeper):
     def __init__(
         self,
         n_trials: int,
-        direction: str,
+        direction: Literal["minimize", "maximize"],
         n_jobs: int,
         storage: str | None,
         study_name: str,
@@ -142,17 +142,19 @@ def distribution(override: Override) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
+    low: Any
+    high: Any
+    step: Any
     if isinstance(value, IntervalSweep):
-        log = "log" in value.tags
-        if isinstance(value.start, int):
-            return IntDistribution(value.start, value.end, log=log)
-        return FloatDistribution(value.start, value.end, log=log)
+        low, high, log = value.start, value.end, "log" in value.tags
+        return (IntDistribution if isinstance(low, int) else FloatDistribution)(low, high, log=log)
     if isinstance(value, RangeSweep):
         values = list(value.range())
-        log = "log" in value.tags
-        if isinstance(values[0], int):
-            return IntDistribution(values[0], values[-1], log=log, step=value.step)
-        return FloatDistribution(values[0], values[-1], log=log, step=None if log else value.step)
+        low, high = values[0], values[-1]
+        step, log = value.step, "log" in value.tags
+        if isinstance(low, int):
+            return IntDistribution(low, high, log=log, step=step)
+        return FloatDistribution(low, high, log=log, step=None if log else step)
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 

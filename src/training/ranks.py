@@ -35,10 +35,13 @@ class EndTogether(Callback):
         self._ended_at: float | None = None
         self._over = False
         self._thread: threading.Thread | None = None
+        # Of a rank that Lightning started; rank 0 gets a LOCAL_RANK from it, too.
+        self._parent: int | None = None
         if "LOCAL_RANK" not in os.environ:
             os.environ[_FIRST_RANK] = str(os.getpid())
-        elif os.environ.get(_FIRST_RANK) == str(os.getppid()):
-            self._begin_to_watch()  # the first rank may be gone before it has met the others
+        elif os.environ.get(_FIRST_RANK, str(os.getpid())) != str(os.getpid()):
+            self._parent = int(os.environ[_FIRST_RANK])
+            self._begin_to_watch()  # rank 0 may be gone before it has met the others
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         launcher = trainer.strategy.launcher
@@ -85,15 +88,13 @@ class EndTogether(Callback):
         return next(((rank, code) for rank, code in codes if code), None)
 
     def _watch(self) -> None:
-        parent = os.getppid()
-        first_is_parent = os.environ.get(_FIRST_RANK) == str(parent)
         while not self._over:
             time.sleep(_POLL)
             if self._ended_at is not None:
                 if time.monotonic() > self._ended_at + _TO_CLEAN_UP:
                     self._end("This process failed, and could not clean up.", 2)
                 continue
-            if first_is_parent and os.getppid() != parent:
+            if self._parent and os.getppid() != self._parent:
                 self._end("", 2)  # to nobody: the command has ended
             failed = self._failed()
             if failed:

@@ -1,3 +1,4 @@
+import errno
 import stat
 
 import cv2
@@ -149,11 +150,10 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
     write_image(path, np.zeros((4, 4, 3), np.uint8))
     old = path.read_bytes()
 
-    def full(self, data):
-        self.touch()
-        raise OSError("no space left on device")
+    def full(self, target):
+        raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(type(path), "write_bytes", full)
+    monkeypatch.setattr(type(path), "replace", full)
     with pytest.raises(OSError, match="no space"):
         write_image(path, np.ones((4, 4, 3), np.uint8))
     assert path.read_bytes() == old
