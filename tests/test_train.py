@@ -3,16 +3,12 @@
 import csv
 import json
 import math
-import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
-from front_doors import REPOSITORY, TINY
+from front_doors import TINY
 
 from src.checkpoints import load_checkpoint
 
@@ -159,30 +155,6 @@ def test_two_devices_agree_leave_one_run_directory_and_judge_every_image_once(do
     assert run.metrics["num_images"] == 7
     judged = doors("eval", f"checkpoint={run.directory}/checkpoints/best.ckpt", "trainer.accelerator=cpu")
     assert judged.metrics["confusion_matrix"] == run.metrics["confusion_matrix"]
-
-
-def test_a_killed_run_goes_on_to_the_same_weights(doors, trained):
-    """Killed after its first epoch and started again, it ends as the run that was never interrupted."""
-    tiny = (*TINY, "data.num_workers=2")  # workers draw ahead: the first epoch after a restart shows it
-    overrides = [*tiny, "name=run", f"runs_dir={doors.folder}", f"cache_dir={doors.cache}"]
-    killed = subprocess.Popen(
-        doors.command("train", *overrides), cwd=REPOSITORY, env=doors.environment(), stdout=subprocess.DEVNULL
-    )
-    last = doors.folder / "train/run/checkpoints/last.ckpt"
-    deadline = time.monotonic() + 120
-    while not last.exists() and killed.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
-    assert load_checkpoint(last)["epoch"] == 0, "killed too late to show anything"
-
-    run = doors("train", *tiny)
-    assert run.code == 0, run.err
-    assert "Going on from" in run.out
-    weights = [load_checkpoint(r.directory / "checkpoints/last.ckpt")["state_dict"] for r in (run, trained)]
-    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
-    assert run.metrics["mIoU"] == trained.metrics["mIoU"]
-    assert [row["step"] for row in _rows(run.directory)] == [row["step"] for row in _rows(trained.directory)]
 
 
 def test_a_sweep_has_one_directory_and_survives_a_failing_job(doors):

@@ -29,7 +29,7 @@ from src.sweep.jobs import Job, identity
 # What srun and torchrun tell a process about itself. A job starts its own ranks; with these, Lightning would
 # take it for one of the launcher's, and refuse trainer.devices=2 in a SLURM job of one task.
 _LAUNCHERS = re.compile(
-    r"SLURM_(NTASKS|TASKS_PER_NODE|NPROCS|PROCID|LOCALID|NODEID|STEP_).*"
+    r"CGNET_FIRST_RANK|SLURM_(NTASKS|TASKS_PER_NODE|NPROCS|PROCID|LOCALID|NODEID|STEP_).*"
     r"|TORCHELASTIC_.*|(LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_|GROUP_)?WORLD_SIZE"
 )
 
