@@ -41,7 +41,7 @@ def evaluate(config: DictConfig) -> float | None:
     data.cache_frames()
 
     run.open(trainer.world_size)
-    with clear_errors(run, trainer), honest_exit():
+    with clear_errors(run, trainer), honest_exit(trainer):
         trainer.validate(module, datamodule=data, verbose=False)
     assert module.scores is not None
     return report_evaluation(run, module.scores, checkpoint) if trainer.is_global_zero else None

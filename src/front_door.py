@@ -75,7 +75,12 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
 
 
 def _check_flags() -> None:
-    """`--experiment=x` would be an abbreviation of `--experimental-rerun` to Hydra."""
+    """`--experiment=x` would be an abbreviation of `--experimental-rerun` to Hydra. The jobs of a sweep are
+    commands of their own, to which only --config-dir is passed on."""
+    several = {"-m", "--multirun"} & set(sys.argv[1:])
+    other = [a for a in sys.argv[1:] if a.startswith(("--config-name", "--config-path", "-cn", "-cp"))]
+    if several and other:
+        raise UserError(f"{other[0]}: not in a sweep. An experiment file in --config-dir=... does the same.")
     for flag, _, value in (argument.partition("=") for argument in sys.argv[1:]):
         if flag.startswith("--") and flag not in _FLAGS:
             key = flag.lstrip("-")

@@ -100,6 +100,8 @@ def without_secrets(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     return {
-        key: "???" if isinstance(value, str) and _SECRET_NAME.fullmatch(str(key)) else without_secrets(value)
+        key: "???"
+        if isinstance(value, str | int) and _SECRET_NAME.fullmatch(str(key))
+        else without_secrets(value)
         for key, value in config.items()
     }

@@ -52,10 +52,10 @@ MAKE_ROOM = "mount -o remount,size=100m $DISK\n"
 
 @pytest.mark.slow
 def test_no_room_for_a_checkpoint(mounted):
-    """Two checkpoints of 3.3 MB fit; the third, which would replace one of them, does not beside them."""
+    """Two checkpoints of 3.3 MB fit; a third, which would replace one of them, does not beside them."""
     look = "ls -A $DISK/runs/train/run/checkpoints; cp $DISK/runs/train/run/checkpoints/last.ckpt $DISK/..\n"
     errors, output, kept = mounted("8m", RUN + look + MAKE_ROOM + RUN, *TINY, *QUIET)
-    assert "checkpoints/best.ckpt: cannot be written, No space left on device: it takes 3.2" in errors
+    assert "checkpoints/last.ckpt: cannot be written, No space left on device: it takes 3.2" in errors
     assert "MB are free. What was there before is as it was." in errors
     assert "last.ckpt, saved" in errors
     assert "exit code 2\nbest.ckpt\nlast.ckpt\n" in output, "a temporary file was left"
@@ -73,8 +73,8 @@ def test_no_room_for_the_config(mounted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "named"), [("12k", "metrics.csv"), ("32k", "pictures")])
-def test_no_room_for_metrics_and_pictures(mounted, size, named):
+@pytest.mark.parametrize(("size", "named"), [("12k", "record.json"), ("32k", "last.ckpt")])
+def test_no_room_for_the_run_s_other_files(mounted, size, named):
     """The log can be filled up as well: it may end, the training says why it does."""
     errors, output, _ = mounted(size, RUN, *TINY, QUIET[0])
     assert named in errors

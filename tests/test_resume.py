@@ -105,6 +105,7 @@ def step(doors, name="run"):
 @pytest.mark.parametrize(
     ("hook", "at", "saved"),
     [
+        ("setup", 1, (0, 1)),  # before the first step
         ("on_train_batch_start", 1, (0, 1)),  # of two accumulated batches: the second comes first
         ("on_train_batch_end", 4, (0, 2)),
         ("on_train_batch_end", 8, (0, 4)),  # the last of the epoch

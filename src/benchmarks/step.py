@@ -69,7 +69,7 @@ def measure_step(
         config | {"loss": _with_numbers(config["loss"], data.table.num_classes)}, data, trainer
     )
     steps = DataLoader(_Always(batch), batch_size=None)
-    with honest_exit():
+    with honest_exit(trainer):
         trainer.fit(module, steps, val_dataloaders=steps)  # the latter only because Lightning misses them
     return {
         "samples_per_second": spread([size / seconds for seconds in clock.seconds]),

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
 from src.locks import hold
-from src.record import hide_secrets
+from src.record import hide_secrets, without_secrets
 from src.sweep.jobs import Job, place, read_jobs, table
 from src.writing import write_text
 
@@ -107,7 +107,8 @@ class HouseSweeper(Sweeper):
         except OSError as error:
             raise UserError(f"{self.directory}: cannot be written ({error}). Set runs_dir=...") from error
         with lock:
-            write_text(self.directory / "multirun.yaml", hide_secrets(OmegaConf.to_yaml(self.config)))
+            kept = without_secrets(OmegaConf.to_container(self.config))
+            write_text(self.directory / "multirun.yaml", hide_secrets(OmegaConf.to_yaml(kept)))
             yield
 
 

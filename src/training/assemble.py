@@ -60,7 +60,7 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
         logger.log_hyperparams(run.config)
     failed = True
     try:
-        with clear_errors(run, trainer), honest_exit():
+        with clear_errors(run, trainer), honest_exit(trainer):
             trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
     except (KeyboardInterrupt, SystemExit):
@@ -80,7 +80,9 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
 
 
 def _say_how_to_go_on(run: Run) -> None:
-    if run.last_checkpoint:
+    if (run.directory / "job.json").exists():
+        log.info("Interrupted. The same sweep goes on from here.")
+    elif run.last_checkpoint:
         log.info("Interrupted. The same command with name=%s goes on from here.", run.config["name"])
     else:
         log.info("Interrupted before the first checkpoint: there is nothing to go on from.")

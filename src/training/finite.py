@@ -52,7 +52,10 @@ class FiniteLoss(Callback):
         self._names += batch["name"]
         if trainer.fit_loop.epoch_loop._should_accumulate():
             return
-        loss, copied = _to_host(trainer.callback_metrics["train/loss_step"].detach())
+        assert isinstance(
+            pl_module.step_loss, Tensor
+        )  # of SegmentationModule; logged values would be waited for
+        loss, copied = _to_host(pl_module.step_loss)
         step, epoch = trainer.global_step, trainer.current_epoch
         self._unseen.append(_Step(loss, copied, step, epoch, self._rates, self._names))
         self._names = []

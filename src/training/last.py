@@ -37,12 +37,12 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
 
     def save(self, trainer: pl.Trainer) -> None:
         """Call it on all ranks, at the end of a batch where `can_save` holds."""
         self._validation_is_next = validation_is_next(trainer)
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
         self._validation_is_next = False
 
     def on_save_checkpoint(

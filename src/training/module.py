@@ -57,6 +57,7 @@ class SegmentationModule(LightningModule):
         self._parts: list[Tensor] = []  # (total, weight) of the loss, of the batches of this optimizer step
         self._pixels = 0
         self.training_config = training
+        self.step_loss: Tensor | None = None  # of the whole batch, over all devices
         self.epoch_loss: Tensor | float = 0.0  # summed over the steps of this epoch so far
         self.loss = build("loss", training["loss"]) if training else None
         if training and training["channels_last"]:
@@ -92,7 +93,8 @@ class SegmentationModule(LightningModule):
         torch._foreach_mul_(gradients, factor)
         loss = total * factor / divisor
         self.epoch_loss = self.epoch_loss + loss
-        self.log("train/loss_step", loss, prog_bar=True)
+        self.step_loss = loss
+        self.log("train/loss_step", loss)  # not on the bar, which would wait for the device at each step
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:

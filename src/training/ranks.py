@@ -35,11 +35,11 @@ class EndTogether(Callback):
         self._ended_at: float | None = None
         self._over = False
         self._thread: threading.Thread | None = None
-        # Of a rank that Lightning started; rank 0 gets a LOCAL_RANK from it, too.
+        # Of a rank that Lightning started, as its command says; rank 0 gets a LOCAL_RANK, too.
         self._parent: int | None = None
         if "LOCAL_RANK" not in os.environ:
             os.environ[_FIRST_RANK] = str(os.getpid())
-        elif os.environ.get(_FIRST_RANK, str(os.getpid())) != str(os.getpid()):
+        elif any(argument.startswith("hydra.job.name=train_ddp_process") for argument in sys.argv):
             self._parent = int(os.environ[_FIRST_RANK])
             self._begin_to_watch()  # rank 0 may be gone before it has met the others
 

@@ -86,7 +86,7 @@ _RECORDED: dict[str, _Check] = {
     "model": _is_dict,  # the Segmenter and its network check the rest
     "data": _is_dict,
     "classes": lambda value: isinstance(value, list) and all(_is_text(name) for name in value),
-    "precision": _one_of("32-true", "bf16-mixed", "16-mixed"),
+    "precision": _one_of("32-true", "bf16-mixed", "16-mixed", "64-true"),
     "training": _any_of(_is_dict, _one_of(None)),
 }
 _DATA: dict[str, _Check] = {

@@ -4,11 +4,14 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from pytorch_lightning import Callback
 
 from src.training.last import LastCheckpoint, can_save
@@ -40,14 +43,20 @@ class StopOnSignal(Callback):
         self._stop = 0
         self._trainer: pl.Trainer | None = None
 
-    # Lightning installs its handlers right before these two.
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.received_sigterm:
-            self.requested = signal.SIGTERM
-        self._listen(trainer)
+    @contextmanager
+    def listening(self, trainer: pl.Trainer) -> Iterator[None]:
+        """Around the whole of a Trainer's work, its preparations included."""
+        self._trainer = trainer
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._listen(trainer)
         self._raise()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -56,7 +65,8 @@ class StopOnSignal(Callback):
         self._stop = self.requested
         if trainer.world_size > 1:  # Lightning waits for the device once per batch then; so may we
             requested = torch.tensor(self.requested, device=trainer.strategy.root_device)
-            self._stop = int(trainer.strategy.reduce(requested, reduce_op="max"))
+            dist.all_reduce(requested, dist.ReduceOp.MAX)
+            self._stop = int(requested)
         if self._stop:
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, LastCheckpoint):
@@ -70,12 +80,6 @@ class StopOnSignal(Callback):
         if self._stop:
             raise Stopped(self._stop)
 
-    def _listen(self, trainer: pl.Trainer) -> None:
-        self._trainer = trainer
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                signal.signal(number, self._handle)
-
     def _handle(self, number: int, frame: FrameType | None) -> None:
         assert self._trainer is not None
         repeated = number == signal.SIGINT == self.requested
@@ -84,8 +88,8 @@ class StopOnSignal(Callback):
             self._end_ranks()
             raise Stopped(number)
         if self._trainer.is_global_zero:
-            name = signal.Signals(number).name
-            os.write(2, f"\n{name}: saving after this batch, then stopping.\n".encode())
+            first = "the run ends" if self._last_validation() else "saving after this batch"
+            os.write(2, f"\n{signal.Signals(number).name}: {first}, then stopping.\n".encode())
 
     def _last_validation(self) -> bool:
         """After the last step there is no checkpoint to go on from until its validation is done."""

@@ -41,6 +41,11 @@ def build_trainer(
             "trainer.max_epochs=-1 and trainer.max_steps=-1: a training without end has no learning-rate "
             "schedule. Set one of them."
         )
+    if isinstance(arguments["val_check_interval"], str | Mapping):
+        raise UserError(
+            f"trainer.val_check_interval={arguments['val_check_interval']}: give a number of batches, or a "
+            f"fraction of an epoch. By the clock ranks would not agree, and no run would repeat."
+        )
     if arguments["strategy"] not in ("auto", "ddp"):
         raise UserError(
             f"trainer.strategy={arguments['strategy']}: choose auto or ddp, which checkpoints and exact "
@@ -61,7 +66,7 @@ def build_trainer(
         # of batches; SegmentationModule broadcasts once per validation instead.
         arguments["strategy"] = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
     try:
-        return Trainer(
+        trainer = Trainer(
             **arguments,
             callbacks=[*callbacks, StopOnSignal(), EndTogether()],
             logger=list(loggers) or False,
@@ -74,14 +79,20 @@ def build_trainer(
         raise UserError(
             f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer)."
         ) from error
+    # StopOnSignal listens instead. Lightning broadcasts within its handler, where another collective
+    # operation may be under way: ranks that are told to stop before the first step would wait for ever.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 @contextmanager
-def honest_exit() -> Iterator[None]:
+def honest_exit(trainer: Trainer) -> Iterator[None]:
     """Around a Trainer's work: KeyboardInterrupt after Ctrl-C (Lightning: exit code 1), and the exit code of
     a process that the signal ended after any other, such as 143 (Lightning: 0)."""
+    stop = next(callback for callback in trainer.callbacks if isinstance(callback, StopOnSignal))  # type: ignore[attr-defined]
     try:
-        yield
+        with stop.listening(trainer):
+            yield
     except (MisconfigurationException, ValueError) as error:
         if isinstance(error, ValueError) and "val_check_interval" not in str(error):
             raise

@@ -80,7 +80,9 @@ def explain(error: BaseException, config: dict[str, Any], trainer: pl.Trainer, t
         text = _explain(cause, config, trainer, training)
         if text is not None:
             return text
-        cause = cause.__cause__ or cause.__context__
+        # A fault of the program may come up while a file that is not there is dealt with.
+        chained = isinstance(cause, OSError | RuntimeError) and not cause.__suppress_context__
+        cause = cause.__cause__ or (cause.__context__ if chained else None)
     return None
 
 
@@ -88,6 +90,8 @@ def _explain(error: BaseException, config: dict[str, Any], trainer: pl.Trainer, 
     text = str(error)
     if isinstance(error, CannotWriteError):
         return f"{error.text} What was there before is as it was."
+    if isinstance(error, RuntimeError) and "returned nan values in its" in text:  # trainer.detect_anomaly
+        return f"{text}\nThe warning above shows where in the forward pass this operation stands."
     if isinstance(error, RuntimeError) and "DataLoader worker (pid" in text:
         return _worker_died(text, trainer)
     if _is_about_shared_memory(error):

@@ -1,6 +1,5 @@
 """One process of a run is killed: the others end soon, and say why."""
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -15,10 +14,6 @@ def wait_for(path: Path, process) -> None:
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert path.exists()
-
-
-def child_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 @pytest.mark.slow
@@ -45,15 +40,3 @@ def test_a_rank_that_was_started_apart(doors, tmp_path, killed):
     assert other.code == 2
     assert "Another rank cannot be reached" in other.err
     assert "Traceback" not in other.err
-
-
-@pytest.mark.slow
-def test_a_rank_that_lightning_started(doors, tmp_path):
-    keys = *TINY, "trainer.max_epochs=500", "trainer.devices=2", "name=run", f"runs_dir={tmp_path}"
-    first = start(["-m", "src.train", *keys, f"cache_dir={doors.cache}"], tmp_path, "run")
-    wait_for(tmp_path / "train/run/checkpoints/last.ckpt", first)
-    os.kill(child_of(first.pid), signal.SIGKILL)
-    ended = end({"run": first}, tmp_path, timeout=60)["run"]
-    # Lightning looks every five seconds whether its children live, and kills the first process if not.
-    assert ended.code in (2, -signal.SIGKILL)
-    assert "Traceback" not in ended.err
