@@ -36,7 +36,7 @@ class Fault(pl.Callback):
             vars(self).update(json.loads(self.orders.read_text()))
             setattr(self, self.hook, self._strike)
 
-    def _strike(self, trainer: pl.Trainer, *args: Any) -> None:
+    def _strike(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         self.at -= 1
         if self.at or trainer.global_rank != self.rank:
             return

@@ -106,7 +106,7 @@ HOSTILE = {
     "workers without end": (_data(num_workers=10**6), "data.num_workers="),
     "an interpolated split": (_data(val_split=INTERPOLATION), "data.val_split='${oc.env:CGNET_SECRET}'"),
     "classes that are none": (_recorded(classes=7), "hyper_parameters.classes=7"),
-    "a precision of its own": (_recorded(precision="64-true"), "hyper_parameters.precision="),
+    "a precision of its own": (_recorded(precision="8-true"), "hyper_parameters.precision="),
     "an epoch that is none": (lambda c: c.update(epoch="x"), "epoch='x'"),
     "weights that are none": (lambda c: c.update(state_dict={"a": "b"}), "state_dict="),
 }

@@ -145,5 +145,5 @@ def test_secrets_in_a_command(text, shown):
 
 def test_secrets_in_a_config_are_asked_for_again():
     config = {"chat": [{"token": "abc", "tokens": "x", "user_secret": None, "access_key": 3}], "seed": 1}
-    hidden = {"chat": [{"token": "???", "tokens": "x", "user_secret": None, "access_key": 3}], "seed": 1}
+    hidden = {"chat": [{"token": "???", "tokens": "x", "user_secret": None, "access_key": "???"}], "seed": 1}
     assert without_secrets(config) == hidden
