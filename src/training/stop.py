@@ -57,16 +57,14 @@ class StopOnSignal(Callback):
                 signal.signal(number, handler)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._last_validation():
+            self._stop = self._agreed(trainer)
         self._raise()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         if not can_save(trainer):
             return
-        self._stop = self.requested
-        if trainer.world_size > 1:  # Lightning waits for the device once per batch then; so may we
-            requested = torch.tensor(self.requested, device=trainer.strategy.root_device)
-            dist.all_reduce(requested, dist.ReduceOp.MAX)
-            self._stop = int(requested)
+        self._stop = self._agreed(trainer)
         if self._stop:
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, LastCheckpoint):
@@ -75,6 +73,14 @@ class StopOnSignal(Callback):
     # Only here, after Lightning has passed on what the last batch logged.
     def on_train_batch_start(self, *args: Any) -> None:
         self._raise()
+
+    def _agreed(self, trainer: pl.Trainer) -> int:
+        """The signal that any rank has received; 0 for none."""
+        if trainer.world_size == 1:
+            return self.requested
+        requested = torch.tensor(self.requested, device=trainer.strategy.root_device)
+        dist.all_reduce(requested, dist.ReduceOp.MAX)
+        return int(requested)  # waits for the device, as Lightning does once per batch on several
 
     def _raise(self) -> None:
         if self._stop:

@@ -61,7 +61,7 @@ def test_other_data_and_another_command(doors, street_root, other_root, tmp_path
 
 @pytest.mark.slow
 def test_a_run_directory_that_is_not_shared(doors, tmp_path):
-    first = doors("train", *TINY, "trainer.max_epochs=1")
+    first = doors("train", *TINY, "trainer.max_epochs=1", own_process=True)  # whose end gives the lock back
     assert first.code == 0
     (first.directory / "metrics.json").unlink()  # as if it had been killed
     common = (
