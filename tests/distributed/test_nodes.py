@@ -61,7 +61,7 @@ def test_two_nodes_of_torchrun_are_two_devices(on_two_devices, doors, tmp_path):
     ended = two_nodes(torchrun, tmp_path, doors.cache, "name=nodes")
     assert [node.code for node in ended.values()] == [0, 0], ended["0"].err + ended["1"].err
     assert_same_run(tmp_path, on_two_devices.directory)
-    assert "2 device(s)" in ended["0"].out
+    assert "2 devices" in ended["0"].out
     assert "device(s)" not in ended["1"].out
 
 
