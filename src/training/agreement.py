@@ -41,7 +41,6 @@ class Agreement(Callback):
     """Raises UserError on every rank where the ranks differ. First in the list of callbacks: the others may
     wait for each other already.
 
-
     Args:
         config: of the run, resolved.
         checkpoint: that the run begins with, if any.
