@@ -1,5 +1,6 @@
 """What record.json keeps of each start of a run: with what, on what and from what code it was made."""
 
+import json
 import os
 import platform
 import re
@@ -7,7 +8,8 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -27,7 +29,11 @@ _SECRET_NAME = re.compile(
     r"(?:\w*_)?(?:token|secret|password|passwd|credentials?|(?:api|access|secret|private)_?key)",
     re.IGNORECASE,
 )
-_SECRET_VALUE = re.compile(rf"(\b{_SECRET_NAME.pattern}['\"]?\s*[=:]\s*)[^\s,}}]+", re.IGNORECASE)
+_QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
+_SECRET_VALUE = re.compile(
+    rf"(\b{_SECRET_NAME.pattern}['\"]?\s*[=:]\s*)(?:{_QUOTED}|[^\s,}}]+)", re.IGNORECASE
+)
+_SECRET_IN_URL = re.compile(r"(\w://[^\s/:@]*:)[^\s/@]+(?=@)")  # postgresql://user:password@host/studies
 
 
 def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, Any], bytes]:
@@ -39,6 +45,7 @@ def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, An
         "command": command(config["task"]),
         "overrides": [hide_secrets(override) for override in hydra.overrides.task] if hydra else [],
         "choices": _choices(config, hydra.runtime.choices) if hydra else {},
+        "repeats": _repeated(),
         "seed": config.get("seed"),
         "world_size": world_size,
         "host": socket.gethostname(),
@@ -64,14 +71,46 @@ def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> di
     return original | {"data": config["data"]["name"]}
 
 
+def _repeated() -> str | None:
+    """The run directory that was given as `--config-dir`, where it is one."""
+    if not HydraConfig.initialized():
+        return None
+    runtime = HydraConfig.get().runtime
+    if not any(str(choice).startswith(RECORDED) for choice in runtime.choices.values()):
+        return None
+    return next((s.path for s in runtime.config_sources if s.provider == "command-line"), None)
+
+
+def read_starts(directory: Path) -> list[dict[str, Any]]:
+    """All that is recorded of a run's starts; empty without a record, or with one that was edited."""
+    try:
+        starts = json.loads((directory / "record.json").read_text())["starts"]
+        return starts if isinstance(starts, list) else []
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def packages_of(starts: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
+    """Of the last start, whose entry has them only where they are not those of the start before."""
+    return next((start["packages"] for start in reversed(starts) if "packages" in start), None)
+
+
 def command(task: str) -> str:
     """The one that is running, to be typed again."""
     return shlex.join(["python", "-m", f"src.{task}", *(hide_secrets(argument) for argument in sys.argv[1:])])
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In what two starts of a run differ that may change its results; empty if in nothing."""
-    old, new = _facts(before), _facts(now)
+def differences(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    """In what a start differs from the last of those before that may change its results; empty if in nothing.
+
+    Without any before, and of a record that was edited, nothing is known.
+    """
+    if not before:
+        return ""
+    try:
+        old, new = _facts({**before[-1], "packages": packages_of(before) or {}}), _facts(now)
+    except (LookupError, TypeError, AttributeError):
+        return ""
     changed = [key for key in old | new if old.get(key) != new.get(key)]
     more = f", and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
     return ", ".join(f"{key} ({old.get(key)} before, {new.get(key)} now)" for key in changed[:_NAMED]) + more
@@ -89,14 +128,17 @@ def _facts(start: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hide_secrets(text: str) -> str:
-    """An override without the value of a key that is called a password, token, API key, ..."""
-    return _SECRET_VALUE.sub(r"\1***", text)
+    """An override without the value of a key that is called a password, token, API key, ..., and without the
+    password in a URL."""
+    return _SECRET_IN_URL.sub(r"\1***", _SECRET_VALUE.sub(r"\1***", text))
 
 
 def without_secrets(config: Any) -> Any:
     """A copy in which texts of such keys are `???`: who repeats the run has to give them again."""
     if isinstance(config, list):
         return [without_secrets(entry) for entry in config]
+    if isinstance(config, str):
+        return _SECRET_IN_URL.sub(r"\1???", config)
     if not isinstance(config, dict):
         return config
     return {

@@ -1,5 +1,6 @@
 """The code that a run is made with: its git revision, and a patch with all that differs from it."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -7,10 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger(__name__)
+
 PROJECT = Path(__file__).resolve().parent.parent
 _NEW_FILES = ("src", "conf", "scripts")  # where files that git does not know yet belong to the code
 _LARGEST_FILE, _LARGEST_PATCH = 2**20, 10 * 2**20  # bytes: a record is not a backup of data
-_SECONDS = 3.0  # for one command; they take milliseconds
+_SECONDS = 30.0  # for one command; on a disk of this machine they take milliseconds
 
 
 def code_state(project: Path = PROJECT) -> tuple[dict[str, Any], bytes]:
@@ -30,7 +33,10 @@ def code_state(project: Path = PROJECT) -> tuple[dict[str, Any], bytes]:
         state["dirty"] = bool(patch or state["left_out"])
     except subprocess.CalledProcessError as error:  # safe.directory's refusal, too
         state["problem"] = error.stderr.decode(errors="replace").strip().partition("\n")[0]
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        state["problem"] = str(error)
+        log.warning("The record is without the state of the code: git took more than %.0f s.", _SECONDS)
+    except OSError as error:
         state["problem"] = str(error)
     if len(patch) > _LARGEST_PATCH:
         state["problem"], patch = f"the patch of {len(patch) / 2**20:.0f} MiB is not kept", b""

@@ -15,7 +15,7 @@ from yaml import YAMLError
 from src.config import flatten, plain
 from src.errors import UserError
 from src.locks import hold
-from src.record import command, differences, this_start, without_secrets
+from src.record import command, differences, packages_of, read_starts, this_start, without_secrets
 from src.writing import nearest_existing, write_bytes, write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -131,23 +131,21 @@ class Run:
 
     def _record(self, world_size: int) -> None:
         """Add this start to record.json; its `packages` only where they are not those of the start before."""
-        path = self.directory / "record.json"
-        try:
-            starts = json.loads(path.read_text())["starts"]
-        except (FileNotFoundError, ValueError, LookupError, TypeError):  # the first start, or an edited file
-            starts = []
+        starts = read_starts(self.directory)
         start, patch = this_start(self.config, world_size)
         start["from_checkpoint"] = self._progress()
         start["code"]["patch"] = f"code-{hashlib.sha256(patch).hexdigest()[:8]}.diff" if patch else None
         if patch:
             write_bytes(self.directory / start["code"]["patch"], patch)
-        packages = next((s["packages"] for s in reversed(starts) if "packages" in s), None)
-        changed = differences(starts[-1] | {"packages": packages}, start) if starts else ""
-        if changed and start["from_checkpoint"]:
-            log.warning("Results may differ, the run goes on with another: %s.", changed)
-        if start["packages"] == packages:
+        repeated = start["repeats"]
+        if start["from_checkpoint"]:
+            if changed := differences(starts, start):
+                log.warning("Results may differ, the run goes on with another: %s.", changed)
+        elif repeated and (changed := differences(read_starts(Path(repeated)), start)):
+            log.warning("Results may differ from those of %s, made with another: %s.", repeated, changed)
+        if start["packages"] == packages_of(starts):
             del start["packages"]
-        write_json(path, {"starts": [*starts, start]})
+        write_json(self.directory / "record.json", {"starts": [*starts, start]})
 
     def _progress(self) -> dict[str, int] | None:
         """What the run goes on from. A checkpoint that cannot be read is refused later, by the trainer."""

@@ -49,8 +49,8 @@ def test_a_front_door_s_record(doors, monkeypatch):
     assert run.code == 0, run.err
     (only,) = json.loads((run.directory / "record.json").read_text())["starts"]
     assert set(only) == {
-        "time", "command", "overrides", "choices", "seed", "world_size", "host", "hardware", "code", "python",
-        "packages", "environment", "from_checkpoint",
+        "time", "command", "overrides", "choices", "repeats", "seed", "world_size", "host", "hardware",
+        "code", "python", "packages", "environment", "from_checkpoint",
     }  # fmt: skip
     assert only["command"].startswith("python -m src.train experiment=debug")
     assert only["overrides"][: len(TINY)] == list(TINY)
@@ -137,6 +137,12 @@ def test_a_damaged_record_does_not_stop_a_run(start, tmp_path, content):
         ("model.num_tokens=3", "model.num_tokens=3"),
         ("name=secretary", "name=secretary"),
         ("data.root=/data/token=1", "data.root=/data/token=***"),
+        ("x={password: 'abc, def', n: 1}", "x={password: ***, n: 1}"),
+        ("x.password='ab c\\' d' y=1", "x.password=*** y=1"),
+        ('x={password: "abc, def"}', "x={password: ***}"),
+        ("storage=postgresql://me:abc@host/studies", "storage=postgresql://me:***@host/studies"),
+        ("storage=redis://:abc@host:6379/0", "storage=redis://:***@host:6379/0"),
+        ("url=https://host:8080/a@b", "url=https://host:8080/a@b"),
     ],
 )
 def test_secrets_in_a_command(text, shown):
@@ -144,6 +150,14 @@ def test_secrets_in_a_command(text, shown):
 
 
 def test_secrets_in_a_config_are_asked_for_again():
-    config = {"chat": [{"token": "abc", "tokens": "x", "user_secret": None, "access_key": 3}], "seed": 1}
-    hidden = {"chat": [{"token": "???", "tokens": "x", "user_secret": None, "access_key": "???"}], "seed": 1}
+    config = {
+        "chat": [{"token": "abc", "tokens": "x", "user_secret": None, "access_key": 3}],
+        "seed": 1,
+        "storage": "mysql://me:abc@host/studies",
+    }
+    hidden = {
+        "chat": [{"token": "???", "tokens": "x", "user_secret": None, "access_key": "???"}],
+        "seed": 1,
+        "storage": "mysql://me:???@host/studies",
+    }
     assert without_secrets(config) == hidden

@@ -72,6 +72,9 @@ def change(directory, edit):
 def test_the_same_weights_to_the_bit(first, module_doors):
     again = module_doors("train", f"--config-dir={first}", name="again")
     assert again.code == 0, again.err
+    (start,) = json.loads((again.directory / "record.json").read_text())["starts"]
+    assert start["repeats"] == str(first)
+    assert "Results may differ" not in (again.directory / "train.log").read_text()
     for name in ("best.ckpt", "last.ckpt"):
         one, other = (load_checkpoint(d / "checkpoints" / name) for d in (first, again.directory))
         for key, tensor in one["state_dict"].items():
@@ -266,3 +269,13 @@ def test_the_config_that_would_run_is_shown(first, doors):
     config = OmegaConf.create(shown.out)
     assert config.optimizer._target_ == "torch.optim.AdamW"
     assert OmegaConf.to_container(config)["callbacks"]["best"]["dirpath"] == "${run_dir}/checkpoints"
+
+
+def test_other_code_than_the_run_s_is_said(copy, module_doors):
+    record = json.loads((copy / "record.json").read_text())
+    record["starts"][-1]["packages"]["torch"] = "1.0"
+    (copy / "record.json").write_text(json.dumps(record))
+    again = module_doors("train", f"--config-dir={copy}", "trainer.limit_train_batches=1", name="elsewhere")
+    assert again.code == 0, again.err
+    said = (again.directory / "train.log").read_text()
+    assert f"Results may differ from those of {copy}, made with another: torch (1.0 before," in said

@@ -50,7 +50,7 @@ class HouseSweeper(Sweeper):
         self.varied = {o.get_key_element() for o in overrides if o.is_sweep_override()}
         if clash := self.varied & {"name", "runs_dir", "run_dir"}:
             raise UserError(f"{clash.pop()}=...: a sweep has one directory; its jobs are numbered in there.")
-        self.directory = Path(self.config.hydra.sweep.dir)
+        name, self.directory = self.config.name, Path(self.config.hydra.sweep.dir)
         with self._locked():
             try:
                 self.search(overrides)
@@ -60,9 +60,10 @@ class HouseSweeper(Sweeper):
                 ]
                 if jobs := read_jobs(self.directory):
                     print(f"\nSweep {self.directory}:\n{table(jobs)}", flush=True)
+                if any(job.status in ("interrupted", "not started") for job in self.jobs):
+                    print(f"The same command with name={name} goes on with what is missing.", flush=True)
         failed = [job for job in self.jobs if job.status != "finished"]
         if failed:
-            name = self.config.name
             raise UserError(
                 f"{len(failed)} of {len(self.jobs)} jobs failed:\n"
                 + "".join(f"  {job.directory} (exit code {job.exit_code})\n" for job in failed)

@@ -51,6 +51,14 @@ def test_a_loss_that_is_not_finite(doors, monkeypatch, step, value, said):
     assert not outcome.metrics
 
 
+def test_the_operation_that_makes_a_nan_is_named(doors, monkeypatch):
+    _explode_after(4, monkeypatch, float("nan"))
+    outcome = doors("train", *TINY, *QUIET, "trainer.detect_anomaly=true")
+    assert outcome.code == 2, outcome.err
+    assert "Backward0' returned nan values in its" in outcome.err
+    assert "last.ckpt, saved" in outcome.err
+
+
 def test_weights_that_are_spoilt_by_a_gradient(doors):
     outcome = doors("train", *TINY, *QUIET, *fault("SpoilWeights", step=4), "callbacks=ema")
     assert outcome.code == 2, outcome.err

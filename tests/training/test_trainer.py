@@ -57,6 +57,12 @@ def test_callbacks_and_loggers_arrive():
     assert trainer.loggers == [logger]
 
 
+@pytest.mark.parametrize("interval", ["00:01:00:00", {"hours": 1}], ids=str)
+def test_validation_by_the_clock_is_refused(interval):
+    with pytest.raises(UserError, match=r"trainer.val_check_interval=.*: give a number of batches"):
+        build_trainer(trainer_config(val_check_interval=interval))
+
+
 @pytest.mark.parametrize(
     "changes", [{"devices": 2}, {"devices": "2"}, {"num_nodes": 2}, {"strategy": "ddp"}], ids=str
 )
