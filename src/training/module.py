@@ -118,13 +118,16 @@ class SegmentationModule(LightningModule):
             for buffer in self.segmenter.buffers():
                 dist.broadcast(buffer, 0)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the class map, uint8 (B, H, W), for callbacks."""
         logits = self(batch["image"])
-        self.confusion.update(logits.argmax(1), batch["target"])
+        prediction = logits.argmax(1).to(torch.uint8)
+        self.confusion.update(prediction, batch["target"])
         self.num_images += len(batch["image"])
         if self.loss is not None:
             total, weight = self._loss_sums(batch, logits)
             self.val_loss.update(total / weight.clamp(min=torch.finfo(torch.float32).tiny), weight)
+        return prediction
 
     def on_validation_epoch_end(self) -> None:
         matrix = self.confusion.compute()
