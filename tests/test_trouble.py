@@ -114,7 +114,9 @@ def test_a_dataset_that_is_unmounted(doors, tmp_path, workers):
         *fault("RemoveFolder", step=STEPS + 1, path=root),
     )
     _stopped(outcome, f"{root}/leftImg8bit/", "cannot be read (No such file or directory)")
-    assert load_checkpoint(outcome.directory / "checkpoints/last.ckpt")["global_step"] == STEPS
+    saved = load_checkpoint(outcome.directory / "checkpoints/last.ckpt")["global_step"]
+    # Workers read ahead: the epoch may end on what they have, and the validation misses the folder.
+    assert saved == STEPS or (workers and saved == 2 * STEPS)
     assert "No such file or directory" in (outcome.directory / "train.log").read_text()
 
 

@@ -57,7 +57,7 @@ class StopOnSignal(Callback):
                 signal.signal(number, handler)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self._last_validation():
+        if not _last_validation(trainer):
             self._stop = self._agreed(trainer)
         self._raise()
 
@@ -90,17 +90,13 @@ class StopOnSignal(Callback):
         assert self._trainer is not None
         repeated = number == signal.SIGINT == self.requested
         self.requested = max(self.requested, number)
-        if repeated or not (self._trainer.training or self._last_validation()):
+        last_validation = _last_validation(self._trainer)
+        if repeated or not (self._trainer.training or last_validation):
             self._end_ranks()
             raise Stopped(number)
         if self._trainer.is_global_zero:
-            first = "the run ends" if self._last_validation() else "saving after this batch"
+            first = "the run ends" if last_validation else "saving after this batch"
             os.write(2, f"\n{signal.Signals(number).name}: {first}, then stopping.\n".encode())
-
-    def _last_validation(self) -> bool:
-        """After the last step there is no checkpoint to go on from until its validation is done."""
-        assert self._trainer is not None
-        return self._trainer.global_step == self._trainer.max_steps
 
     def _end_ranks(self) -> None:
         """Those that this process started would wait for it in the next collective operation."""
@@ -108,3 +104,8 @@ class StopOnSignal(Callback):
         launcher = self._trainer.strategy.launcher
         if launcher is not None:
             launcher.kill(signal.SIGKILL)
+
+
+def _last_validation(trainer: pl.Trainer) -> bool:
+    """After the last step there is no checkpoint to go on from until its validation is done."""
+    return trainer.global_step == trainer.max_steps
