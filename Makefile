@@ -1,6 +1,9 @@
 # Everything runs from .venv, which the first target that needs it makes. Another interpreter: make PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests beside each other, a file at a time. More than cores / 2 is of no use: many tests start processes themselves.
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -25,10 +28,10 @@ demo: $(STAMP) ## train on the synthetic street: no download, minutes on a lapto
 	@echo "  $(BIN)/python -m src.eval checkpoint=runs/train/demo/checkpoints/best.ckpt name=demo"
 
 test: $(STAMP) ## the fast tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(STAMP) ## the slow tests, too
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
