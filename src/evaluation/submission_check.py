@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from src.data.files import HEADER_LENGTH, decode_label, parse_header
@@ -161,7 +162,7 @@ def _ids(file: _File, size: tuple[int, int]) -> list[int] | UserError:
         label = decode_label(Path(file.name), data)
     except UserError:  # which speaks of a dataset that was downloaded
         return UserError(f"{file.path!r}: no PNG, or a damaged one.")
-    return np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist()
+    return np.flatnonzero(cv2.calcHist([label], [0], None, [256], [0, 256])).tolist()
 
 
 def _train_ids(files_by_id: Mapping[int, int]) -> list[str]:
