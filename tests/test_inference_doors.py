@@ -77,6 +77,8 @@ def test_two_devices_count_the_same_pixels(judge, tmp_path):
         (("tta.scales=[]",), "tta.scales=[]: give a list of one or more numbers above 0 up to 4."),
         (("tta.scales=[1.0,-0.5]", "input_scale=0"), "tta.scales=[1.0, -0.5]"),
         (("tta=ms",), "tta=ms: no such file in conf/tta. Did you mean ms_flip?"),
+        (("tta=null",), "tta=null: no such file in conf/tta. Did you mean"),
+        (("tta=1.5",), "tta=1.5: no such file in conf/tta. Did you mean"),
         (("window=[65,128]",), "window=[65, 128] (height, width) is larger than any view"),
         (("window=[64,64]", "stride=[0,64]"), "stride=[0, 64]"),
         (("window=[64,64]", "stride=[64,65]"), "stride=[64, 65]"),
