@@ -56,7 +56,7 @@ class Inference:
     @classmethod
     def from_config(cls, network: Network, config: Mapping[str, Any]) -> "Inference":
         """From the values of KEYS. Raises UserError that names all values which are not allowed."""
-        tta = config.get("tta") or {"scales": [1.0], "flip": False}  # tta=null
+        tta = config.get("tta") or {"scales": [1.0], "flip": False}  # none with ~tta
         scale, window, stride = (config[key] for key in ("input_scale", "window", "stride"))
         problems = _problems(tta, scale, window, stride)
         if problems:
@@ -72,8 +72,8 @@ class Inference:
         )
 
     def check_sizes(self, sizes: Iterable[Size]) -> None:
-        """Raises UserError where images of these sizes become too small for the network, or all of them
-        smaller than the window."""
+        """Raises UserError where images of these sizes become too small for the network, or where the window
+        is larger than all their views."""
         views = [(size, scale, scaled(size, scale)) for size in dict.fromkeys(sizes) for scale in self.scales]
         small = [
             f"{width}x{height} pixels times {scale:g} (input_scale, tta.scales) are {view[1]}x{view[0]}, but "
@@ -97,10 +97,9 @@ class Inference:
         views = list(product(self.scales, (False, True) if self.flip else (False,)))
         total: Tensor | None = None
         for scale, mirrored in views:
-            # Without names of their own, so that nothing of a view outlives it.
             probabilities = self._logits(image, scale, mirrored).softmax(1)
             total = probabilities if total is None else total.add_(probabilities)
-            del probabilities
+            del probabilities  # not in memory beside the next view
         assert total is not None
         return total.div_(len(views))
 

@@ -64,8 +64,7 @@ def check_submission(
     if place.is_dir():
         return _check_files(_folder(place), split, sizes)
     try:
-        with zipfile.ZipFile(place) as archive:
-            return _check_files(_archive(archive), split, sizes)
+        archive = zipfile.ZipFile(place)
     except FileNotFoundError:
         raise UserError(f"{place}: no such file or folder. Give a submission's archive or folder.") from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -73,6 +72,8 @@ def check_submission(
             f"{place}: no zip archive, or a damaged one ({error}). The server takes a single zip file; write "
             f"it again."
         ) from error
+    with archive:
+        return _check_files(_archive(archive), split, sizes)
 
 
 def _folder(place: Path) -> list[_File]:
