@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -201,6 +201,17 @@ def explain(error: Exception, config_name: str) -> str:
     if missing:
         return _unknown_choice(*missing.groups())
     return text if text in str(error) else f"{error}\n{text}"
+
+
+def no_choice(arguments: Sequence[str]) -> UserError:
+    """For a group's value that cannot be the name of a file, as in `tta=null`: Hydra does not say which."""
+    given = [argument.partition("=") for argument in arguments]
+    wrong = [
+        (group, choice)
+        for group, equals, choice in given
+        if equals and (CONF_DIR / group).is_dir() and not in_conf(group, choice)
+    ]
+    return UserError("\n".join(_unknown_choice(*pair) for pair in wrong))
 
 
 def _unknown_choice(group: str, choice: str) -> str:

@@ -15,36 +15,51 @@ def evaluate(config: DictConfig) -> float | None:
     """Returns the mIoU."""
     from src.checkpoints import load_checkpoint
     from src.data.datamodule import SegmentationDataModule
+    from src.evaluation.inference import Inference
     from src.evaluation.results import report_evaluation
     from src.runs import Run
     from src.training.agreement import Agreement
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
+    from src.training.submission import SubmissionWriter
     from src.training.trainer import build_trainer, honest_exit
     from src.training.trouble import clear_errors
 
     run = Run.plan(config)
     checkpoint = load_checkpoint(config.checkpoint)
     run.config["data"] = data_to_evaluate(config, checkpoint)
-    data = SegmentationDataModule(run.config["data"], cache_dir=config.cache_dir)
+    data = SegmentationDataModule(
+        run.config["data"], cache_dir=config.cache_dir, needs_labels=not config.submission
+    )
     module = load_module(checkpoint, data, config.checkpoint)
+    module.inference = inference = Inference.from_config(module, run.config)
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
     agreement = Agreement(run.config, Path(config.checkpoint).expanduser())
-    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [agreement, panel])
+    submission = [SubmissionWriter(run, data)] if config.submission else []
+    callbacks = [agreement, panel, *submission]
+    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, callbacks)
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:
         log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)
     data.prepare_data()
     data.setup("validate")
+    inference.check_sizes(data.val_sizes)
     data.check_devices(trainer.world_size)
+    for writer in submission:
+        writer.check()
     data.cache_frames()
 
     run.open(trainer.world_size)
     with clear_errors(run, trainer), honest_exit(trainer):
         trainer.validate(module, datamodule=data, verbose=False)
+    if not trainer.is_global_zero:
+        return None
+    for writer in submission:
+        writer.finish()
     assert module.scores is not None
-    return report_evaluation(run, module.scores, checkpoint) if trainer.is_global_zero else None
+    assert data.val_set is not None
+    return report_evaluation(run, module.scores, checkpoint) if data.val_set.has_labels else None
 
 
 main = front_door(evaluate, "eval")

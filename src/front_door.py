@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, register_resolvers
+from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, no_choice, register_resolvers
 from src.errors import UserError
 from src.repeat import recorded_config
 from src.runs import rank
@@ -61,6 +61,10 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
             sys.stdout.flush()
         except USER_ERRORS as problem:
             problems.append(for_the_user(problem, config_name))
+        except ValueError as problem:
+            if not str(problem).startswith("Config group override"):
+                raise
+            problems.append(no_choice(sys.argv[1:]))
         except KeyboardInterrupt:
             return 130
         except BrokenPipeError:  # `--help | head`: the reader has enough

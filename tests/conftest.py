@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from front_doors import REPOSITORY, FrontDoors, Outcome
+from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
 
 from src.data.street import write_street
 from src.sweep import child
@@ -65,6 +65,20 @@ def street_root(tmp_path_factory) -> Path:
     """Read-only, in Cityscapes' layout: 12 train and 7 val scenes of 128x64."""
     root = tmp_path_factory.mktemp("data") / "street"
     write_street(root, {"train": 12, "val": 7}, width=128, height=64, seed=3)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cityscapes_root(street_root, tmp_path_factory) -> Path:
+    """Read-only, the street with 5 more images in `test`, of which the label files say nothing."""
+    root = shutil.copytree(street_root, tmp_path_factory.mktemp("data") / "cityscapes")
+    (root / "street.json").unlink()
+    for name, image in zip(TEST_NAMES, sorted(root.glob("leftImg8bit/val/*/*.png")), strict=False):
+        for kind in ("leftImg8bit", "gtFine"):
+            (root / kind / "test" / name.split("_")[0]).mkdir(parents=True, exist_ok=True)
+        place = f"test/{name.split('_')[0]}/{name}"
+        shutil.copyfile(image, root / f"leftImg8bit/{place}_leftImg8bit.png")
+        cv2.imwrite(str(root / f"gtFine/{place}_gtFine_labelIds.png"), np.full((64, 128), 3, np.uint8))
     return root
 
 

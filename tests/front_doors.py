@@ -24,6 +24,9 @@ TINY = (
     "callbacks.pictures.count=2",
 )
 
+# Images of the handmade test split (fixture `cityscapes_root`).
+TEST_NAMES = [f"{city}_{i:06d}_000019" for city, count in (("berlin", 3), ("ulm", 2)) for i in range(count)]
+
 
 @dataclass
 class Outcome:

@@ -123,8 +123,9 @@ def test_every_key_is_commented_or_speaks_for_itself():
             assert used, f"{key} of conf/{task}.yaml is not used anywhere"
 
 
-def test_groups_named_in_the_comments_are_there():
-    text = (CONF_DIR / "train.yaml").read_text()
+@pytest.mark.parametrize("task", ["train", "eval"])
+def test_groups_named_in_the_comments_are_there(task):
+    text = (CONF_DIR / f"{task}.yaml").read_text()
     defaults = yaml.safe_load(text)["defaults"]
     for group in (next(iter(entry)) for entry in defaults if isinstance(entry, dict)):
         line = re.search(rf"- {group}: .*# (.*)", text)

@@ -41,6 +41,10 @@ class SegmentationDataset(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def has_labels(self) -> bool:
+        return all(pair.label is not None for pair in self.pairs)
+
     def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
         epoch, index = key if isinstance(key, tuple) else (0, key)  # int: trainer.overfit_batches
         pair = self.pairs[index]

@@ -177,6 +177,8 @@ def _refuse_train_ids_only(labels: Source) -> None:
 
 
 LAYOUTS: dict[str, Callable[[Path, str], Listing]] = {"cityscapes": _cityscapes, "camvid": _camvid}
+CITYSCAPES_IMAGES = {"train": 2975, "val": 500, "test": 1525}
+"""https://www.cityscapes-dataset.com/dataset-overview"""
 SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
 
 

@@ -5,14 +5,12 @@ from typing import Any
 
 from src.data.datamodule import SegmentationDataModule
 from src.data.inspection import Inspection, inspect
-from src.data.layouts import SPLITS, Listing, list_split
+from src.data.layouts import CITYSCAPES_IMAGES, SPLITS, Listing, list_split
 from src.data.statistics import keep_counts
 from src.diagnosis.notes import DATASET, Notes
 from src.errors import UserError
 from src.findings import Level
 
-# https://www.cityscapes-dataset.com/dataset-overview
-_FULL = {"train": 2975, "val": 500, "test": 1525}
 HALF, STRAY, LEAK = "missing half of a pair", "file that nothing reads", "frame of train and val"
 _STRAYS_FIX = "Remove it, or give it the name and place of the others if it is meant to be read."
 
@@ -125,9 +123,9 @@ def _compare(notes: Notes, folders: Folders) -> None:
 
 def _examine_sizes(notes: Notes, folders: Folders, data: SegmentationDataModule) -> None:
     for name, inspection in folders.inspections.items():
-        full_size = list(inspection.sizes) == [(1024, 2048)]
-        if data.config["name"] == "cityscapes" and full_size and len(inspection.pairs) != _FULL[name]:
-            text = f"The split '{name}' has {len(inspection.pairs)} frames, Cityscapes in full {_FULL[name]}."
+        full_size, full = list(inspection.sizes) == [(1024, 2048)], CITYSCAPES_IMAGES[name]
+        if data.config["name"] == "cityscapes" and full_size and len(inspection.pairs) != full:
+            text = f"The split '{name}' has {len(inspection.pairs)} frames, Cityscapes in full {full}."
             notes.add(DATASET, "remark", "another number of frames", f"{text} Fine if you mean it.")
         if len(inspection.sizes) > 1:
             text = f"The split '{name}' has frames of {len(inspection.sizes)} sizes: {_counts(inspection)}."

@@ -15,8 +15,8 @@ from src.evaluation.lettering import PAPER, Words, shorten, strip, text_width
 from src.labels import IGNORE, LabelTable
 from src.writing import write_bytes
 
-Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]
-"""name, image, ground truth, prediction"""
+Row = tuple[str, np.ndarray, np.ndarray | None, np.ndarray]
+"""name, image, ground truth, prediction; the ground truth is None in all rows of a split without labels"""
 
 Sample = tuple[np.ndarray, np.ndarray]
 """image, train ids"""
@@ -43,12 +43,15 @@ def panel(rows: Sequence[Row], table: LabelTable, max_width: int = 640) -> np.nd
     if not rows:
         raise ValueError("a panel needs at least one row")
     column, gap, size = _measures([image for _, image, _, _ in rows], max_width)
-    parts = []
+    parts: list[np.ndarray] = []
+    maps: list[np.ndarray] = []
     for name, image, target, prediction in rows:
+        both = {"ground truth": target, "prediction": prediction}
+        of_row = {title: ids for title, ids in both.items() if ids is not None}
         pictures = [_resize(image, column, is_image=True)]
-        pictures += [colorize(_resize(ids, column, is_image=False), table) for ids in (target, prediction)]
-        parts.append(_row((name, "ground truth", "prediction"), pictures, column, gap, size))
-    maps = [ids for _, _, target, prediction in rows for ids in (target, prediction)]
+        pictures += [colorize(_resize(ids, column, is_image=False), table) for ids in of_row.values()]
+        parts.append(_row((name, *of_row), pictures, column, gap, size))
+        maps += of_row.values()
     parts.append(_legend(maps, table, parts[0].shape[1], gap, size))
     return np.concatenate(parts)
 

@@ -9,6 +9,7 @@ import rich
 
 from src.checkpoints import load_checkpoint
 from src.evaluation.confusion import table
+from src.evaluation.inference import KEYS
 from src.evaluation.pictures import confusion_figure
 from src.runs import Run
 from src.writing import write_json
@@ -38,6 +39,7 @@ def report_evaluation(run: Run, figures: dict[str, Any], checkpoint: dict[str, A
     path, data = Path(run.config["checkpoint"]), run.config["data"]
     facts = provenance(path, checkpoint, data["val_split"])
     facts |= {"precision": run.config["trainer"]["precision"], "data": data["name"]}
+    facts |= {key: run.config.get(key) for key in KEYS}
     write_json(run.directory / "metrics.json", figures | facts)
     matrix = np.array(figures["confusion_matrix"])
     confusion_figure(matrix, figures["classes"], run.directory / "confusion.png")

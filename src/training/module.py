@@ -1,7 +1,7 @@
 """The LightningModule: one training step, one validation step, and what a checkpoint carries."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -54,6 +54,8 @@ class SegmentationModule(LightningModule):
         self.num_images = 0
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None
+        # From uint8 (B, 3, H, W) to scores (B, C, H, W) in validation; an evaluation may set another one.
+        self.inference: Callable[[Tensor], Tensor] = self.forward
         self._parts: list[Tensor] = []  # (total, weight) of the loss, of the batches of this optimizer step
         self._pixels = 0
         self.training_config = training
@@ -120,7 +122,7 @@ class SegmentationModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the class map, uint8 (B, H, W), for callbacks."""
-        logits = self(batch["image"])
+        logits = self.inference(batch["image"])
         prediction = logits.argmax(1).to(torch.uint8)
         self.confusion.update(prediction, batch["target"])
         self.num_images += len(batch["image"])

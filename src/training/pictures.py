@@ -55,8 +55,9 @@ class PicturePanel(Callback):
         dataset: SegmentationDataset = trainer.datamodule.val_set  # type: ignore[attr-defined]
         samples = self._samples or self._load(dataset)
         predictions = [self._predict(trainer, pl_module, sample) for sample in samples]
-        rows = [
-            (sample["name"], _pixels(sample), sample["target"].numpy(), prediction)
+        labelled = dataset.has_labels
+        rows: list[Any] = [
+            (sample["name"], _pixels(sample), sample["target"].numpy() if labelled else None, prediction)
             for sample, prediction in zip(samples, predictions, strict=True)
         ]
         picture = panel(rows, dataset.table, max_width=self.width)
@@ -74,11 +75,11 @@ class PicturePanel(Callback):
         return self._samples
 
     @staticmethod
-    def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, sample: Sample) -> np.ndarray:
+    def _predict(trainer: pl.Trainer, pl_module: Any, sample: Sample) -> np.ndarray:
         image = sample["image"][None].to(pl_module.device)
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
-            logits = pl_module(image)
-        return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
+            scores = pl_module.inference(image)
+        return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
 def _pixels(sample: Sample) -> np.ndarray:
