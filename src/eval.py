@@ -18,6 +18,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.evaluation.results import report_evaluation
     from src.runs import Run
     from src.training.agreement import Agreement
+    from src.training.cost import Cost
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
     from src.training.trainer import build_trainer, honest_exit
@@ -31,7 +32,8 @@ def evaluate(config: DictConfig) -> float | None:
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
     agreement = Agreement(run.config, Path(config.checkpoint).expanduser())
-    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [agreement, panel])
+    cost = Cost(config.latency)
+    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [agreement, panel, cost])
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:
         log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)
@@ -44,6 +46,7 @@ def evaluate(config: DictConfig) -> float | None:
     with clear_errors(run, trainer), honest_exit(trainer):
         trainer.validate(module, datamodule=data, verbose=False)
     assert module.scores is not None
+    module.scores["cost"] = cost.figures
     return report_evaluation(run, module.scores, checkpoint) if trainer.is_global_zero else None
 
 
