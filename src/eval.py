@@ -19,6 +19,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.evaluation.results import report_evaluation
     from src.runs import Run
     from src.training.agreement import Agreement
+    from src.training.cost import Cost
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
     from src.training.submission import SubmissionWriter
@@ -37,7 +38,8 @@ def evaluate(config: DictConfig) -> float | None:
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
     agreement = Agreement(run.config, Path(config.checkpoint).expanduser())
     submission = [SubmissionWriter(run, data)] if config.submission else []
-    callbacks = [agreement, panel, *submission]
+    cost = Cost(config.latency)
+    callbacks = [agreement, panel, cost, *submission]
     trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, callbacks)
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:
@@ -59,6 +61,7 @@ def evaluate(config: DictConfig) -> float | None:
         writer.finish()
     assert module.scores is not None
     assert data.val_set is not None
+    module.scores["cost"] = cost.figures
     return report_evaluation(run, module.scores, checkpoint) if data.val_set.has_labels else None
 
 

@@ -40,6 +40,7 @@ def report_evaluation(run: Run, figures: dict[str, Any], checkpoint: dict[str, A
     facts = provenance(path, checkpoint, data["val_split"])
     facts |= {"precision": run.config["trainer"]["precision"], "data": data["name"]}
     facts |= {key: run.config.get(key) for key in KEYS}
+    facts["network"] = checkpoint["hyper_parameters"]["model"]["_target_"].rpartition(".")[2]
     write_json(run.directory / "metrics.json", figures | facts)
     matrix = np.array(figures["confusion_matrix"])
     confusion_figure(matrix, figures["classes"], run.directory / "confusion.png")

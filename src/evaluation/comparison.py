@@ -1,0 +1,106 @@
+"""Several evaluations side by side: a line a network, with and without test-time augmentation."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import rich
+from rich.table import Table
+
+from src.writing import write_text
+
+COLUMNS = {
+    "network": "network",
+    "checkpoint": "checkpoint",
+    "data": "data",
+    "parameters": "parameters",
+    "GFLOPs": "GFLOPs",
+    "mIoU": "mIoU",
+    "mIoU_tta": "mIoU with TTA",
+    "latency_ms": "ms an image",
+}
+"""Names in the CSV, and what a reader sees. GFLOPs and ms are those of one forward pass without TTA."""
+
+
+def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """A row for each network and set of images, best first, of all evaluations below the folders.
+
+    mIoU stays apart for other images, precisions, windows and input scales: those are no augmentation of the
+    same figure, and get a row of their own.
+    """
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for path in sorted(path for folder in folders for path in folder.rglob("metrics.json")):
+        figures = json.loads(path.read_text())
+        if "cost" not in figures:  # of a training
+            continue
+        images = f"{figures['data']} {figures['split']}, {figures['num_images']} images"
+        how = [figures["precision"]] if figures["precision"] != "32-true" else []
+        how += [
+            f"{key} {figures[key]}" for key in ("window", "input_scale") if figures.get(key) not in (None, 1)
+        ]
+        key = (figures["checkpoint"], ", ".join([images, *how]))
+        row = rows.setdefault(key, dict.fromkeys(COLUMNS))
+        row |= {"network": _name(figures), "checkpoint": key[0], "data": key[1]}
+        row |= {name: figures["cost"][name] for name in ("parameters", "GFLOPs")}
+        if figures["tta"] != {"scales": [1.0], "flip": False}:
+            row["mIoU_tta"] = figures["mIoU"]
+        else:
+            row["mIoU"] = figures["mIoU"]
+            row["latency_ms"] = figures["cost"].get("latency_ms", {}).get("median")
+    return sorted(rows.values(), key=lambda row: -(row["mIoU"] or row["mIoU_tta"] or 0))
+
+
+def _name(figures: Mapping[str, Any]) -> str:
+    family = figures.get("family")
+    return f"{figures['network']} ({family})" if family else figures["network"]
+
+
+def report_comparison(directory: Path) -> None:
+    """Of the evaluations in there: comparison.md, comparison.csv, and the table on the terminal."""
+    if rows := compare([directory]):
+        _write(directory, rows)
+        rich.print(table(rows))
+
+
+def _write(directory: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    lines = [" | ".join(COLUMNS.values()), " | ".join("---" for _ in COLUMNS)]
+    lines += [" | ".join(cell.replace("|", "\\|") for cell in _cells(row)) for row in rows]
+    write_text(directory / "comparison.md", "".join(f"| {line} |\n" for line in lines))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(directory / "comparison.csv", text.getvalue())
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """For the terminal: without what is the same in every row."""
+    shown = [
+        key for key in COLUMNS if len(rows) == 1 or key not in ("data",) or len({r[key] for r in rows}) > 1
+    ]
+    result = Table(caption=None if "data" in shown else f"on {rows[0]['data']}", caption_justify="left")
+    for key in shown:
+        result.add_column(
+            COLUMNS[key], justify="left" if key in ("network", "checkpoint", "data") else "right"
+        )
+    for row in rows:
+        cells = dict(zip(COLUMNS, _cells(row), strict=True))
+        result.add_row(*(cells[key] for key in shown))
+    return result
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    shapes = {"parameters": "{:,}", "GFLOPs": "{:.2f}", "latency_ms": "{:.1f}"}
+    cells = []
+    for key in COLUMNS:
+        value = row[key]
+        if value is None:
+            cells.append("-")
+        elif key.startswith("mIoU"):
+            cells.append(f"{100 * value:.2f}")
+        else:
+            cells.append(shapes.get(key, "{}").format(value))
+    return cells

@@ -1,0 +1,36 @@
+"""Measures what an evaluated network costs, where it was evaluated."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from src.evaluation.cost import count, latency
+from src.machine import machine
+
+
+class Cost(Callback):
+    """After an evaluation, on rank 0: `figures` for metrics.json.
+
+    Args:
+        passes: forward passes that are timed, after three that are not; 0 times none.
+    """
+
+    def __init__(self, passes: int):
+        self.passes = passes
+        self.figures: dict[str, Any] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        size = max(trainer.datamodule.val_sizes, key=lambda side: side[0] * side[1])  # type: ignore[attr-defined]
+        self.figures = count(pl_module.hparams["model"], size) | {"image": list(size)}
+        if self.passes:
+            device = trainer.strategy.root_device
+            # Sizes that cuDNN has not tried yet it would try now: it has, on the evaluated images.
+            with trainer.precision_plugin.forward_context():
+                self.figures["latency_ms"] = latency(pl_module.inference, size, device, self.passes)
+            on = machine()
+            self.figures["device"] = on["gpu"] if device.type == "cuda" else on["cpu"]
+            self.figures["threads"] = None if device.type == "cuda" else torch.get_num_threads()

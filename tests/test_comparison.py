@@ -1,0 +1,108 @@
+"""`python -m src.eval -m checkpoint=a,b`: several networks, one table."""
+
+import csv
+import json
+
+import pytest
+import torch
+from front_doors import TINY
+
+from src.evaluation.comparison import compare, report_comparison
+from src.evaluation.cost import count, latency
+
+MODEL = {"_target_": "src.network.cgnet.CGNet", "preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
+
+
+def test_the_paper_s_counts():
+    """0.5 M parameters; "6.0" GFLOPs at 640x360: 2.97 G multiply-adds."""
+    figures = count(MODEL, (360, 640))
+    assert figures["parameters"] == 496_306
+    assert figures["GFLOPs"] == pytest.approx(2 * 2.97, rel=0.005)
+
+
+def test_operations_are_those_of_the_layers():
+    """A 1x1 convolution from 3 to 2 channels, then from 2 to 5: 2 (3 2 + 2 5) operations a pixel."""
+    model = MODEL | {
+        "_target_": "src.network.pixelwise.PixelwiseClassifier",
+        "num_classes": 5,
+        "channels": [2],
+    }
+    assert count(model, (32, 64))["GFLOPs"] == pytest.approx(2 * (3 * 2 + 2 * 5) * 32 * 64 / 1e9)
+
+
+def test_latency_times_what_answers():
+    calls = []
+
+    def answer(image):
+        calls.append(image)
+        assert image.dtype == torch.uint8
+        return torch.zeros(1, 2, *image.shape[-2:])
+
+    times = latency(answer, (32, 48), torch.device("cpu"), passes=5)
+    assert len(calls) == 5 + 3
+    assert calls[0].shape == (1, 3, 32, 48)
+    assert 0 < times["q1"] <= times["median"] <= times["q3"]
+
+
+@pytest.fixture
+def evaluation(tmp_path):
+    def write(name, **changes):
+        figures = {
+            "mIoU": 0.5, "checkpoint": f"{name}.ckpt", "data": "street", "split": "val", "num_images": 7,
+            "precision": "32-true", "network": "CGNet", "tta": {"scales": [1.0], "flip": False},
+            "cost": {"parameters": 496306, "GFLOPs": 1.234, "latency_ms": {"median": 2.0}},
+        }  # fmt: skip
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "metrics.json").write_text(json.dumps(figures | changes))
+
+    return write
+
+
+def test_augmentation_is_a_column_and_other_images_a_row(evaluation, tmp_path):
+    evaluation("a", mIoU=0.4)
+    evaluation("a-tta", checkpoint="a.ckpt", mIoU=0.45, tta={"scales": [1], "flip": True})
+    evaluation("a-train", checkpoint="a.ckpt", mIoU=0.6, split="train")
+    evaluation("a-bf16", checkpoint="a.ckpt", mIoU=0.39, precision="bf16-mixed")
+    evaluation("b", family="mmsegmentation", checkpoint="x|y.pth")
+    rows = compare([tmp_path])
+    assert [(row["checkpoint"], row["mIoU"], row["mIoU_tta"]) for row in rows] == [
+        ("a.ckpt", 0.6, None), ("x|y.pth", 0.5, None), ("a.ckpt", 0.4, 0.45), ("a.ckpt", 0.39, None),
+    ]  # fmt: skip
+    assert rows[1]["network"] == "CGNet (mmsegmentation)"
+    report_comparison(tmp_path)
+    lines = (tmp_path / "comparison.md").read_text().splitlines()
+    assert len(lines) == 2 + 4
+    assert lines[3].startswith(
+        "| CGNet (mmsegmentation) | x\\|y.pth | street val, 7 images | 496,306 | 1.23 | 50.00 | - |"
+    )
+    with (tmp_path / "comparison.csv").open() as file:
+        assert [row["checkpoint"] for row in csv.DictReader(file)] == [row["checkpoint"] for row in rows]
+
+
+def test_nothing_to_compare_is_no_table(tmp_path, capsys):
+    report_comparison(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_through_the_door(module_doors):
+    tiny = [key for key in TINY if not key.startswith("model.")]
+    models = {"cgnet": "model.num_blocks=[2,2]", "pixelwise": "model.channels=[4]"}
+    runs = [
+        module_doors("train", *tiny, f"model={model}", key, "trainer.max_epochs=1", name=model)
+        for model, key in models.items()
+    ]
+    assert not any(run.code for run in runs)
+    paths = ",".join(str(run.directory / "checkpoints/best.ckpt") for run in runs)
+    found = module_doors(
+        "eval", "-m", f"checkpoint={paths}", "trainer.accelerator=cpu", "latency=1", own_process=True
+    )
+    assert found.code == 0, found.err
+    rows = compare([found.directory])
+    assert {row["checkpoint"]: row["mIoU"] for row in rows} == {
+        f"{run.directory}/checkpoints/best.ckpt": run.metrics["mIoU"] for run in runs
+    }
+    assert "GFLOPs" in found.out
+    assert (found.directory / "comparison.csv").exists()
