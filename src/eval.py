@@ -18,6 +18,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.evaluation.results import report_evaluation
     from src.runs import Run
     from src.training.agreement import Agreement
+    from src.training.official import OfficialScores
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
     from src.training.trainer import build_trainer, honest_exit
@@ -26,12 +27,14 @@ def evaluate(config: DictConfig) -> float | None:
     run = Run.plan(config)
     checkpoint = load_checkpoint(config.checkpoint)
     run.config["data"] = data_to_evaluate(config, checkpoint)
-    data = SegmentationDataModule(run.config["data"], cache_dir=config.cache_dir)
+    data = SegmentationDataModule(run.config["data"], cache_dir=config.cache_dir, instances=True)
     module = load_module(checkpoint, data, config.checkpoint)
     panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
     agreement = Agreement(run.config, Path(config.checkpoint).expanduser())
-    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, [agreement, panel])
+    trainer = build_trainer(
+        run.config["trainer"] | {"precision": wanted}, [agreement, panel, OfficialScores()]
+    )
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:
         log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)

@@ -126,6 +126,14 @@ def read_label(path: Source) -> np.ndarray:
     return decode_label(path, read_bytes(path))
 
 
+def read_grey16(path: Source) -> np.ndarray:
+    """(H, W) uint16, the values as stored. Raises UserError for any other kind of PNG."""
+    pixels = _decode(path, read_bytes(path), cv2.IMREAD_UNCHANGED)
+    if pixels.ndim != 2 or pixels.dtype != np.uint16:
+        raise UserError(f"{path}: {pixels.dtype} of shape {pixels.shape}, not a 16-bit PNG of one channel.")
+    return pixels
+
+
 def decode_image(path: Source, data: bytes) -> np.ndarray:
     """What `read_image` returns, of a file already read."""
     image = _decode_fast(data, _RGB)
