@@ -91,3 +91,24 @@ def test_zipped(doors, trained, street_root, tmp_path):
     assert there.metrics["mean_iIoU"] > 0
     for key in official.KEYS:
         assert there.metrics[key] == here.metrics[key]
+
+
+def test_instances_of_another_frame(doors, trained, street_root, tmp_path):
+    """Found by a worker, while the evaluation runs."""
+    root = shutil.copytree(street_root, tmp_path / "street")
+    one, other = sorted(root.glob("gtFine/val/*/*_instanceIds.png"))[2:4]
+    shutil.copyfile(one, other)
+    judged = judge(doors, trained, "data.street=null", f"data.root={root}", "data.num_workers=1")
+    assert judged.code == 2
+    assert str(other) in judged.err
+    assert "disagrees with its label file" in judged.err
+    assert "Traceback" not in judged.out + judged.err
+    assert "metrics.json" not in judged.files
+
+
+def test_real_frames_without_instances(doors, trained, real_data):
+    root = f"data.root={real_data / 'kitti'}"
+    judged = judge(doors, trained, "data.street=null", root, "trainer.limit_val_batches=2", "pictures=0")
+    assert judged.code == 0, judged.err
+    assert judged.metrics["mean_iIoU"] is None
+    assert 0 < judged.metrics["category_mIoU"] < 1
