@@ -92,6 +92,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="default: one for each core")
     parser.add_argument("--output", type=Path, help="where to write the figures as JSON")
     arguments = parser.parse_args()
+    if arguments.threads is not None and arguments.threads < 1:
+        parser.error(f"--threads {arguments.threads}: give a number from 1 on.")
     cv2.setNumThreads(1)  # frames are shared out over the cores, not parts of them
     torch.set_num_threads(1)
     try:
