@@ -20,6 +20,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.runs import Run
     from src.training.agreement import Agreement
     from src.training.cost import Cost
+    from src.training.official import OfficialScores
     from src.training.pictures import PicturePanel
     from src.training.restore import data_to_evaluate, load_module
     from src.training.submission import SubmissionWriter
@@ -30,7 +31,7 @@ def evaluate(config: DictConfig) -> float | None:
     checkpoint = load_checkpoint(config.checkpoint)
     run.config["data"] = data_to_evaluate(config, checkpoint)
     data = SegmentationDataModule(
-        run.config["data"], cache_dir=config.cache_dir, needs_labels=not config.submission
+        run.config["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
     )
     module = load_module(checkpoint, data, config.checkpoint)
     module.inference = inference = Inference.from_config(module, run.config)
@@ -39,7 +40,7 @@ def evaluate(config: DictConfig) -> float | None:
     agreement = Agreement(run.config, Path(config.checkpoint).expanduser())
     submission = [SubmissionWriter(run, data)] if config.submission else []
     cost = Cost(config.latency)
-    callbacks = [agreement, panel, cost, *submission]
+    callbacks = [agreement, panel, OfficialScores(), cost, *submission]
     trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, callbacks)
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:

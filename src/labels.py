@@ -12,6 +12,10 @@ import numpy as np
 IGNORE = 255
 """Train id of pixels that neither the loss nor any metric counts."""
 
+PER_LABEL = 1000
+"""An individual's instance id is 1000 * label id + number; groups, and labels without individuals, have the
+label id itself."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -34,6 +38,28 @@ class LabelTable:
     def train_labels(self) -> tuple[Label, ...]:
         """The labels that are learned, in the order of their train ids."""
         return tuple(sorted((e for e in self.labels if e.train_id != IGNORE), key=lambda e: e.train_id))
+
+    @cached_property
+    def categories(self) -> dict[str, tuple[Label, ...]]:
+        """Labels by category, in the table's order, those that are not learned among them; no category in
+        which nothing is learned (void)."""
+        groups: dict[str, list[Label]] = {}
+        for label in self.labels:
+            groups.setdefault(label.category, []).append(label)
+        return {
+            name: tuple(members)
+            for name, members in groups.items()
+            if any(member.train_id != IGNORE for member in members)
+        }
+
+    @property
+    def has_categories(self) -> bool:
+        """Whether they are more than another name for each class."""
+        return any(len(members) > 1 for members in self.categories.values())
+
+    @property
+    def has_instances(self) -> bool:
+        return any(label.has_instances for label in self.labels)
 
     @property
     def num_classes(self) -> int:

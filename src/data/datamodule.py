@@ -18,6 +18,7 @@ from src.data.cache_modes import MODES, open_cache
 from src.data.checks import LARGEST, SMALLEST, check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
+from src.data.instances import find_instances
 from src.data.layouts import Pair, find_pairs
 from src.data.limits import allow_open_files
 from src.data.samplers import EvalBatchSampler, TrainSampler
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 class SegmentationDataModule(LightningDataModule):
     """Batches {"image": uint8 (B, 3, H, W) RGB, "target": uint8 (B, H, W) train ids, "name": list of str}.
 
+    Those of the validation also have "instances", int32 (B, H, W), if they are asked for and there are any.
+
     Args:
         data: the values of a file in conf/data.
         augment: the values of a file in conf/augment; None where there is no training.
@@ -39,6 +42,7 @@ class SegmentationDataModule(LightningDataModule):
         cache_dir: where decoded frames and class frequencies are kept.
         needs_labels: refuse a validation split without public labels; False where it is only predicted, with
             targets that are IGNORE everywhere.
+        instances: whether validation samples are to have them.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class SegmentationDataModule(LightningDataModule):
         seed: int = 0,
         cache_dir: str | Path = ".cache",
         needs_labels: bool = True,
+        instances: bool = False,
     ):
         super().__init__()
         self.config = data
@@ -55,6 +60,7 @@ class SegmentationDataModule(LightningDataModule):
         self.seed = seed
         self.cache_dir = cache_dir
         self.needs_labels = needs_labels
+        self.instances = instances
         if data["labels"] not in LABEL_TABLES:
             raise UserError(
                 f"data.labels={data['labels']}: unknown, choose one of {', '.join(LABEL_TABLES)}."
@@ -93,6 +99,8 @@ class SegmentationDataModule(LightningDataModule):
             self.train_set, self.train_sizes = self._open(self.config["train_split"], transform)
         if self.val_set is None:
             self.val_set, self.val_sizes = self._open(self.config["val_split"])
+            if self.instances:
+                self.val_set.instances = find_instances(self.val_set.pairs, self.val_sizes, self.table)
 
     def _open(
         self, split: str, transform: SeededTransform | None = None

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from src.data.augment import SeededTransform
-from src.data.files import read_image, read_label
+from src.data.files import Source, read_image, read_label
+from src.data.instances import read_instances
 from src.data.layouts import Pair
 from src.errors import UserError
 from src.labels import IGNORE, LabelTable
@@ -24,6 +25,8 @@ class SegmentationDataset(Dataset):
 
     Args:
         read: from a pair to its image and target, as `read_pair` does, which is the default.
+        instances: a file for each pair; samples then have "instances", int32 (H, W), see `read_instances`.
+            Not together with a transform.
     """
 
     def __init__(
@@ -32,11 +35,13 @@ class SegmentationDataset(Dataset):
         table: LabelTable,
         transform: SeededTransform | None = None,
         read: Callable[[Pair], tuple[np.ndarray, np.ndarray]] | None = None,
+        instances: Sequence[Source] | None = None,
     ):
         self.pairs = pairs
         self.table = table
         self.transform = transform
         self.read = read or partial(read_pair, table=table)
+        self.instances = instances
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -51,7 +56,10 @@ class SegmentationDataset(Dataset):
         image, target = self.read(pair)
         if self.transform is not None:
             image, target = self.transform(image, target, epoch, index).values()
-        return {**_to_tensors(image, target), "name": pair.name}
+        sample = {**_to_tensors(image, target), "name": pair.name}
+        if self.instances is not None:
+            sample["instances"] = torch.from_numpy(read_instances(self.instances[index], target, self.table))
+        return sample
 
 
 def _to_tensors(image: np.ndarray, target: np.ndarray) -> dict[str, torch.Tensor]:

@@ -38,6 +38,8 @@ class Listing:
         ]
 
 
+LABEL_END = "_gtFine_labelIds.png"
+
 _CITYSCAPES_HELP = """\
 Three ways on:
   1. You have Cityscapes: data.root=/path/to/cityscapes, or export CITYSCAPES_DATASET=/path/to/cityscapes
@@ -56,10 +58,19 @@ def _cityscapes(root: Path, split: str) -> Listing:
     images = _folder(root, "leftImg8bit") / split
     # The label files of the test split are empty.
     labels = _folder(root, "gtFine") / split if split != "test" else None
-    listing = _list(images, labels, "*/*", "_leftImg8bit.png", "_gtFine_labelIds.png", split)
+    listing = _list(images, labels, "*/*", "_leftImg8bit.png", LABEL_END, split)
     if labels is not None and not listing.pairs:
         _refuse_train_ids_only(labels)
     return listing
+
+
+def find_labels(root: Path, split: str) -> list[Source]:
+    """Cityscapes' label files of a split, sorted, whether its images are there or not. Raises UserError."""
+    labels = _folder(root.expanduser(), "gtFine") / split
+    names = _names(labels, "*/*", LABEL_END)
+    if not names:
+        raise UserError(f"{labels}: no */*{LABEL_END} files. Is the root the right one, and the split?")
+    return [labels / (name + LABEL_END) for name in sorted(names)]
 
 
 def _folder(root: Path, name: str) -> Source:

@@ -42,6 +42,12 @@ class ZipPath:
         prefix = f"{self.inside}/"
         return any(name.startswith(prefix) for name in _entries(self.archive))
 
+    def is_file(self) -> bool:
+        return self.inside in _entries(self.archive)
+
+    def with_name(self, name: str) -> "ZipPath":
+        return ZipPath(self.archive, self.inside.removesuffix(self.name) + name)
+
     def glob(self, pattern: str) -> Iterator["ZipPath"]:
         """As Path.glob does, for patterns without `**`."""
         depth, prefix = pattern.count("/"), f"{self.inside}/"

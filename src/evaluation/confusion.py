@@ -1,11 +1,9 @@
 """Confusion matrix over a whole set, and the figures that follow from it by Cityscapes' own rule."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from rich.table import Table
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -39,14 +37,7 @@ class ConfusionMatrix(Metric):
         A value that is no class makes `compute` fail: to raise here, each batch would have to wait for the
         device.
         """
-        classes = self.num_classes
-        rows = target.int()
-        rows = torch.where(rows == IGNORE, classes + 1, rows.clamp(max=classes))
-        columns = prediction.int().clamp(max=classes)
-        # A row of its own for ignored pixels is cheaper than picking out the others.
-        bins = (classes + 2) * (classes + 1)
-        counts = torch.bincount((rows * (classes + 1) + columns).flatten(), minlength=bins)
-        self.counts += counts.view(classes + 2, classes + 1)[:-1]
+        self.counts += count_pairs(prediction, target, self.num_classes)
 
     def compute(self) -> Tensor:
         """The matrix, int64 (C, C). Raises ValueError if a target or a prediction was no class."""
@@ -65,55 +56,55 @@ class ConfusionMatrix(Metric):
         return self
 
 
+def count_pairs(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
+    """What `ConfusionMatrix.update` adds, int64 (classes + 1, classes + 1): the last row and the last column
+    are those of values that are no class."""
+    columns = prediction.int().clamp(max=classes)
+    # A row for each value of a byte is cheaper than picking out, pixel by pixel, what is a class.
+    bins = 256 * (classes + 1)
+    pairs = torch.add(columns, target.int(), alpha=classes + 1)
+    counts = torch.bincount(pairs.flatten(), minlength=bins).view(256, classes + 1)
+    return torch.cat((counts[:classes], counts[classes:IGNORE].sum(0, keepdim=True)))
+
+
 def scores(matrix: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
-    """Figures of a (C, C) matrix as plain Python values, ready for JSON: fractions in [0, 1], counts as int.
+    """Figures of a (C, K) matrix as plain Python values, ready for JSON: fractions in [0, 1], counts as int.
+
+    Columns from C on are predictions that are no class: a miss where the truth is one, and nobody's false
+    positive. `confusion_matrix` goes without them.
 
     IoU = TP / (TP + FP + FN) over the whole set, None for a class with an empty union; mIoU is the mean over
     the other classes (cityscapesScripts, evalPixelLevelSemanticLabeling.py). mean_accuracy is the mean of
     TP / (TP + FN) over the classes that occur in the ground truth. Without any pixel all of them are None.
     """
     number = len(class_names)
-    if matrix.numel() != number**2:
+    if len(matrix) != number or matrix.shape[1] < number:
         raise ValueError(f"matrix of shape {tuple(matrix.shape)} for {number} class names")
     # Python's integers: sums are exact, and their quotient is the float64 nearest to the true one.
-    counts: list[list[int]] = matrix.reshape(number, number).tolist()
+    counts: list[list[int]] = matrix.tolist()
     hits = [counts[i][i] for i in range(number)]
     in_target = [sum(row) for row in counts]
     in_prediction = [sum(column) for column in zip(*counts, strict=True)]
-    iou = [_ratio(hits[i], in_target[i] + in_prediction[i] - hits[i]) for i in range(number)]
-    accuracy = [_ratio(hits[i], in_target[i]) for i in range(number)]
+    iou = [ratio(hits[i], in_target[i] + in_prediction[i] - hits[i]) for i in range(number)]
+    accuracy = [ratio(hits[i], in_target[i]) for i in range(number)]
     return {
-        "mIoU": _mean(iou),
-        "pixel_accuracy": _ratio(sum(hits), sum(in_target)),
-        "mean_accuracy": _mean(accuracy),
+        "mIoU": mean(iou),
+        "pixel_accuracy": ratio(sum(hits), sum(in_target)),
+        "mean_accuracy": mean(accuracy),
         "IoU": dict(zip(class_names, iou, strict=True)),
         "classes": list(class_names),
-        "confusion_matrix": counts,
+        "confusion_matrix": [row[:number] for row in counts],
     }
 
 
-def table(figures: dict[str, Any]) -> Table:
-    """What `scores` returned, for the terminal."""
-    result = Table(title="IoU per class, %")
-    result.add_column("class")
-    result.add_column("IoU", justify="right")
-    for name in figures["classes"]:
-        result.add_row(name, _percent(figures["IoU"][name]))
-    result.add_section()
-    result.add_row("mIoU", _percent(figures["mIoU"]), style="bold")
-    result.add_row("pixel accuracy", _percent(figures["pixel_accuracy"]))
-    result.add_row("mean accuracy", _percent(figures["mean_accuracy"]))
-    return result
-
-
-def _ratio(part: int, whole: int) -> float | None:
+def ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [e for e in values if e is not None]
-    return math.fsum(known) / len(known) if known else None
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.2f}"
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are not None, added one by one as in cityscapesScripts: its last bit depends on it."""
+    total, number = 0.0, 0
+    for value in values:
+        if value is not None:
+            total, number = total + value, number + 1
+    return total / number if number else None

@@ -8,9 +8,9 @@ import numpy as np
 import rich
 
 from src.checkpoints import load_checkpoint
-from src.evaluation.confusion import table
 from src.evaluation.inference import KEYS
 from src.evaluation.pictures import confusion_figure
+from src.evaluation.table import table
 from src.runs import Run
 from src.writing import write_json
 

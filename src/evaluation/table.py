@@ -1,0 +1,38 @@
+"""The figures of a training or an evaluation for the terminal."""
+
+from typing import Any
+
+from rich.table import Table
+
+
+def table(figures: dict[str, Any]) -> Table:
+    """Of what stands in metrics.json; iIoU and categories only if it has them."""
+    iiou = {"mIoU": figures.get("mean_iIoU"), "category mIoU": figures.get("category_mean_iIoU")}
+    iiou |= figures.get("iIoU", {})
+    of_categories = figures.get("category_iIoU", {})
+    some_iiou = any(value is not None for value in (*iiou.values(), *of_categories.values()))
+    result = Table(title="IoU per class, %")
+    result.add_column("class")
+    for column in ("IoU", "iIoU") if some_iiou else ("IoU",):
+        result.add_column(column, justify="right")
+
+    def row(name: str, *fractions: float | None, style: str | None = None) -> None:
+        result.add_row(name, *map(_percent, fractions if some_iiou else fractions[:1]), style=style)
+
+    for name in figures["classes"]:
+        row(name, figures["IoU"][name], iiou.get(name))
+    if "category_IoU" in figures:
+        result.add_section()
+        for name, value in figures["category_IoU"].items():
+            row(name, value, of_categories.get(name))
+    result.add_section()
+    row("mIoU", figures["mIoU"], iiou["mIoU"], style="bold")
+    if "category_IoU" in figures:
+        row("category mIoU", figures["category_mIoU"], iiou["category mIoU"])
+    row("pixel accuracy", figures["pixel_accuracy"])
+    row("mean accuracy", figures["mean_accuracy"])
+    return result
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f}"
