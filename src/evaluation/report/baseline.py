@@ -32,8 +32,8 @@ PUBLISHED = Baseline(
     split="Cityscapes, test",
     iou={name: value / 100 for name, value in _PUBLISHED.items()},
     miou=0.6476,
-    note="The authors' figures are the benchmark server's on the test split, for a network trained on train "
-    "and val; figures on another split are near them in kind, not to be subtracted to the digit.",
+    note="The authors' figures are the benchmark server's on the test split: on another split they are "
+    "something to look at, not to be compared to the digit.",
 )
 
 

@@ -8,10 +8,17 @@ from src.evaluation.report.html import NOTHING, Html, h, is_number, join, name, 
 
 SWATCHES = 64  # classes at the most that a page shows colours of: nobody tells more apart
 
+_LONG = 24  # letters
+
 
 def swatch(index: int, colors: Sequence[tuple[int, int, int]]) -> Html | None:
     """A patch of a class's colour, by a rule of `swatch_rules`."""
     return h("i", class_=f"swatch c{index}") if index < min(len(colors), SWATCHES) else None
+
+
+def class_label(index: int, title: str, colors: Sequence[tuple[int, int, int]]) -> Html:
+    """Swatch and name, on one line if it is not very long."""
+    return h("span", swatch(index, colors), name(title), class_="one" if len(title) <= _LONG else "one long")
 
 
 def swatch_rules(colors: Sequence[tuple[int, int, int]]) -> str:
@@ -30,15 +37,15 @@ def class_table(
     shares = _shares(figures.get("confusion_matrix"), len(classes))
     columns = ["Class", "", "IoU, %"]
     if baseline:
-        columns += [baseline.name, "Difference"]
+        columns += ["Baseline", "Change"]
     columns.append("Pixels")
-    head = [h("th", name(title), scope="col", class_=_column(title)) for title in columns]
+    head = [h("th", title, scope="col", class_=_column(title)) for title in columns]
     rows = []
     for index, (title, of_pixels) in enumerate(zip(classes, shares, strict=True)):
         theirs = baseline.iou.get(title) if baseline else None
         value = iou.get(title)
         cells = [
-            h("th", swatch(index, colors), name(title), scope="row"),
+            h("th", class_label(index, title, colors), scope="row"),
             h("td", bar(value, theirs), class_="bar"),
             h("td", percent(value), class_="figure"),
         ]
@@ -81,7 +88,7 @@ def difference(value: Any, other: Any, element: str = "td") -> Html:
 
 
 def _column(title: str) -> str | None:
-    if title == "Class":
+    if title in ("Class", ""):
         return None
     return "figure pixels" if title == "Pixels" else "figure"
 

@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from src.evaluation.report.classes import bar, swatch
-from src.evaluation.report.html import Html, h, join, name, pixels, share
+from src.evaluation.report.classes import bar, class_label
+from src.evaluation.report.html import Html, h, join, pixels, share
 
 Matrix = Sequence[Sequence[int]]
 """Rows are the ground truth, columns the prediction."""
@@ -18,6 +18,7 @@ _FEW = 12
 _LETTER = 6.1  # width of a letter in a label, in the drawing's units
 _NUMBERED = 25  # classes up to which cells have numbers in them
 _TITLED = 40  # and up to which a cell says by itself what it is, where no script runs
+_DARK = 0.82  # opacity from which white letters are the ones with a contrast above 4.5
 _LONGEST = 18  # letters of a label
 
 
@@ -64,10 +65,10 @@ def _list(
             "tr",
             h(
                 "th",
-                h("span", swatch(entry.truth, colors), name(classes[entry.truth]), class_="one"),
+                class_label(entry.truth, classes[entry.truth], colors),
                 h("span", " taken for ", class_="sr"),
                 h("span", "→", class_="arrow", aria_hidden="true"),
-                h("span", swatch(entry.prediction, colors), name(classes[entry.prediction]), class_="one"),
+                class_label(entry.prediction, classes[entry.prediction], colors),
                 bar(size / sizes[0]),
                 scope="row",
                 class_="confused",
@@ -164,7 +165,7 @@ def _row(row: Sequence[int], index: int, margin: int, cell: int, classes: Sequen
             )
         )
         if len(classes) <= _NUMBERED and part >= 0.005:
-            kind = "in" if opacity > 0.62 else "out"
+            kind = "in" if opacity > _DARK else "out"
             cells.append(
                 h("text", f"{100 * part:.0f}", x=left + (cell - 1) / 2, y=top + cell / 2 + 3, class_=kind)
             )

@@ -124,7 +124,7 @@ def _summit(point: Point, x: Scale, y: Scale) -> Html:
     beside = {"x": left - 8, "class_": "mark end"} if left > 140 else {"x": left + 8, "class_": "mark"}
     return join(
         h("circle", cx=left, cy=top, r=3.5, class_="dot second"),
-        h("text", text, y=min(top + 18, _BOTTOM - 6), **beside),
+        h("text", text, y=top - 8 if top > 20 else top + 18, **beside),
     )
 
 

@@ -60,7 +60,7 @@ def _control() -> Html:
         )
         for key, text in _VIEWS
     ]
-    slider = h("input", type="range", id="strength", min="0", max="100", value="75")
+    slider = h("input", type="range", id="strength", min="0", max="100", value="65")
     return h(
         "div",
         h("fieldset", h("legend", "All images"), h("div", *views, class_="views")),
