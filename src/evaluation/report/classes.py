@@ -6,29 +6,32 @@ from typing import Any
 from src.evaluation.report.baseline import Baseline
 from src.evaluation.report.html import NOTHING, Html, h, is_number, join, name, percent, share
 
+Colors = Sequence[tuple[int, int, int]]
+"""RGB of the classes, by train id"""
+
 SWATCHES = 64  # classes at the most that a page shows colours of: nobody tells more apart
 
 _LONG = 24  # letters
 
 
-def swatch(index: int, colors: Sequence[tuple[int, int, int]]) -> Html | None:
+def swatch(index: int, colors: Colors) -> Html | None:
     """A patch of a class's colour, by a rule of `swatch_rules`."""
     return h("i", class_=f"swatch c{index}") if index < min(len(colors), SWATCHES) else None
 
 
-def class_label(index: int, title: str, colors: Sequence[tuple[int, int, int]]) -> Html:
+def class_label(index: int, title: str, colors: Colors) -> Html:
     """Swatch and name, on one line if it is not very long."""
     return h("span", swatch(index, colors), name(title), class_="one" if len(title) <= _LONG else "one long")
 
 
-def swatch_rules(colors: Sequence[tuple[int, int, int]]) -> str:
+def swatch_rules(colors: Colors) -> str:
     rules = [f".c{index}{{background:rgb({r},{g},{b})}}" for index, (r, g, b) in enumerate(colors)]
     return "\n".join(rules[:SWATCHES])
 
 
 def class_table(
     figures: Mapping[str, Any],
-    colors: Sequence[tuple[int, int, int]],
+    colors: Colors,
     baseline: Baseline | None = None,
 ) -> Html:
     """A row per class in the order of the train ids: bar, IoU, the baseline's, and the class's share of the

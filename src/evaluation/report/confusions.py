@@ -5,13 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from src.evaluation.report.classes import bar, class_label
+from src.evaluation.report.classes import Colors, bar, class_label
 from src.evaluation.report.html import Html, h, join, pixels, share
 
 Matrix = Sequence[Sequence[int]]
 """Rows are the ground truth, columns the prediction."""
-
-Colors = Sequence[tuple[int, int, int]]
 
 _CELL, _LARGE_CELL = 34, 44  # on a page of 1070 units; for many and for few classes
 _FEW = 12

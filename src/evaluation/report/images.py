@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.evaluation.report.classes import SWATCHES, Colors, class_label
 from src.evaluation.report.html import Html, h, is_number, join, name, percent, share
 
 _PICTURE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
@@ -17,7 +18,9 @@ _FIRST_VIEW = "prediction"
 _BINS = 20
 
 
-def image_sections(found: Mapping[str, Any] | None) -> Html | None:
+def image_sections(
+    found: Mapping[str, Any] | None, classes: Sequence[str] = (), colors: Colors = ()
+) -> Html | None:
     """Of what `best_and_worst` wrote; None without a picture in it."""
     if not found:
         return None
@@ -39,7 +42,14 @@ def image_sections(found: Mapping[str, Any] | None) -> Html | None:
         "errors are red on the darkened image.",
         class_="note",
     )
-    return join(_histogram(found.get("all") or []), about, _control(), parts)
+    return join(_histogram(found.get("all") or []), about, _control(), _legend(classes, colors), parts)
+
+
+def _legend(classes: Sequence[str], colors: Colors) -> Html | None:
+    if not colors or len(colors) > SWATCHES:
+        return None
+    entries = [h("li", class_label(index, title, colors)) for index, title in enumerate(classes)]
+    return h("ul", *entries, class_="legend", aria_label="Colours of the classes")
 
 
 def _is_whole(entry: Any) -> bool:

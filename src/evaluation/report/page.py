@@ -119,7 +119,7 @@ def _body(report: Report) -> Html:
         ("classes", "IoU per class", known and class_table(figures, report.colors, report.baseline)),
         ("confused", "Most confused", confused and confusion_lists(matrix, classes, report.colors)),
         ("matrix", "Confusion matrix", confused and heat_map(matrix, classes)),
-        ("images", "Best and worst images", image_sections(report.images)),
+        ("images", "Best and worst images", image_sections(report.images, classes, report.colors)),
         ("figures", "More figures", more_figures(figures)),
         ("run", "The run", _run(report)),
     ]
