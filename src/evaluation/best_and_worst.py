@@ -34,7 +34,8 @@ def image_mious(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
     cells = rows.mul_(classes).add_(prediction.clamp(max=num_classes))
     cells += (torch.arange(batch, device=target.device, dtype=torch.int32) * classes**2).view(-1, 1, 1)
     counts = torch.bincount(cells.flatten(), minlength=batch * classes**2).view(batch, classes, classes)
-    counts = counts[:, :num_classes].double()
+    exact = torch.float32 if target.device.type == "mps" else torch.float64  # Apple's GPUs have no doubles
+    counts = counts[:, :num_classes].to(exact)
     hits = counts.diagonal(dim1=1, dim2=2)
     in_target, in_prediction = counts.sum(2), counts.sum(1)[:, :num_classes]
     iou = hits / (in_target + in_prediction - hits)

@@ -58,7 +58,7 @@ class BestAndWorstImages(Callback):
         self._waiting = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking or not self.count:
+        if trainer.sanity_checking or not self.count or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._take_waiting()
         seen, self._seen = self._seen, BestAndWorst(self.count)
