@@ -7,6 +7,7 @@ import pytest
 from report_pages import COLORS, HOSTILE, Page, entry, figures, report, rows
 
 from src.evaluation.report.baseline import PUBLISHED
+from src.evaluation.report.comparison import render_comparison
 from src.evaluation.report.page import render
 from src.labels import CITYSCAPES
 
@@ -170,3 +171,47 @@ def test_curves_leave_out_what_is_no_number_and_draw_a_single_point():
 
 def test_long_trainings_are_thinned():
     assert len(render(report(rows=rows(60_000)))) < len(render(report())) + 400 * 3 * 120
+
+
+def test_official_figures_and_provenance():
+    own = figures(
+        iIoU={"car": 0.51515, "road": None},
+        mean_iIoU=0.41414,
+        category_mIoU=0.81818,
+        category_IoU={"flat": 0.91919},
+        cost={"parameters": 7, "GFLOPs": 54.1, "image": [1024, 2048], "latency_ms": {"median": 12.25}},
+        tta={"scales": [0.5, 1, 2], "flip": True},
+        window=[512, 1024],
+        family="mmsegmentation",
+        trained_on=[{"data": "cityscapes", "split": "train"}],
+    )
+    page = Page(render(report(figures=own)))
+    for text in (
+        "51.52", "41.41 %", "81.82 %", "91.92 %", "12.25", "latency ms, median", "0.5 x 1 x 2", "512 x 1,024",
+        "mmsegmentation", "cityscapes train",
+    ):  # fmt: skip
+        assert text in page.text, text
+    assert "iIoU, %" in page.text
+    assert "nobody recorded it" in Page(render(report(figures=own | {"trained_on": None}))).text
+    assert "Trained on" not in Page(render(report())).text
+
+
+def test_evaluations_side_by_side():
+    rows = [
+        {"network": HOSTILE, "parameters": 496_306, "mIoU": 0.68531, "mIoU_tta": None, "latency_ms": 12.345},
+        {"network": "other", "parameters": 1_000, "mIoU": 0.5, "mIoU_tta": 0.71, "latency_ms": None},
+    ]
+    text = render_comparison("all of them", rows, {key: f"the {key}" for key in rows[0]})
+    page = Page(text)
+    for shown in (
+        HOSTILE.replace("\x00", "\ufffd").replace("\udcff", "\ufffd"),
+        "496,306",
+        "12.35",
+        "the mIoU_tta",
+    ):
+        assert shown in page.text
+    assert "<b>68.53</b>" in text
+    assert "<b>71.00</b>" in text
+    assert "<b>50.00</b>" not in text
+    assert len(page.of("script")) == 1
+    assert Page(render_comparison("none", [], {"mIoU": "mIoU"})).headings

@@ -10,6 +10,7 @@ from browser import CHROMIUM, Browser
 
 from src.evaluation.best_and_worst import indexed_png
 from src.evaluation.report.baseline import PUBLISHED
+from src.evaluation.report.comparison import render_comparison
 from src.evaluation.report.page import Report, render
 from src.labels import CITYSCAPES
 
@@ -87,6 +88,17 @@ def _entry(name):
         "confused": ["road", HOSTILE],
         "image": uri("jpeg", jpeg),
     } | maps
+
+
+def test_a_comparison_fits_on_a_phone(browser, tmp_path):
+    row = {"network": "CGNet", "checkpoint": "runs/train/" + "x" * 60, "mIoU": 0.68, "latency_ms": 12.3}
+    path = tmp_path / "report.html"
+    path.write_text(render_comparison("several", [row] * 3, {key: key for key in row}))
+    browser.requests.clear()
+    browser.open(path, width=390)
+    assert browser.problems == []
+    assert browser.requests == [path.resolve().as_uri()]
+    assert browser.value("document.documentElement.scrollWidth") <= 390
 
 
 def tip(browser):

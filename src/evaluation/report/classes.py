@@ -36,9 +36,10 @@ def class_table(
 ) -> Html:
     """A row per class in the order of the train ids: bar, IoU, the baseline's, and the class's share of the
     ground truth's pixels. A class that occurs nowhere has a dash."""
-    classes, iou = figures["classes"], figures["IoU"]
+    classes, iou, iiou = figures["classes"], figures["IoU"], figures.get("iIoU") or {}
+    some_iiou = any(map(is_number, iiou.values()))
     shares = _shares(figures.get("confusion_matrix"), len(classes))
-    columns = ["Class", "", "IoU, %"]
+    columns = ["Class", "", "IoU, %", *(["iIoU, %"] if some_iiou else [])]
     if baseline:
         columns += ["Baseline", "Change"]
     columns.append("Pixels")
@@ -51,6 +52,7 @@ def class_table(
             h("th", class_label(index, title, colors), scope="row"),
             h("td", bar(value, theirs), class_="bar"),
             h("td", percent(value), class_="figure"),
+            some_iiou and h("td", percent(iiou.get(title)), class_="figure"),
         ]
         if baseline:
             cells += [h("td", percent(theirs), class_="figure quiet"), difference(value, theirs)]

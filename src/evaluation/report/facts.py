@@ -10,7 +10,8 @@ Facts = Sequence[tuple[str, Any]]
 # Shown in a place of their own.
 _ELSEWHERE = {
     "mIoU", "pixel_accuracy", "mean_accuracy", "IoU", "classes", "confusion_matrix", "num_images", "epoch",
-    "checkpoint", "split", "precision", "data", "last",
+    "checkpoint", "split", "precision", "data", "last", "family", "trained_on", "iIoU", "mean_iIoU",
+    "category_mIoU",
 }  # fmt: skip
 
 
@@ -26,6 +27,8 @@ def run_facts(figures: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], e
     last = figures.get("last")
     facts = [
         ("Checkpoint", _code(figures.get("checkpoint"))),
+        ("Weights by", figures.get("family")),
+        ("Trained on", _trained_on(figures)),
         ("Last epoch", _last(last) if isinstance(last, Mapping) else None),
         ("Command", _code(start.get("command"))),
         ("Overrides", _overrides(start.get("overrides"))),
@@ -43,6 +46,15 @@ def run_facts(figures: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], e
         h("ol", [h("li", _time(e.get("time")), " ", _progress(e), _code(e.get("command"))) for e in starts]),
     )
     return join(fact_list(facts), len(starts) > 1 and earlier)
+
+
+def _trained_on(figures: Mapping[str, Any]) -> str | None:
+    if "trained_on" not in figures:
+        return None
+    seen = figures["trained_on"]
+    if not isinstance(seen, list):
+        return "nobody recorded it"
+    return ", ".join(f"{e.get('data')} {e.get('split')}" for e in seen if isinstance(e, Mapping))
 
 
 def _last(last: Mapping[str, Any]) -> str | None:
@@ -101,8 +113,8 @@ def packages(starts: Sequence[Mapping[str, Any]]) -> Html | None:
 
 
 def more_figures(figures: Mapping[str, Any]) -> Html | None:
-    """What metrics.json has beyond the figures above: scalars in a list, one level of groups in lists of
-    their own, lists of rows as tables. Anything else is left to the file."""
+    """What metrics.json has beyond the figures above: scalars in a list, groups in lists of their own, lists
+    of rows as tables. Anything else is left to the file."""
     scalars: list[tuple[str, Any]] = []
     groups: list[Html] = []
     for key, value in figures.items():
@@ -110,15 +122,28 @@ def more_figures(figures: Mapping[str, Any]) -> Html | None:
             continue
         if _is_scalar(value):
             scalars.append((_words(key), _shown(key, value)))
-        elif isinstance(value, Mapping) and value and all(map(_is_scalar, value.values())):
-            inner = [(str(title), _shown(key, entry)) for title, entry in value.items()]
+        elif isinstance(value, Mapping) and value:
+            inner = [(_words(title), _shown(key, entry)) for title, entry in _flat(value)]
             groups.append(h("div", h("h3", _words(key)), fact_list(inner), class_="group"))
         elif _is_table(value):
             groups.append(join(h("h3", _words(key)), _table(value)))
     return join(scalars and fact_list(scalars), groups) if scalars or groups else None
 
 
+def _flat(group: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in group.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{above}{key}, ")
+        elif _is_scalar(value):
+            found.append((f"{above}{key}", value))
+    return found
+
+
 def _is_scalar(value: Any) -> bool:
+    """Also a short list of numbers or words, such as a size."""
+    if isinstance(value, list):
+        return 0 < len(value) <= 8 and not any(isinstance(e, list | Mapping) for e in value)
     return value is None or isinstance(value, str | int | float)
 
 
@@ -143,6 +168,8 @@ def _words(key: str) -> str:
 
 def _shown(key: str, value: Any) -> Any:
     """A fraction that is called IoU or accuracy in percent, as everywhere else."""
+    if isinstance(value, list):
+        return join([join(i > 0 and " x ", _shown(key, entry)) for i, entry in enumerate(value)])
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:

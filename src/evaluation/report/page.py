@@ -17,6 +17,7 @@ from src.evaluation.report.html import Html, escape, h, is_number, join, name, n
 from src.evaluation.report.images import image_sections
 
 _HERE = Path(__file__).parent
+_OFFICIAL = (("category_mIoU", "Category mIoU"), ("mean_iIoU", "Mean iIoU"))  # where they were asked for
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,21 @@ class Report:
 
 def render(report: Report) -> str:
     """The whole file. The same report gives the same text."""
-    style = (_HERE / "style.css").read_text() + swatch_rules(report.colors)
+    title = f"{report.name}: {_kind(report.task).lower()} report"
+    return document(title, _header(report), _body(report), swatch_rules(report.colors))
+
+
+def document(title: str, header: Html, body: Html, rules: str = "") -> str:
+    """The file around them; `rules` come after those of style.css."""
+    style = (_HERE / "style.css").read_text() + rules
     script = (_HERE / "script.js").read_text()
     return Template((_HERE / "page.html").read_text()).substitute(
         policy=_policy(style, script),
-        title=escape(f"{report.name}: {_kind(report.task).lower()} report"),
+        title=escape(title),
         style=style,
         script=script,
-        header=_header(report),
-        body=_body(report),
+        header=header,
+        body=body,
     )
 
 
@@ -82,6 +89,7 @@ def _header(report: Report) -> Html:
     tiles = [
         ("Pixel accuracy", f"{percent(figures.get('pixel_accuracy'))} %"),
         ("Mean accuracy", f"{percent(figures.get('mean_accuracy'))} %"),
+        *((title, f"{percent(figures[key])} %") for key, title in _OFFICIAL if is_number(figures.get(key))),
         *((title, number(value)) for title, value in network.items()),
     ]
     return join(

@@ -66,16 +66,21 @@ def collect(directory: Path, config: Mapping[str, Any], model: Mapping[str, Any]
         config=_text(directory / "config.yaml"),
         images=images,
         baseline=find_baseline((config.get("report") or {}).get("baseline"), data),
-        network=_cost(model, *size),
+        network=_cost(figures, model, size),
         warnings=list(Warned.texts),
     )
 
 
-def _cost(model: Mapping[str, Any] | None, height: int, width: int) -> dict[str, Any]:
-    if model is None:
+def _cost(figures: Mapping[str, Any], model: Mapping[str, Any] | None, size: list[int]) -> dict[str, Any]:
+    """As it was measured; else counted, for an image of `size` (height, width)."""
+    cost = figures.get("cost")
+    if isinstance(cost, Mapping) and {"parameters", "GFLOPs"} <= cost.keys():
+        parameters, gflops, size = cost["parameters"], cost["GFLOPs"], cost.get("image", size)
+    elif model is not None:
+        parameters, gflops = parameters_and_gflops(model, *size)
+    else:
         return {}
-    parameters, gflops = parameters_and_gflops(model, height, width)
-    return {"Parameters": parameters, f"GFLOPs at {width} x {height}": gflops}
+    return {"Parameters": parameters, f"GFLOPs at {size[1]} x {size[0]}": gflops}
 
 
 def _text(path: Path) -> str:
