@@ -187,7 +187,7 @@ def test_official_figures_and_provenance():
     )
     page = Page(render(report(figures=own)))
     for text in (
-        "51.52", "41.41 %", "81.82 %", "91.92 %", "12.25", "latency ms, median", "0.5 x 1 x 2", "512 x 1,024",
+        "51.52", "41.41 %", "81.82 %", "91.92 %", "12.25", "Latency ms, median", "0.5 x 1 x 2", "512 x 1,024",
         "mmsegmentation", "cityscapes train",
     ):  # fmt: skip
         assert text in page.text, text

@@ -117,17 +117,19 @@ def more_figures(figures: Mapping[str, Any]) -> Html | None:
     of rows as tables. Anything else is left to the file."""
     scalars: list[tuple[str, Any]] = []
     groups: list[Html] = []
+    tables: list[Html] = []
     for key, value in figures.items():
         if key in _ELSEWHERE:
             continue
         if _is_scalar(value):
-            scalars.append((_words(key), _shown(key, value)))
+            scalars.append((_words(key), value if value is None else _shown(key, value)))
         elif isinstance(value, Mapping) and value:
             inner = [(_words(title), _shown(key, entry)) for title, entry in _flat(value)]
             groups.append(h("div", h("h3", _words(key)), fact_list(inner), class_="group"))
         elif _is_table(value):
-            groups.append(join(h("h3", _words(key)), _table(value)))
-    return join(scalars and fact_list(scalars), groups) if scalars or groups else None
+            tables.append(join(h("h3", _words(key)), _table(value)))
+    parts = [scalars and fact_list(scalars), groups and h("div", *groups, class_="pair"), *tables]
+    return join(parts) if scalars or groups or tables else None
 
 
 def _flat(group: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
@@ -163,7 +165,11 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def _words(key: str) -> str:
-    return str(key).replace("_", " ")
+    """`category_IoU` as a title. A name that is no plain word, such as mIoU, stays as it is."""
+    if key == "tta":
+        return "TTA"
+    first, _, rest = str(key).replace("_", " ").partition(" ")
+    return f"{first.capitalize() if first.islower() else first} {rest}".strip()
 
 
 def _shown(key: str, value: Any) -> Any:
