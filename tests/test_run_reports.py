@@ -1,8 +1,10 @@
 """report.html as the front doors leave it: after every training and evaluation, of the right validation."""
 
 import json
+import signal
 
 import pytest
+from faults import ALL_IS_WELL, fault
 from front_doors import TINY
 
 from src.evaluation.report import write
@@ -11,12 +13,13 @@ IMAGES = write.IMAGES
 ON_CPU = "trainer.accelerator=cpu"
 
 
+# Averaged weights, so that pictures of others would show, and a rate that spoils all epochs but the first.
+SPOILED = ("callbacks=ema", "optimizer.lr=0.3", "trainer.max_epochs=3")
+
+
 @pytest.fixture(scope="module")
 def trained(module_doors):
-    """With averaged weights, so that pictures of others would show; its rate spoils the last epochs."""
-    return module_doors(
-        "train", *TINY, "callbacks=ema", "optimizer.lr=0.3", "trainer.max_epochs=3", name="trained"
-    )
+    return module_doors("train", *TINY, *SPOILED, name="trained")
 
 
 def images(run):
@@ -46,6 +49,22 @@ def test_pictures_are_those_of_best_and_not_of_last(trained, module_doors):
     for key in ("mIoU", "all", "best", "worst", "size"):
         assert kept[key] == again[key], key
     assert (judged.directory / "report.html").read_text().count('class="shot"') == 7
+
+
+def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch):
+    """Killed in the second epoch; the first one, before, is the best."""
+    command = (*TINY, *SPOILED, *fault("Die", step=6))
+    killed = doors("train", *command, own_process=True)
+    assert killed.code == -signal.SIGKILL
+    assert "report.html" not in killed.files
+    monkeypatch.setenv(ALL_IS_WELL, "1")
+    resumed = doors("train", *command)
+    assert resumed.code == 0, resumed.err
+    assert resumed.metrics["epoch"] == 1
+    assert images(resumed) == images(trained)
+    page = (resumed.directory / "report.html").read_text()
+    assert page.count('class="shot"') == 7
+    assert "2 starts" in page
 
 
 def test_an_evaluation_says_on_its_page_what_it_warns_of(trained, module_doors):
