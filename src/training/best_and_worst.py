@@ -65,18 +65,18 @@ class BestAndWorstImages(Callback):
         if trainer.state.fn == "fit" and not _is_best(trainer):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        parts = [seen.found(data.val_set.table)]
+        mine = seen.found(data.val_set.table)
+        parts = [mine]
         if trainer.world_size > 1:
             parts = [{} for _ in range(trainer.world_size)]
-            dist.all_gather_object(parts, seen.found(data.val_set.table))
+            dist.all_gather_object(parts, mine)
         if not trainer.is_global_zero:
             return
         scores: Any = pl_module.scores
         found = {"epoch": trainer.current_epoch + 1, "mIoU": scores["mIoU"], "size": data.val_sizes[0]}
         try:
-            self.path.parent.mkdir(
-                exist_ok=True
-            )  # without parents: a run directory that was removed stays away
+            # Without parents: a run directory that was removed stays away.
+            self.path.parent.mkdir(exist_ok=True)
             write_json(self.path, found | merged(parts, self.count))
         except (CannotWriteError, OSError) as error:
             log.warning("The report will be without pictures. %s", error)
