@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## train on the synthetic street: no download, minutes on a laptop, ends with pictures
 	$(BIN)/python -m src.train experiment=demo name=demo
 	@echo
-	@echo "Pictures:  runs/train/demo/pictures/    Curves: runs/train/demo/metrics.csv"
+	@echo "To look at: runs/train/demo/report.html    Pictures: runs/train/demo/pictures/"
 	@echo "Next, the same network judged again from its checkpoint, with more pictures:"
 	@echo "  $(BIN)/python -m src.eval checkpoint=runs/train/demo/checkpoints/best.ckpt name=demo"
 

@@ -16,9 +16,12 @@ def evaluate(config: DictConfig) -> float | None:
     from src.checkpoints import load_checkpoint
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.inference import Inference
+    from src.evaluation.report.baseline import find_baseline
+    from src.evaluation.report.write import IMAGES
     from src.evaluation.results import report_evaluation
     from src.runs import Run
     from src.training.agreement import Agreement
+    from src.training.best_and_worst import BestAndWorstImages
     from src.training.cost import Cost
     from src.training.official import OfficialScores
     from src.training.pictures import PicturePanel
@@ -30,17 +33,23 @@ def evaluate(config: DictConfig) -> float | None:
     run = Run.plan(config)
     checkpoint = load_checkpoint(config.checkpoint)
     run.config["data"] = data_to_evaluate(config, checkpoint)
+    find_baseline(config.report.baseline, run.config["data"])  # wrong now, or not at all
     data = SegmentationDataModule(
         run.config["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
     )
     module = load_module(checkpoint, data, config.checkpoint)
     module.inference = inference = Inference.from_config(module, run.config)
-    panel = PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png")
     wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
-    agreement = Agreement(run.config, Path(config.checkpoint).expanduser())
     submission = [SubmissionWriter(run, data)] if config.submission else []
     cost = Cost(config.latency)
-    callbacks = [agreement, panel, OfficialScores(), cost, *submission]
+    callbacks = [
+        Agreement(run.config, Path(config.checkpoint).expanduser()),
+        PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png"),
+        BestAndWorstImages(run.directory / IMAGES, config.report.images),
+        OfficialScores(),
+        cost,
+        *submission,
+    ]
     trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, callbacks)
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:

@@ -18,6 +18,7 @@ from src.errors import UserError
 from src.repeat import recorded_config
 from src.runs import rank
 from src.sweep.child import run_job
+from src.warned import Warned
 
 # https://hydra.cc/docs/advanced/hydra-command-line-flags
 _SHOW = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
@@ -121,7 +122,7 @@ def _start_logging() -> None:
     else:
         handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(_worth_saying)
-    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[handler, Warned()], force=True)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a log on a full disk is no reason for a traceback
     for message in (

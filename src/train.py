@@ -13,6 +13,7 @@ def train(config: DictConfig) -> float | None:
 
     from src.config import plain
     from src.data.datamodule import SegmentationDataModule
+    from src.evaluation.report.baseline import find_baseline
     from src.evaluation.results import report_training
     from src.runs import Run
     from src.training.agreement import Agreement
@@ -25,6 +26,7 @@ def train(config: DictConfig) -> float | None:
     if run.finished:
         return report_training(run)
     seed_everything(config.seed, workers=True, verbose=False)
+    find_baseline(config.report.baseline, config.data)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
     loggers = build_loggers(plain(config.logger), run.directory, str(config.name))
     callbacks = [Agreement(run.config, run.last_checkpoint), *build_callbacks(config.callbacks)]

@@ -29,6 +29,8 @@ def test_a_run_leaves_what_design_promises(trained):
         "checkpoints/last.ckpt",
         "pictures/epoch_0001.jpg",
         "pictures/epoch_0002.jpg",
+        "pictures/best_and_worst.json",
+        "report.html",
     }
     assert not [name for name in trained.files if name.endswith(".tmp")]
     assert "IoU per class" in trained.out
@@ -82,7 +84,14 @@ def test_eval_from_the_checkpoint_alone_gives_training_s_figures(trained, module
     assert judged.code == 0, judged.err
     assert judged.metrics["confusion_matrix"] == trained.metrics["confusion_matrix"]
     assert judged.metrics["mIoU"] == trained.metrics["mIoU"]
-    assert judged.files >= {"config.yaml", "eval.log", "metrics.json", "confusion.png", "pictures/panel.png"}
+    assert judged.files >= {
+        "config.yaml",
+        "eval.log",
+        "metrics.json",
+        "confusion.png",
+        "pictures/panel.png",
+        "report.html",
+    }
 
 
 def test_eval_takes_another_split_and_warns_of_training_images(trained, module_doors):
@@ -155,6 +164,11 @@ def test_two_devices_agree_leave_one_run_directory_and_judge_every_image_once(do
     assert run.metrics["num_images"] == 7
     judged = doors("eval", f"checkpoint={run.directory}/checkpoints/best.ckpt", "trainer.accelerator=cpu")
     assert judged.metrics["confusion_matrix"] == run.metrics["confusion_matrix"]
+    best_and_worst = [
+        json.loads((directory / "pictures/best_and_worst.json").read_text()) | {"epoch": None}
+        for directory in (run.directory, judged.directory)
+    ]
+    assert best_and_worst[0] == best_and_worst[1]
 
 
 def test_a_sweep_has_one_directory_and_survives_a_failing_job(doors):

@@ -10,6 +10,7 @@ from typing import Any
 import rich
 from rich.table import Table
 
+from src.evaluation.report.comparison import render_comparison
 from src.writing import write_text
 
 COLUMNS = {
@@ -59,7 +60,7 @@ def _name(figures: Mapping[str, Any]) -> str:
 
 
 def report_comparison(directory: Path) -> None:
-    """Of the evaluations in there: comparison.md, comparison.csv, and the table on the terminal."""
+    """Of the evaluations in there: comparison.md, .csv, report.html, and the table on the terminal."""
     if rows := compare([directory]):
         _write(directory, rows)
         rich.print(table(rows))
@@ -74,6 +75,7 @@ def _write(directory: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(directory / "comparison.csv", text.getvalue())
+    write_text(directory / "report.html", render_comparison(directory.name, rows, COLUMNS))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Table:

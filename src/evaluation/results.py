@@ -1,4 +1,4 @@
-"""metrics.json and the table on the terminal, after training and after evaluation."""
+"""metrics.json, report.html and the table on the terminal, after training and after evaluation."""
 
 import logging
 from pathlib import Path
@@ -10,6 +10,7 @@ import rich
 from src.checkpoints import load_checkpoint
 from src.evaluation.inference import KEYS
 from src.evaluation.pictures import confusion_figure
+from src.evaluation.report.write import write_report
 from src.evaluation.table import table
 from src.runs import Run
 from src.writing import write_json
@@ -29,13 +30,15 @@ def report_training(run: Run) -> float | None:
         best, last = (_recorded(run, name) for name in ("best.ckpt", "last.ckpt"))
         figures = best | {"last": last}
         write_json(run.directory / "metrics.json", figures)
+        write_report(run.directory, run.config, run.config["model"])
     rich.print(table(figures))
     log.info("Best val mIoU %.4f in epoch %d: %s", figures["mIoU"], figures["epoch"], figures["checkpoint"])
+    _say_where(run)
     return figures["mIoU"]
 
 
 def report_evaluation(run: Run, figures: dict[str, Any], checkpoint: dict[str, Any]) -> float | None:
-    """Write metrics.json and confusion.png; returns the mIoU."""
+    """Write metrics.json, confusion.png and report.html; returns the mIoU."""
     path, data = Path(run.config["checkpoint"]), run.config["data"]
     facts = provenance(path, checkpoint, data["val_split"])
     facts |= {"precision": run.config["trainer"]["precision"], "data": data["name"]}
@@ -44,10 +47,18 @@ def report_evaluation(run: Run, figures: dict[str, Any], checkpoint: dict[str, A
     write_json(run.directory / "metrics.json", figures | facts)
     matrix = np.array(figures["confusion_matrix"])
     confusion_figure(matrix, figures["classes"], run.directory / "confusion.png")
+    write_report(run.directory, run.config, checkpoint["hyper_parameters"]["model"])
     rich.print(table(figures))
     images = f"{figures['num_images']} images of {data['name']}, {data['val_split']}"
     log.info("mIoU %.4f on %s: %s", figures["mIoU"], images, run.directory)
+    _say_where(run)
     return figures["mIoU"]
+
+
+def _say_where(run: Run) -> None:
+    path = run.directory / "report.html"
+    if path.exists():
+        log.info("Report: %s", path)
 
 
 def _recorded(run: Run, name: str) -> dict[str, Any]:

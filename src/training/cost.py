@@ -6,8 +6,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from src.evaluation.cost import count, latency
 from src.machine import machine
+from src.network.cost import latency, parameters_and_gflops
 
 
 class Cost(Callback):
@@ -25,7 +25,8 @@ class Cost(Callback):
         if not trainer.is_global_zero:
             return
         size = max(trainer.datamodule.val_sizes, key=lambda side: side[0] * side[1])  # type: ignore[attr-defined]
-        self.figures = count(pl_module.hparams["model"], size) | {"image": list(size)}
+        parameters, gflops = parameters_and_gflops(pl_module.hparams["model"], *size)
+        self.figures = {"parameters": parameters, "GFLOPs": gflops, "image": list(size)}
         if self.passes:
             device = trainer.strategy.root_device
             # Sizes that cuDNN has not tried yet it would try now: it has, on the evaluated images.

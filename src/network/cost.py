@@ -1,4 +1,4 @@
-"""What an answer costs: parameters, operations and the time of one image."""
+"""What an answer costs: parameters, operations, and the time of one image."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,24 +14,18 @@ from src.network.segmenter import Segmenter
 _WARMUP = 3
 
 
-def count(model: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
-    """`parameters`, and `GFLOPs` of one forward pass of an image of that (height, width).
+def parameters_and_gflops(model: Mapping[str, Any], height: int, width: int) -> tuple[int, float]:
+    """Of a Segmenter's config; no weights are made and nothing is computed.
 
-    A multiply-add counts as two operations, as in the paper (many tables count it as one); of everything but
-    convolutions and matrix products there are too few to count. No memory is allocated for weights or image.
-
-    Args:
-        model: as for `Segmenter.from_config`.
+    A multiplication with its addition counts as two operations; as usual only those of convolutions and
+    matrix products are counted.
     """
     with torch.device("meta"):
         segmenter = Segmenter.from_config(model).eval()
-        image = torch.zeros(1, 3, *size, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        segmenter(image)
-    return {
-        "parameters": sum(p.numel() for p in segmenter.parameters()),
-        "GFLOPs": counter.get_total_flops() / 1e9,
-    }
+        image = torch.zeros(1, 3, height, width, dtype=torch.uint8)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            segmenter(image)
+    return sum(p.numel() for p in segmenter.parameters()), counter.get_total_flops() / 1e9
 
 
 def latency(

@@ -1,0 +1,185 @@
+"""Which images of a validation went best and worst, with small copies of them for the report."""
+
+import base64
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.labels import IGNORE, LabelTable
+
+_PIXELS = 2.2e6  # of one kind of picture, all images together: keeps the page below 3 MB
+_WIDEST = 720
+_ERROR = (255, 48, 48)
+
+
+def image_mious(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """float64 (B,): of each image the mean IoU over the classes of its ground truth; NaN where none is.
+
+    Classes that are only predicted count as the mistakes that they are for the others: else a single stray
+    pixel would put an IoU of 0 into an image's mean.
+
+    Args:
+        prediction, target: uint8 (B, H, W) on the same device; target 255 is not counted.
+    """
+    batch, classes = len(target), num_classes + 1  # one more row and column, for what is no class
+    rows = target.int().clamp_(max=num_classes)
+    cells = rows.mul_(classes).add_(prediction.clamp(max=num_classes))
+    cells += (torch.arange(batch, device=target.device, dtype=torch.int32) * classes**2).view(-1, 1, 1)
+    counts = torch.bincount(cells.flatten(), minlength=batch * classes**2).view(batch, classes, classes)
+    exact = torch.float32 if target.device.type == "mps" else torch.float64  # Apple's GPUs have no doubles
+    counts = counts[:, :num_classes].to(exact)
+    hits = counts.diagonal(dim1=1, dim2=2)
+    in_target, in_prediction = counts.sum(2), counts.sum(1)[:, :num_classes]
+    iou = hits / (in_target + in_prediction - hits)
+    return iou.where(in_target > 0, math.nan).nanmean(1)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An image and its maps, reduced: uint8 (H, W, 3) RGB, (H, W), (H, W)."""
+
+    miou: float
+    name: str
+    wrong: float  # share of the labelled pixels
+    confused: tuple[int, int] | None  # the most frequent mistake: truth, prediction
+    image: np.ndarray
+    target: np.ndarray
+    prediction: np.ndarray
+
+    @property
+    def key(self) -> tuple[float, str]:
+        return self.miou, self.name
+
+
+class BestAndWorst:
+    """The `count` best and as many worst of the images that are added, in whatever order they come."""
+
+    def __init__(self, count: int):
+        self.count = count
+        self.all: list[float] = []
+        self.worst: list[Kept] = []
+        self.best: list[Kept] = []
+
+    def add(
+        self, mious: Sequence[float], names: Sequence[str], image: Tensor, target: Tensor, prediction: Tensor
+    ) -> None:
+        """A batch of images with their `image_mious`. Only those that are kept are copied from the device."""
+        for index, (miou, name) in enumerate(zip(mious, names, strict=True)):
+            if math.isnan(miou):
+                continue
+            self.all.append(miou)
+            key, room = (miou, name), len(self.worst) < self.count
+            if not self.count or not (room or key < self.worst[-1].key or key > self.best[-1].key):
+                continue
+            picture, truth, guess = (part[index].cpu().numpy() for part in (image, target, prediction))
+            kept = _reduced(miou, name, picture, truth, guess, _PIXELS / (2 * self.count))
+            self.worst = sorted([*self.worst, kept], key=lambda entry: entry.key)[: self.count]
+            self.best = sorted([*self.best, kept], key=lambda entry: entry.key, reverse=True)[: self.count]
+
+    def found(self, table: LabelTable) -> dict[str, Any]:
+        """As plain data, with the pictures as data URIs, for `merged`."""
+        return {
+            "all": self.all,
+            "worst": [_encoded(kept, table) for kept in self.worst],
+            "best": [_encoded(kept, table) for kept in self.best],
+        }
+
+
+def merged(parts: Sequence[dict[str, Any]], count: int) -> dict[str, Any]:
+    """What several devices `found`, as if one had seen all images. Of few images none is best and worst."""
+    together: dict[str, list] = {key: [e for part in parts for e in part[key]] for key in parts[0]}
+    number = len(together["all"])
+
+    def ranked(key: str, most: int, reverse: bool = False) -> list[dict[str, Any]]:
+        return sorted(together[key], key=lambda e: (e["mIoU"], e["name"]), reverse=reverse)[:most]
+
+    return {
+        "all": [round(miou, 4) for miou in sorted(together["all"])],
+        "worst": ranked("worst", min(count, number // 2)),
+        "best": ranked("best", min(count, number - number // 2), reverse=True),
+    }
+
+
+def _reduced(
+    miou: float, name: str, image: np.ndarray, target: np.ndarray, prediction: np.ndarray, pixels: float
+) -> Kept:
+    height, width = target.shape
+    factor = min(1.0, _WIDEST / width, math.sqrt(pixels / (height * width)))
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+
+    def resized(picture: np.ndarray, how: int) -> np.ndarray:
+        return cv2.resize(picture, size, interpolation=how) if factor < 1 else picture.copy()
+
+    labelled = target != IGNORE
+    wrong = labelled & (prediction != target)
+    mistakes = np.bincount(target[wrong].astype(int) * 256 + prediction[wrong], minlength=1)
+    return Kept(
+        miou,
+        name,
+        wrong=float(wrong.sum() / labelled.sum()),
+        confused=divmod(int(mistakes.argmax()), 256) if mistakes.any() else None,
+        image=resized(np.ascontiguousarray(image.transpose(1, 2, 0)), cv2.INTER_AREA),
+        target=resized(target, cv2.INTER_NEAREST),
+        prediction=resized(prediction, cv2.INTER_NEAREST),
+    )
+
+
+def _encoded(kept: Kept, table: LabelTable) -> dict[str, Any]:
+    _, jpeg = cv2.imencode(".jpg", kept.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    opaque = np.full((256, 1), 255, np.uint8)
+    opaque[IGNORE] = 0  # shows the image
+    classes = np.hstack((table.colors, opaque))
+    marks = np.zeros((256, 4), np.uint8)
+    marks[1] = (*_ERROR, 255)
+    wrong = (kept.target != IGNORE) & (kept.prediction != kept.target)
+    names = table.class_names
+    return {
+        "name": kept.name,
+        "mIoU": kept.miou,
+        "wrong": kept.wrong,
+        "confused": [names[index] for index in kept.confused] if kept.confused else None,
+        "image": _uri("jpeg", jpeg.tobytes()),
+        "truth": _uri("png", indexed_png(kept.target, classes)),
+        "prediction": _uri("png", indexed_png(kept.prediction, classes)),
+        "errors": _uri("png", indexed_png(wrong.astype(np.uint8), marks)),
+    }
+
+
+def indexed_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
+    """A PNG of colour type 3 (https://www.w3.org/TR/png): a third of what OpenCV makes of the same colours.
+
+    Args:
+        indices: uint8 (H, W).
+        palette: uint8 (256, 4) RGBA.
+    """
+    height, width = indices.shape
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    lines = np.zeros((height, width + 1), np.uint8)  # each begins with its filter, 0 for none
+    lines[:, 1:] = indices
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
+            chunk(b"PLTE", palette[:, :3].tobytes()),
+            chunk(b"tRNS", palette[:, 3].tobytes()),
+            chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

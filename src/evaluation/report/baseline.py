@@ -1,0 +1,65 @@
+"""What a report puts beside a run's IoU: the published figures, or another run's."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.errors import UserError
+
+# Percent on Cityscapes' test split, by the benchmark's server, from the authors' own submission:
+# https://www.cityscapes-dataset.com/method-details/?submissionID=2095
+_PUBLISHED = {
+    "road": 95.92, "sidewalk": 73.89, "building": 89.86, "wall": 43.86, "fence": 46.05, "pole": 52.86,
+    "traffic light": 55.85, "traffic sign": 63.79, "vegetation": 91.72, "terrain": 68.34, "sky": 94.11,
+    "person": 76.70, "rider": 54.21, "car": 91.30, "truck": 41.26, "bus": 56.00, "train": 32.85,
+    "motorcycle": 41.05, "bicycle": 60.87,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Baseline:
+    name: str
+    split: str  # what its figures are of
+    iou: Mapping[str, float | None]  # by class, in [0, 1]
+    miou: float | None
+    note: str = ""
+
+
+PUBLISHED = Baseline(
+    name="CGNet as published",
+    split="Cityscapes, test",
+    iou={name: value / 100 for name, value in _PUBLISHED.items()},
+    miou=0.6476,
+    note="The authors' figures are the benchmark server's on the test split: on another split they are "
+    "something to look at, not to be compared to the digit.",
+)
+
+
+def find_baseline(choice: str | None, data: Mapping[str, Any]) -> Baseline | None:
+    """What `report.baseline` means for a dataset (the values of the data group).
+
+    `auto` is the published figures on Cityscapes' own images and nothing elsewhere: the synthetic street has
+    the same classes, but no number of it is comparable. Raises UserError for a file that is no metrics.json.
+    """
+    if choice == "auto":
+        choice = "published" if data["labels"] == "cityscapes" and not data.get("street") else None
+    if choice is None:
+        return None
+    if choice == "published":
+        return PUBLISHED
+    path = Path(choice).expanduser()
+    path = path / "metrics.json" if path.is_dir() else path
+    try:
+        figures = json.loads(path.read_text())
+        iou, miou, split = dict(figures["IoU"]), figures["mIoU"], figures.get("split", "unknown split")
+        if not all(isinstance(value, int | float | None) for value in (*iou.values(), miou)):
+            raise TypeError("an IoU is no number")
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UserError(
+            f"report.baseline={choice}: {path} cannot be read as a run's figures ({error}). Give the "
+            f"directory of a finished run, its metrics.json, published, auto or null."
+        ) from error
+    dataset = f"{figures['data']}, " if "data" in figures else ""
+    return Baseline(path.parent.name, f"{dataset}{split}", iou, miou)

@@ -1,0 +1,137 @@
+"""report.html as the front doors leave it: after every training and evaluation, of the right validation."""
+
+import json
+import signal
+
+import pytest
+from faults import ALL_IS_WELL, fault
+from front_doors import TINY
+
+from src.evaluation.report import write
+
+IMAGES = write.IMAGES
+ON_CPU = "trainer.accelerator=cpu"
+
+
+# Averaged weights, so that pictures of others would show, and a rate that spoils all epochs but the first.
+SPOILED = ("callbacks=ema", "optimizer.lr=0.3", "trainer.max_epochs=3")
+
+
+@pytest.fixture(scope="module")
+def trained(module_doors):
+    return module_doors("train", *TINY, *SPOILED, name="trained")
+
+
+def images(run):
+    return json.loads((run.directory / IMAGES).read_text())
+
+
+def test_a_training_ends_with_a_page(trained):
+    assert trained.code == 0, trained.err
+    page = (trained.directory / "report.html").read_text()
+    assert f"Report: {trained.directory}/report.html" in trained.out
+    for text in (
+        f"{100 * trained.metrics['mIoU']:.2f}",
+        "Parameters",
+        "Learning rate",
+        "python -m src.train",
+    ):
+        assert text in page
+    assert page.count('class="shot"') == 7, "each of the seven scenes is among the best or the worst"
+
+
+def test_pictures_are_those_of_best_and_not_of_last(trained, module_doors):
+    assert trained.metrics["epoch"] < 3, "choose another optimizer.lr: the last epoch should not be the best"
+    judged = module_doors("eval", f"checkpoint={trained.metrics['checkpoint']}", ON_CPU, name="best")
+    assert judged.code == 0, judged.err
+    kept, again = images(trained), images(judged)
+    assert kept["epoch"] == trained.metrics["epoch"]
+    for key in ("mIoU", "all", "best", "worst", "size"):
+        assert kept[key] == again[key], key
+    assert (judged.directory / "report.html").read_text().count('class="shot"') == 7
+
+
+def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch):
+    """Killed in the second epoch; the first one, before, is the best."""
+    command = (*TINY, *SPOILED, *fault("Die", step=6))
+    killed = doors("train", *command, own_process=True)
+    assert killed.code == -signal.SIGKILL
+    assert "report.html" not in killed.files
+    monkeypatch.setenv(ALL_IS_WELL, "1")
+    resumed = doors("train", *command)
+    assert resumed.code == 0, resumed.err
+    assert resumed.metrics["epoch"] == 1
+    assert images(resumed) == images(trained)
+    page = (resumed.directory / "report.html").read_text()
+    assert page.count('class="shot"') == 7
+    assert "2 starts" in page
+
+
+def test_an_evaluation_says_on_its_page_what_it_warns_of(trained, module_doors):
+    checkpoint = f"checkpoint={trained.metrics['checkpoint']}"
+    baseline = f"report.baseline={trained.directory}"
+    judged = module_doors(
+        "eval", checkpoint, ON_CPU, "data.split=train", baseline, "report.images=1", name="other"
+    )
+    page = (judged.directory / "report.html").read_text()
+    assert "this network was trained on" in page
+    assert "16 images" in page
+    assert page.count('class="shot"') == 2
+    assert f"mIoU {100 * trained.metrics['mIoU']:.2f} %" in page, "of the baseline"
+    clean = module_doors("eval", checkpoint, ON_CPU, "report.images=0", name="clean")
+    page = (clean.directory / "report.html").read_text()
+    assert "this network was trained on" not in page
+    assert 'class="shot"' not in page
+    assert IMAGES not in clean.files
+
+
+@pytest.mark.parametrize("task", ["train", "eval"])
+def test_a_baseline_that_is_none_is_refused_before_anything_starts(trained, doors, task):
+    what = TINY if task == "train" else (f"checkpoint={trained.metrics['checkpoint']}", ON_CPU)
+    refused = doors(task, *what, "report.baseline=/no/such/run")
+    assert refused.code == 2
+    assert "report.baseline=/no/such/run" in refused.err
+    assert not refused.directory.exists()
+
+
+def test_a_report_that_fails_costs_no_result(trained, doors, monkeypatch):
+    def fail(report):
+        raise RuntimeError("a fault in the drawing")
+
+    monkeypatch.setattr(write, "render", fail)
+    judged = doors("eval", f"checkpoint={trained.metrics['checkpoint']}", ON_CPU)
+    assert judged.code == 0
+    assert judged.metrics["mIoU"] == trained.metrics["mIoU"]
+    assert "report.html" not in judged.files
+    logged = (judged.directory / "eval.log").read_text()
+    assert "No report.html" in logged
+    assert "a fault in the drawing" in logged
+
+
+def test_no_room_for_the_pictures_costs_no_result(doors, monkeypatch, caplog):
+    from src.training import best_and_worst
+    from src.writing import CannotWriteError
+
+    def full(path, content):
+        raise CannotWriteError(f"{path}: cannot be written, No space left on device.")
+
+    monkeypatch.setattr(best_and_worst, "write_json", full)
+    run = doors("train", *TINY, "trainer.max_epochs=1")
+    assert run.code == 0
+    assert "The report will be without pictures" in run.out
+    assert 'class="shot"' not in (run.directory / "report.html").read_text()
+
+
+def test_a_training_without_validation_has_no_page(doors):
+    run = doors("train", *TINY, "trainer.max_epochs=1", "trainer.limit_val_batches=0")
+    assert run.code == 0, run.err
+    assert not {"report.html", "metrics.json", IMAGES} & run.files
+
+
+def test_a_hostile_name_of_a_run(doors):
+    name = "<script>alert(1)"
+    run = doors("train", *TINY, "trainer.max_epochs=1", name=f"'{name}'")
+    (page,) = (path.read_text() for path in doors.folder.rglob("report.html"))
+    assert run.code == 0, run.err
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;alert(1)" in page
