@@ -1,7 +1,6 @@
 """metrics.json and the table on the terminal, after training and after evaluation."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,11 +32,14 @@ def report_training(run: Run) -> float | None:
     return figures["mIoU"]
 
 
-def report_evaluation(run: Run, figures: dict[str, Any], checkpoint: dict[str, Any]) -> float | None:
-    """Write metrics.json and confusion.png; returns the mIoU."""
-    path, data = Path(run.config["checkpoint"]), run.config["data"]
-    facts = provenance(path, checkpoint, data["val_split"])
-    facts |= {"precision": run.config["trainer"]["precision"], "data": data["name"]}
+def report_evaluation(run: Run, figures: dict[str, Any], provenance: dict[str, Any]) -> float | None:
+    """Write metrics.json, with the network's provenance in it, and confusion.png; returns the mIoU."""
+    data = run.config["data"]
+    facts = provenance | {
+        "split": data["val_split"],
+        "precision": run.config["trainer"]["precision"],
+        "data": data["name"],
+    }
     write_json(run.directory / "metrics.json", figures | facts)
     matrix = np.array(figures["confusion_matrix"])
     confusion_figure(matrix, figures["classes"], run.directory / "confusion.png")
@@ -53,14 +55,9 @@ def _recorded(run: Run, name: str) -> dict[str, Any]:
     # The last epoch may have gone without validation (trainer.check_val_every_n_epoch).
     scored = checkpoint["scored_epoch"] == checkpoint["epoch"]
     figures = checkpoint["scores"] if scored else {"mIoU": None}
-    return figures | provenance(path, checkpoint, run.config["data"]["val_split"])
-
-
-def provenance(path: Path, checkpoint: dict[str, Any], split: str) -> dict[str, Any]:
-    """What a figure needs beside it to be comparable. `epoch` counts from 1."""
-    return {
-        "epoch": checkpoint["epoch"] + 1,
+    return figures | {
+        "epoch": checkpoint["epoch"] + 1,  # counts from 1
         "checkpoint": str(path),
-        "split": split,
+        "split": run.config["data"]["val_split"],
         "precision": checkpoint["hyper_parameters"]["precision"],
     }
