@@ -20,7 +20,7 @@ from torch import Tensor
 from src.errors import UserError, shorten
 from src.network import checks
 from src.network.segmenter import Segmenter
-from src.pickles import Pickled, described, shown
+from src.pickles import Asked, Pickled, described, shown
 
 CITYSCAPES_MEAN = (72.39239876, 82.90891754, 73.15835921)  # as mmsegmentation and SSSegmentation write it
 CAMVID_MEAN = (105.658, 103.330, 99.625)  # as the authors' CamVid network wants it, from RGB in this order
@@ -180,13 +180,13 @@ def _unknown(pickled: Pickled) -> str:
     dicts = list(pickled.mappings())
     if not dicts:
         return f"holds {described(pickled.root)}, no dict of weights; nothing in the file was executed"
-    where, largest = max(dicts, key=lambda entry: len(entry[1]))
-    names = ", ".join(shown(key) for key in list(largest)[:6])
+    where, most = max(dicts, key=lambda entry: sum(isinstance(value, Asked) for value in entry[1].values()))
+    names = ", ".join(shown(key) for key in list(most)[:6]) + (", ..." if len(most) > 6 else "")
     place = f" in '{shown(where)}'" if where else ""
     return (
-        f"no CGNet in it of a kind that is known here; nothing in the file was executed. It has "
-        f"{len(largest)} entries{place}: {names}{', ...' if len(largest) > 6 else ''}\n"
-        f"Known are the names of {', '.join(family.name for family in FAMILIES)}: {EXAMPLES}, ..., with any "
+        f"no CGNet in it of a kind that is known here; nothing in the file was executed. It has these "
+        f"{len(most)} keys{place}: {names}\n"
+        f"Known are the keys of {', '.join(family.name for family in FAMILIES)}: {EXAMPLES}, ..., with any "
         f"prefix such as 'module.'."
     )
 

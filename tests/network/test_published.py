@@ -260,7 +260,7 @@ def test_what_does_not_fit_is_named(tmp_path, kind):
             {"state_dict": {"conv1.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}},
             "conv1.weight, fc.bias",
         ),
-        ({"meta": 1}, "1 entries: meta"),
+        ({"meta": 1}, "these 1 keys: meta"),
         ([1, 2], "holds a list, no dict of weights"),
         (torch.nn.Conv2d(1, 1, 1), "holds torch.nn.modules.conv.Conv2d, no dict of weights"),
     ],
