@@ -45,7 +45,7 @@ def main() -> None:
 class _Stub(types.ModuleType):
     """mmcv.ops, which mmcv-lite lacks: networks that are not built here import names from it."""
 
-    __path__ = ()
+    __path__ = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -29,7 +29,7 @@ def train(config: DictConfig) -> float | None:
     seed_everything(config.seed, workers=True, verbose=False)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
     loggers = build_loggers(plain(config.logger), run.directory, str(config.name))
-    callbacks = [Agreement(run.config, run.last_checkpoint), *build_callbacks(config.callbacks)]
+    callbacks = [Agreement(run.config, run.last_checkpoint or start.path), *build_callbacks(config.callbacks)]
     trainer = build_trainer(plain(config.trainer), callbacks, loggers)
     data.prepare_data()
     data.setup("fit")

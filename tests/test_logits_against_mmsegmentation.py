@@ -1,4 +1,4 @@
-"""mmsegmentation's own network gives the same logits; needs its environment (scripts/against_mmsegmentation.py)."""
+"""mmsegmentation's own network gives the same logits. It needs an environment of its own."""
 
 import os
 import sys

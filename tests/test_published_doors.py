@@ -111,10 +111,10 @@ def test_classes_that_no_dataset_is_known_by(doors, tmp_path, street_root, monke
 def test_an_unknown_mean_is_the_dataset_s(doors, tmp_path, street_root, monkeypatch):
     from src.network import published
 
-    def unknown(family, weights, classifier, model=published._model):
+    def unknown(family, weights, classifier, model=published.model_of):
         return model(family, weights, classifier)[0], False
 
-    monkeypatch.setattr(published, "_model", unknown)
+    monkeypatch.setattr(published, "model_of", unknown)
     network = randomized(AuthorsNetwork(19, **SIZE))
     path = _weights(tmp_path / "w", network)
     root = f"data.root={street_root}"

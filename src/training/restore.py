@@ -32,10 +32,10 @@ Seen = list[dict[str, str]]
 class TrainedNetwork:
     """What evaluation, prediction, export and fine-tuning take: a network, its weights, where they are from.
 
-    model: what Segmenter.from_config takes. weights: the Segmenter's state_dict, float32. classes: in the
-    order of the train ids; None where nobody knows. data: the recorded data group; None for published
-    weights. precision: that of the training. trained_on: None where nobody recorded it. epoch: counts from 1;
-    None for published weights.
+    model: what Segmenter.from_config takes. weights: the Segmenter's state_dict. classes: in the order of the
+    train ids; None where nobody knows. data: the recorded data group; None for published weights.
+    precision: that of the training. trained_on: None where nobody recorded it. epoch: counts from 1; None for
+    published weights.
     """
 
     path: str
@@ -88,7 +88,7 @@ class TrainedNetwork:
             log.warning(
                 "WARNING: nobody recorded which images these weights were trained on%s. They may have seen "
                 "'%s' of %s, and the result may say nothing about new images.",
-                "" if self.family == OURS else f" ({self.family})",
+                "" if self.family != OURS else ", before they were fine-tuned",
                 split,
                 data,
             )

@@ -26,6 +26,10 @@ class Start:
     record: dict[str, Any] | None = None
     trained: TrainedNetwork | None = None
 
+    @property
+    def path(self) -> Path | None:
+        return Path(self.trained.path).expanduser() if self.trained else None
+
     def give(self, module: SegmentationModule) -> None:
         """Put the weights into the module; the classifier starts anew where the classes are others.
 
@@ -44,7 +48,10 @@ class Start:
             )
             new = {k: v for k, v in module.segmenter.state_dict().items() if k.startswith(_CLASSIFIER)}
             weights = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIER)} | new
-        check_fit(module.hparams["model"], weights, self.trained.path)
+        try:
+            check_fit(module.hparams["model"], weights, self.trained.path)
+        except UserError as error:
+            raise UserError(f"{error.text}\nThe model follows the file where no model.* is given.") from error
         module.segmenter.load_state_dict(weights)
 
 
