@@ -108,31 +108,24 @@ class Pickled:
         self.root = root
         self._memory = memory
 
-    def mapping(self, node: Any) -> dict[Any, Any] | None:
-        """None for anything but a dict or OrderedDict."""
-        if isinstance(node, dict):
-            return node
-        if _path(type(node)) != "collections.OrderedDict":
-            return None
-        pairs = node.args[0] if node.args else ()  # in pickles of Python 2
-        return dict(pairs) | node.items
-
     def mappings(self, depth: int = 3) -> Iterator[tuple[str, dict[Any, Any]]]:
-        """(keys that lead to it, dict) of each dict in the file, outer ones first."""
+        """(keys that lead to it, dict) of each dict and OrderedDict in the file, once, outer ones first."""
         level: list[tuple[str, Any]] = [("", self.root)]
+        seen: set[int] = set()
         for _ in range(depth):
             inner: list[tuple[str, Any]] = []
             for where, node in level:
-                found = self.mapping(node)
-                if found is None:
+                if not is_mapping(node) or id(node) in seen:
                     continue
+                seen.add(id(node))
+                found = mapping(node)
                 yield where, found
                 inner += [
-                    (f"{where}.{key}" if where else str(key), value)
+                    (f"{where}.{key}" if where else key, value)
                     for key, value in found.items()
-                    if isinstance(key, str) and self.mapping(value) is not None
+                    if isinstance(key, str) and is_mapping(value)
                 ]
-            level = inner[:1000]  # a dict may hold itself many times
+            level = inner
 
     def tensor(self, node: Any) -> Tensor | None:
         """A copy, on the CPU; None for anything but a tensor or an array of numbers."""
@@ -162,6 +155,23 @@ class Pickled:
             raise ValueError(f"a tensor of shape {shape} in a memory of {storage.elements} numbers")
         flat = torch.frombuffer(bytearray(self._memory(storage)), dtype=storage.dtype)
         return torch.as_strided(flat[storage.begin :], shape, steps, offset).clone()
+
+
+def is_mapping(node: Any) -> bool:
+    return isinstance(node, dict) or _path(type(node)) == "collections.OrderedDict"
+
+
+def mapping(node: Any) -> dict[Any, Any]:
+    """Empty for anything but a dict or OrderedDict."""
+    if not is_mapping(node):
+        return {}
+    if isinstance(node, dict):
+        return node
+    pairs = node.args[0] if node.args else []  # in pickles of Python 2
+    known = isinstance(pairs, list) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+    )
+    return {key: value for key, value in pairs if isinstance(key, str)} | node.items if known else node.items
 
 
 def read_pickle(content: bytes) -> Pickled:

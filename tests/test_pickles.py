@@ -1,11 +1,13 @@
 """Pickles from anywhere are noted, not obeyed: nothing runs, nothing is imported, no memory is made up."""
 
+import collections
 import os
 import pickle
 import random
 import resource
 import struct
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -164,6 +166,24 @@ def test_dicts_that_hold_themselves(tmp_path):
     save_pickle(inner, tmp_path / "w", 2)
     with pytest.raises(UserError):
         read_published(read_weights_file(tmp_path / "w"))
+
+
+@pytest.mark.parametrize("argument", [5, [5], [[{}, 1]], "text", [["a"]]])
+def test_an_ordered_dict_of_anything(tmp_path, argument):
+    save_pickle(Call(collections.OrderedDict, argument), tmp_path / "w", 2)
+    with pytest.raises(UserError, match="no CGNet in it"):
+        read_published(read_weights_file(tmp_path / "w"))
+
+
+def test_one_dict_in_many_places_is_looked_at_once(tmp_path):
+    inner = collections.OrderedDict((str(i), i) for i in range(20_000))
+    for _ in range(2):
+        inner = collections.OrderedDict((str(i), inner) for i in range(20_000))
+    save_pickle(inner, tmp_path / "w", 2)
+    began = time.perf_counter()
+    with pytest.raises(UserError, match="no CGNet in it"):
+        read_published(read_weights_file(tmp_path / "w"))
+    assert time.perf_counter() - began < 20
 
 
 def test_arrays_of_objects_are_refused(tmp_path):

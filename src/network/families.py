@@ -50,10 +50,8 @@ class Family:
         """By the largest number in the names: where blocks between are gone, they will be missing."""
         pattern = re.compile(re.escape(self.block(stage, "#")).replace(r"\#", r"(\d{1,6})") + r"\.")
         numbers = [int(match[1]) for name in names if (match := pattern.match(name))]
-        counts_further_blocks_alone = "{j}" in self.further_block
-        return (
-            max(numbers, default=-1 if counts_further_blocks_alone else 0) + 1 + counts_further_blocks_alone
-        )
+        before_number_0 = 1 if "{j}" in self.further_block else 0
+        return max((number + 1 + before_number_0 for number in numbers), default=1)
 
 
 _THE_AUTHORS = {

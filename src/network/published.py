@@ -11,7 +11,7 @@ from torch import Tensor
 from src.errors import UserError, shorten
 from src.network.families import EXAMPLES, FAMILIES, PADDLE, Family, layer_names, model_of, parameter_name
 from src.network.segmenter import Segmenter
-from src.pickles import Asked, Pickled, described, shown
+from src.pickles import Asked, Pickled, described, is_mapping, shown
 
 LARGEST = 10**8
 """Numbers in all tensors together, 200 times a CGNet: a small file may name one memory many times."""
@@ -70,7 +70,7 @@ def _unknown(pickled: Pickled) -> str:
         return f"holds {described(pickled.root)}, no dict of weights; nothing in the file was executed"
 
     def tensors(entry: tuple[str, dict[Any, Any]]) -> int:
-        return sum(isinstance(value, Asked) and pickled.mapping(value) is None for value in entry[1].values())
+        return sum(isinstance(value, Asked) and not is_mapping(value) for value in entry[1].values())
 
     where, most = max(dicts, key=tensors)
     names = ", ".join(shown(key) for key in list(most)[:6]) + (", ..." if len(most) > 6 else "")

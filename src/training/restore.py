@@ -16,6 +16,7 @@ from src.errors import UserError, counted, shorten
 from src.labels import CAMVID, CITYSCAPES
 from src.network.published import read_published
 from src.network.segmenter import Segmenter
+from src.pickles import mapping
 from src.training.recorded import check_recorded
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def restore(path: str) -> TrainedNetwork:
     Raises UserError: missing, damaged, hostile, of an unknown kind, or weights that do not fit the network.
     """
     pickled = read_weights_file(path)
-    if "hyper_parameters" in (pickled.mapping(pickled.root) or {}):
+    if "hyper_parameters" in mapping(pickled.root):
         return _restore_ours(path)
     try:
         published = read_published(pickled)

@@ -106,7 +106,9 @@ def _follow(config: DictConfig, model: dict[str, Any]) -> dict[str, Any]:
     """Give `config` the file's model, but for what the command line says; returns what that changed."""
     own = plain(config.model)
     followed = own if own["_target_"] == model["_target_"] else {}
-    followed = deepcopy(followed | model) | {"num_classes": own["num_classes"]}
+    followed = deepcopy(followed | model)
+    if "num_classes" in own:
+        followed["num_classes"] = own["num_classes"]  # the dataset's
     for key in _given():
         group, _, leaf = key.rpartition(".")
         (followed[group] if group else followed)[leaf] = plain(OmegaConf.select(config.model, key))
