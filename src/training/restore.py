@@ -89,7 +89,7 @@ class TrainedNetwork:
             log.warning(
                 "WARNING: nobody recorded which images these weights were trained on%s. They may have seen "
                 "'%s' of %s, and the result may say nothing about new images.",
-                "" if self.family != OURS else ", before they were fine-tuned",
+                ", before they were fine-tuned" if self.family == OURS else f" ({self.family})",
                 split,
                 data,
             )
