@@ -2,6 +2,8 @@
 
 import io
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from src.errors import UserError
+from src.pickles import Pickled, read_pickle, shown
 from src.writing import write_bytes
 
 _REQUIRED = {"state_dict", "hyper_parameters"}
@@ -48,14 +51,59 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint that training wrote, on the CPU. Raises UserError: missing, damaged or foreign."""
     path = Path(path).expanduser()
+    refuse = partial(_refusal, path, "Give the best.ckpt or last.ckpt of a run.")
+    _check_file(path, refuse)
+    _check_archive(path, refuse)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    # Any type: what a foreign file leads to has no common one. Without its text: torch advises to load the
+    # file without `weights_only`, which would execute it.
+    except Exception as error:
+        raise refuse("holds more than tensors and plain values; nothing in the file was executed") from error
+    missing = _REQUIRED - _keys(checkpoint)
+    missing |= _RECORDED - _keys(checkpoint["hyper_parameters"]) if not missing else set()
+    if missing:
+        raise refuse(f"no checkpoint of this project's training, {', '.join(sorted(missing))} missing")
+    return checkpoint
 
-    def refuse(what: str) -> UserError:
-        return UserError(f"checkpoint={path}: {what}. Give the best.ckpt or last.ckpt of a run.")
 
+def read_weights_file(path: str | Path) -> Pickled:
+    """What a file of anybody's weights holds, as notes: nothing in it is executed.
+
+    Raises UserError: missing, damaged, or of no format that is known.
+    """
+    path = Path(path).expanduser()
+    refuse = partial(
+        _refusal, path, "Give the best.ckpt or last.ckpt of a run, or weights that are published."
+    )
+    _check_file(path, refuse)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise refuse(f"cannot be read ({error})") from error
+    if content[:2] == b"PK":
+        _check_archive(path, refuse)
+    try:
+        return read_pickle(content)
+    except Exception as error:  # of any type, in a file that may hold anything
+        raise refuse(
+            f"no checkpoint, or one that is damaged or cut off ({shown(error) or type(error).__name__}); "
+            f"nothing in the file was executed"
+        ) from error
+
+
+def _refusal(path: Path, advice: str, what: str) -> UserError:
+    return UserError(f"checkpoint={path}: {what}. {advice}")
+
+
+def _check_file(path: Path, refuse: Callable[[str], UserError]) -> None:
     if path.is_dir():
         raise refuse(f"a folder; did you mean {path}/checkpoints/best.ckpt")
     if not path.is_file():
         raise refuse("no such file")
+
+
+def _check_archive(path: Path, refuse: Callable[[str], UserError]) -> None:
     try:
         with zipfile.ZipFile(path) as archive:  # torch.save writes one
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
@@ -68,17 +116,6 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise refuse("no checkpoint: a compressed archive")
     if damaged:
         raise refuse(f"damaged, {damaged} in it has a wrong checksum")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    # Any type: what a foreign file leads to has no common one. Without its text: torch advises to load the
-    # file without `weights_only`, which would execute it.
-    except Exception as error:
-        raise refuse("holds more than tensors and plain values; nothing in the file was executed") from error
-    missing = _REQUIRED - _keys(checkpoint)
-    missing |= _RECORDED - _keys(checkpoint["hyper_parameters"]) if not missing else set()
-    if missing:
-        raise refuse(f"no checkpoint of this project's training, {', '.join(sorted(missing))} missing")
-    return checkpoint
 
 
 def _keys(content: Any) -> set[str]:

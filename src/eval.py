@@ -13,7 +13,6 @@ log = logging.getLogger("src.eval")  # __name__ is __main__ here
 
 def evaluate(config: DictConfig) -> float | None:
     """Returns the mIoU."""
-    from src.checkpoints import load_checkpoint
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.inference import Inference
     from src.evaluation.report.baseline import find_baseline
@@ -23,23 +22,24 @@ def evaluate(config: DictConfig) -> float | None:
     from src.training.agreement import Agreement
     from src.training.best_and_worst import BestAndWorstImages
     from src.training.cost import Cost
+    from src.training.evaluated import data_to_evaluate, module_to_evaluate
     from src.training.official import OfficialScores
     from src.training.pictures import PicturePanel
-    from src.training.restore import data_to_evaluate, load_module
+    from src.training.restore import restore
     from src.training.submission import SubmissionWriter
     from src.training.trainer import build_trainer, honest_exit
     from src.training.trouble import clear_errors
 
     run = Run.plan(config)
-    checkpoint = load_checkpoint(config.checkpoint)
-    run.config["data"] = data_to_evaluate(config, checkpoint)
+    trained = restore(config.checkpoint)
+    run.config["data"] = data_to_evaluate(config, trained)
     find_baseline(config.report.baseline, run.config["data"])  # wrong now, or not at all
     data = SegmentationDataModule(
         run.config["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
     )
-    module = load_module(checkpoint, data, config.checkpoint)
+    module = module_to_evaluate(trained, data)
     module.inference = inference = Inference.from_config(module, run.config)
-    wanted = config.trainer.precision or checkpoint["hyper_parameters"]["precision"]
+    wanted = config.trainer.precision or trained.precision
     submission = [SubmissionWriter(run, data)] if config.submission else []
     cost = Cost(config.latency)
     callbacks = [
@@ -72,7 +72,7 @@ def evaluate(config: DictConfig) -> float | None:
     assert module.scores is not None
     assert data.val_set is not None
     module.scores["cost"] = cost.figures
-    return report_evaluation(run, module.scores, checkpoint) if data.val_set.has_labels else None
+    return report_evaluation(run, module.scores, trained.provenance) if data.val_set.has_labels else None
 
 
 main = front_door(evaluate, "eval")

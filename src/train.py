@@ -19,9 +19,11 @@ def train(config: DictConfig) -> float | None:
     from src.training.agreement import Agreement
     from src.training.assemble import build_callbacks, build_module, fit
     from src.training.loggers import build_loggers
+    from src.training.start import begin_from
     from src.training.trainer import build_trainer
 
     # Everything that can be wrong is found before the run directory is made.
+    start = begin_from(config)
     run = Run.plan(config)
     if run.finished:
         return report_training(run)
@@ -29,12 +31,13 @@ def train(config: DictConfig) -> float | None:
     find_baseline(config.report.baseline, config.data)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
     loggers = build_loggers(plain(config.logger), run.directory, str(config.name))
-    callbacks = [Agreement(run.config, run.last_checkpoint), *build_callbacks(config.callbacks)]
+    callbacks = [Agreement(run.config, run.last_checkpoint or start.path), *build_callbacks(config.callbacks)]
     trainer = build_trainer(plain(config.trainer), callbacks, loggers)
     data.prepare_data()
     data.setup("fit")
     data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)
-    module = build_module(plain(config), data, trainer)
+    module = build_module(plain(config), data, trainer, start.record)
+    start.give(module)
     data.cache_frames()
 
     run.open(trainer.world_size)

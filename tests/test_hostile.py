@@ -106,6 +106,11 @@ HOSTILE = {
     "workers without end": (_data(num_workers=10**6), "data.num_workers="),
     "an interpolated split": (_data(val_split=INTERPOLATION), "data.val_split='${oc.env:CGNET_SECRET}'"),
     "classes that are none": (_recorded(classes=7), "hyper_parameters.classes=7"),
+    "an origin of another kind": (_recorded(began_from={"trained_on": 3}), "hyper_parameters.began_from="),
+    "an origin for the terminal": (
+        _recorded(began_from={"trained_on": [{"data": "\x1b]0;x\x07", "split": "val"}]}),
+        "hyper_parameters.began_from=",
+    ),
     "a precision of its own": (_recorded(precision="8-true"), "hyper_parameters.precision="),
     "an epoch that is none": (lambda c: c.update(epoch="x"), "epoch='x'"),
     "weights that are none": (lambda c: c.update(state_dict={"a": "b"}), "state_dict="),

@@ -11,7 +11,7 @@ from front_doors import REPOSITORY
 
 # Lower floors first; a room may import from its own floor or from below.
 FLOORS = (
-    {"errors", "labels", "findings", "locks", "machine", "revision", "warned", "writing"},
+    {"errors", "labels", "findings", "locks", "machine", "pickles", "revision", "warned", "writing"},
     {"config", "record", "runs", "repeat", "checkpoints"},
     {"network", "data", "evaluation"},
     {"training"},

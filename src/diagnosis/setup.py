@@ -1,7 +1,7 @@
 """The config as training would use it: every part is built, and every refusal noted, not only the first."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from src.runs import Run
 from src.training.assemble import build_callbacks, build_module
 from src.training.loggers import build_loggers
 from src.training.module import SegmentationModule
+from src.training.start import Start, begin_from
 from src.training.trainer import build_trainer
 
 _OWN_KEYS = ("samples",)
@@ -45,11 +46,14 @@ class Setup:
     trainer: Trainer | None = None
     module: SegmentationModule | None = None
     class_weights: Any = None  # as the loss is given them: numbers, "labels", or None
+    start: Start = field(default_factory=Start)
 
     @classmethod
     def build(cls, config: DictConfig, notes: Notes) -> "Setup":
         """All that needs no dataset."""
         setup = cls(config)
+        with notes.trying(CONFIG, "checkpoint"):
+            setup.start = begin_from(config)
         with notes.trying(CONFIG, "run directory"):
             run = Run.plan(config)
             notes.fact(CONFIG, "run directory", str(run.directory))
@@ -99,6 +103,7 @@ class Setup:
         if self.data and self.trainer:
             with notes.trying(CONFIG, "model"):
                 self.module = build_module(self._values(), self.data, self.trainer)
+                self.start.give(self.module)
                 number = sum(p.numel() for p in self.module.segmenter.parameters())
                 notes.fact(
                     CONFIG,

@@ -1,7 +1,6 @@
 """metrics.json, report.html and the table on the terminal, after training and after evaluation."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,17 +36,20 @@ def report_training(run: Run) -> float | None:
     return figures["mIoU"]
 
 
-def report_evaluation(run: Run, figures: dict[str, Any], checkpoint: dict[str, Any]) -> float | None:
-    """Write metrics.json, confusion.png and report.html; returns the mIoU."""
-    path, data = Path(run.config["checkpoint"]), run.config["data"]
-    facts = provenance(path, checkpoint, data["val_split"])
-    facts |= {"precision": run.config["trainer"]["precision"], "data": data["name"]}
-    facts |= {key: run.config.get(key) for key in KEYS}
-    facts["network"] = checkpoint["hyper_parameters"]["model"]["_target_"].rpartition(".")[2]
+def report_evaluation(run: Run, figures: dict[str, Any], provenance: dict[str, Any]) -> float | None:
+    """Write metrics.json, with the network's provenance in it, confusion.png and report.html; returns the
+    mIoU."""
+    data = run.config["data"]
+    facts = provenance | {
+        "data": data["name"],
+        "split": data["val_split"],
+        "precision": run.config["trainer"]["precision"],
+        **{key: run.config.get(key) for key in KEYS},
+    }
     write_json(run.directory / "metrics.json", figures | facts)
     matrix = np.array(figures["confusion_matrix"])
     confusion_figure(matrix, figures["classes"], run.directory / "confusion.png")
-    write_report(run.directory, run.config, checkpoint["hyper_parameters"]["model"])
+    write_report(run.directory, run.config)
     rich.print(table(figures))
     images = f"{figures['num_images']} images of {data['name']}, {data['val_split']}"
     log.info("mIoU %.4f on %s: %s", figures["mIoU"], images, run.directory)
@@ -67,14 +69,9 @@ def _recorded(run: Run, name: str) -> dict[str, Any]:
     # The last epoch may have gone without validation (trainer.check_val_every_n_epoch).
     scored = checkpoint["scored_epoch"] == checkpoint["epoch"]
     figures = checkpoint["scores"] if scored else {"mIoU": None}
-    return figures | provenance(path, checkpoint, run.config["data"]["val_split"])
-
-
-def provenance(path: Path, checkpoint: dict[str, Any], split: str) -> dict[str, Any]:
-    """What a figure needs beside it to be comparable. `epoch` counts from 1."""
-    return {
-        "epoch": checkpoint["epoch"] + 1,
+    return figures | {
+        "epoch": checkpoint["epoch"] + 1,  # counts from 1
         "checkpoint": str(path),
-        "split": split,
+        "split": run.config["data"]["val_split"],
         "precision": checkpoint["hyper_parameters"]["precision"],
     }

@@ -26,7 +26,10 @@ def build_callbacks(config: DictConfig) -> list[pl.Callback]:
 
 
 def build_module(
-    config: dict[str, Any], data: SegmentationDataModule, trainer: pl.Trainer
+    config: dict[str, Any],
+    data: SegmentationDataModule,
+    trainer: pl.Trainer,
+    began_from: dict[str, Any] | None = None,
 ) -> SegmentationModule:
     """The LightningModule, with the loss's class weights as numbers."""
     bf16_on_cpu = trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision
@@ -46,6 +49,7 @@ def build_module(
         classes=list(data.table.class_names),
         training=training,
         precision=str(trainer.precision),  # Lightning turns 16-mixed into bf16-mixed on a CPU
+        began_from=began_from,
     )
     module.build_optimizer(total_steps=1)  # its values are wrong now, or not at all
     return module

@@ -33,6 +33,7 @@ class SegmentationModule(LightningModule):
         training: None for evaluation; else the groups "loss", "optimizer", "schedule", with the loss's
             class_weights as numbers, and "compile", "channels_last".
         precision: Trainer precision of the run, which evaluation repeats.
+        began_from: the weights that a fine-tuning began with: file, digest, and what they were trained on.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SegmentationModule(LightningModule):
         classes: list[str],
         training: dict[str, Any] | None = None,
         precision: str | None = None,
+        began_from: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.save_hyperparameters()

@@ -76,6 +76,18 @@ def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _is_origin(value: Any) -> bool:
+    """Of fine-tuned weights: {"family", "sha256", "trained_on": None or [{"data", "split"}, ...], ...}"""
+    if not isinstance(value, dict) or "trained_on" not in value:
+        return False
+    seen = value["trained_on"]
+    return seen is None or (
+        isinstance(seen, list)
+        and all(isinstance(e, dict) and e.keys() == {"data", "split"} for e in seen)
+        and all(_is_text(text) for e in seen for text in e.values())
+    )
+
+
 def _is_state(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in value.items()
@@ -88,6 +100,7 @@ _RECORDED: dict[str, _Check] = {
     "classes": lambda value: isinstance(value, list) and all(_is_text(name) for name in value),
     "precision": _one_of("32-true", "bf16-mixed", "16-mixed", "64-true"),
     "training": _any_of(_is_dict, _one_of(None)),
+    "began_from": _any_of(_is_origin, _one_of(None)),
 }
 _DATA: dict[str, _Check] = {
     "name": _is_text,

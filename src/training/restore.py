@@ -1,109 +1,188 @@
-"""From a checkpoint to what is evaluated: its network, on the dataset it knows or on another one."""
+"""From a file of weights to a network that knows what it is: of a run here, or published by others."""
 
+import hashlib
 import logging
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
-from src.config import RECORDED, plain
-from src.data.datamodule import SegmentationDataModule
+from src.checkpoints import load_checkpoint, read_weights_file
 from src.data.layouts import SPLITS
-from src.errors import UserError
+from src.errors import UserError, counted, shorten
+from src.labels import CAMVID, CITYSCAPES
+from src.network.published import read_published
 from src.network.segmenter import Segmenter
-from src.training.module import SegmentationModule
-from src.training.recorded import RECORDED_KEYS, check_recorded
+from src.pickles import mapping
+from src.training.recorded import check_recorded
 
 log = logging.getLogger(__name__)
 
+OURS = "this project"
+DATASETS = {table.num_classes: table for table in (CITYSCAPES, CAMVID)}
+"""What published weights are for: their files tell the number of classes alone."""
 
-def data_to_evaluate(config: DictConfig, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint's data group with its recorded values; overrides on the command line go before them.
+Seen = list[dict[str, str]]
+"""The {"data", "split"} that weights were trained on, earlier trainings included."""
 
-    Recorded values stay what they are: an interpolation among them is a string. A recorded street is drawn
-    into this cache_dir, wherever it was drawn before. How frames were cached is left out: that was a matter
-    of the machine.
-    With another group (`data=`) only the names of the groups matter, and nothing recorded is used; nor where
-    an evaluation is repeated (`--config-dir`), which has its own record.
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What evaluation, prediction, export and fine-tuning take: a network, its weights, where they are from.
+
+    model: what Segmenter.from_config takes. weights: the Segmenter's state_dict. classes: in the order of the
+    train ids; None where nobody knows. data: the recorded data group; None for published weights.
+    precision: that of the training. trained_on: None where nobody recorded it. epoch: counts from 1; None for
+    published weights.
     """
-    check_recorded(checkpoint, config.checkpoint)
-    recorded = checkpoint["hyper_parameters"]["data"]
-    overrides = [o.lstrip("+") for o in HydraConfig.get().overrides.task]
-    other_group = any(o.startswith("data=") and o != f"data={recorded['name']}" for o in overrides)
-    repeated = HydraConfig.get().runtime.choices["data"].startswith(RECORDED)
-    if other_group or repeated:
-        data = plain(config.data)
-    else:
-        known = {key: value for key, value in recorded.items() if key in RECORDED_KEYS}
-        data = _group(recorded["name"]) | known | {"split": None, "cache": "auto"}
-        given = [o.partition("=")[0].removeprefix("data.") for o in overrides if o.startswith("data.")]
-        for key in given:
-            value = plain(OmegaConf.select(config, f"data.{key}"))
-            group, _, leaf = key.rpartition(".")
-            (data[group] if group else data)[leaf] = value
-        if data.get("street") and "root" not in given:
-            data["root"] = _place_of_street(config, data["street"])
-    split = data.pop("split") or data["val_split"]
-    if not other_group and set(SPLITS.get(split, ())) & set(SPLITS[recorded["train_split"]]):
-        log.warning(
-            "WARNING: this network was trained on '%s', which contains '%s': the result says nothing about "
-            "new images.",
-            recorded["train_split"],
-            split,
-        )
-    return data | {"val_split": split}
 
+    path: str
+    family: str
+    model: dict[str, Any]
+    weights: dict[str, Tensor]
+    classes: list[str] | None
+    mean_is_known: bool = True
+    data: dict[str, Any] | None = None
+    precision: str = "32-true"
+    channels_last: bool = False
+    trained_on: Seen | None = None
+    epoch: int | None = None
 
-def _group(name: str) -> dict[str, Any]:
-    """A file of conf/data, for keys that are younger than the checkpoint; empty if it is gone."""
-    if not re.fullmatch(r"\w[\w-]*", name):  # else it could be a path, or more of Hydra's grammar
-        return {}
-    try:
-        return plain(compose("eval", [f"data='{name}'"]).data) or {}
-    except MissingConfigException:
-        return {}
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes) if self.classes else self.model["num_classes"]
 
+    @property
+    def dataset(self) -> str | None:
+        """The name of the data group that it is for."""
+        if self.data is not None:
+            return self.data["name"]
+        return DATASETS[self.num_classes].name if self.num_classes in DATASETS else None
 
-def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
-    """Where conf/data/street.yaml has it."""
-    reference = compose("eval", ["data=street"])
-    reference.cache_dir = config.cache_dir
-    reference.data.street = street
-    return reference.data.root
-
-
-def load_module(checkpoint: dict[str, Any], data: SegmentationDataModule, path: str) -> SegmentationModule:
-    """Raises UserError where the network has other classes than the dataset, or foreign weights."""
-    recorded = checkpoint["hyper_parameters"]
-    if recorded["classes"] != list(data.table.class_names):
-        raise UserError(
-            f"checkpoint={path}: a network for {len(recorded['classes'])} classes (those of "
-            f"{recorded['data']['name']}), but data={data.config['name']} has {data.table.num_classes} of "
-            f"its own. Evaluate it on a dataset with its own classes, or choose another checkpoint."
-        )
-    misfit = f"checkpoint={path}: its weights do not fit the network that it names."
-    with torch.device("meta"):  # takes no memory, whatever sizes are recorded
-        shapes = {
-            key: tensor.shape for key, tensor in Segmenter.from_config(recorded["model"]).state_dict().items()
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a figure needs beside it to be comparable, for metrics.json."""
+        return {
+            "checkpoint": self.path,
+            "family": self.family,
+            "network": self.model["_target_"].rpartition(".")[2],
+            "epoch": self.epoch,
+            "trained_on": self.trained_on,
         }
-    if shapes != {
-        key.removeprefix("segmenter."): tensor.shape for key, tensor in checkpoint["state_dict"].items()
-    }:
-        raise UserError(misfit)
-    module = SegmentationModule(
-        model=recorded["model"],
-        data=recorded["data"],
-        classes=recorded["classes"],
-        precision=recorded["precision"],
-    )
-    if (recorded.get("training") or {}).get("channels_last"):  # in 16 bits other kernels give other roundings
-        module.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def segmenter(self) -> Segmenter:
+        """On the CPU, ready to be evaluated."""
+        return self.load_into(Segmenter.from_config(self.model)).eval()
+
+    def load_into(self, segmenter: Segmenter) -> Segmenter:
+        """The same, made of the same model."""
+        segmenter.load_state_dict(self.weights)
+        if self.channels_last:  # in 16 bits other kernels give other roundings
+            segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return segmenter
+
+    def warn_of_seen_images(self, data: str, split: str) -> None:
+        """Loudly, where the split may have been trained on, so that a result on it says little."""
+        if self.trained_on is None:
+            log.warning(
+                "WARNING: nobody recorded which images these weights were trained on%s. They may have seen "
+                "'%s' of %s, and the result may say nothing about new images.",
+                ", before they were fine-tuned" if self.family == OURS else f" ({self.family})",
+                split,
+                data,
+            )
+            return
+        for seen in self.trained_on:
+            if seen["data"] == data and set(SPLITS.get(split, ())) & set(SPLITS.get(seen["split"], ())):
+                log.warning(
+                    "WARNING: this network was trained on '%s', which has images of '%s': the result says nothing "
+                    "about new images.",
+                    seen["split"],
+                    split,
+                )
+
+
+def restore(path: str) -> TrainedNetwork:
+    """Reads best.ckpt or last.ckpt of a run, or a file that others published; nothing in it is executed.
+
+    Raises UserError: missing, damaged, hostile, of an unknown kind, or weights that do not fit the network.
+    """
+    pickled = read_weights_file(path)
+    if "hyper_parameters" in mapping(pickled.root):
+        return _restore_ours(path)
     try:
-        module.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise UserError(f"{misfit}\n{error}") from error
-    return module
+        published = read_published(pickled)
+    except UserError as error:
+        raise UserError(f"checkpoint={path}: {error.text}") from error
+    table = DATASETS.get(published.num_classes)
+    m, n = published.model["num_blocks"]
+    log.info(
+        "%s: CGNet M%dN%d with %d classes, published by %s: eps %g, %s, RGB minus (%.3f, %.3f, %.3f)",
+        path,
+        m,
+        n,
+        published.num_classes,
+        published.family,
+        published.model["norm_eps"],
+        "with a classifier bias" if published.model["classifier_bias"] else "no classifier bias",
+        *published.model["preprocessing"]["mean"],
+    )
+    if published.skipped:
+        log.info("Not needed, and left out of it: %s", ", ".join(published.skipped[:8]))
+    return TrainedNetwork(
+        path=path,
+        family=published.family,
+        model=published.model,
+        weights=published.weights,
+        classes=list(table.class_names) if table else None,
+        mean_is_known=published.mean_is_known,
+    )
+
+
+def _restore_ours(path: str) -> TrainedNetwork:
+    checkpoint = load_checkpoint(path)
+    check_recorded(checkpoint, path)
+    recorded = checkpoint["hyper_parameters"]
+    weights = {key.removeprefix("segmenter."): tensor for key, tensor in checkpoint["state_dict"].items()}
+    check_fit(recorded["model"], weights, path)
+    began = recorded.get("began_from")
+    before: Seen | None = began["trained_on"] if began else []
+    here = {"data": recorded["data"]["name"], "split": recorded["data"]["train_split"]}
+    return TrainedNetwork(
+        path=path,
+        family=OURS,
+        model=recorded["model"],
+        weights=weights,
+        classes=recorded["classes"],
+        data=recorded["data"],
+        precision=recorded["precision"] or "32-true",
+        channels_last=bool((recorded.get("training") or {}).get("channels_last")),
+        trained_on=None if before is None else [*before, here],
+        epoch=checkpoint["epoch"] + 1,
+    )
+
+
+def check_fit(model: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> None:
+    """Raises UserError where a state_dict of the Segmenter is not that of the network that `model` names."""
+    with torch.device("meta"):  # takes no memory, whatever sizes are recorded
+        wanted = {key: tensor.shape for key, tensor in Segmenter.from_config(model).state_dict().items()}
+    found = {key: tensor.shape for key, tensor in weights.items()}
+    lines = [
+        f"  {key}: {tuple(found[key]) if key in found else 'missing'}, "
+        f"expected {tuple(wanted[key]) if key in wanted else 'none'}"
+        for key in sorted(wanted.keys() | found.keys())
+        if wanted.get(key) != found.get(key)
+    ]
+    if lines:
+        raise UserError(
+            f"checkpoint={path}: its weights do not fit the network that it names, in "
+            f"{counted(len(lines), 'place')}:\n{shorten(lines)}"
+        )
+
+
+def digest(path: str) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
