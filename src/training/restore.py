@@ -98,8 +98,8 @@ class TrainedNetwork:
         for seen in self.trained_on:
             if seen["data"] == data and set(SPLITS.get(split, ())) & set(SPLITS.get(seen["split"], ())):
                 log.warning(
-                    "WARNING: this network was trained on '%s', which has images of '%s': the result says nothing "
-                    "about new images.",
+                    "WARNING: this network was trained on '%s', which has images of '%s': the result says "
+                    "nothing about new images.",
                     seen["split"],
                     split,
                 )

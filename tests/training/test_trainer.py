@@ -133,6 +133,7 @@ def test_the_callbacks_of_the_config(group):
         "NetworkSummary",
         "EpochLines",
         "PicturePanel",
+        "BestAndWorstImages",
     ]
     assert names == expected + (["WarmedUpEMA"] if group == "ema" else [])
     entries.pictures = None
