@@ -47,7 +47,7 @@ class BestAndWorstImages(Callback):
         if trainer.sanity_checking or not self.count or outputs is None:
             return
         mious = image_mious(outputs, batch["target"], len(pl_module.classes))  # type: ignore[arg-type]
-        # Read a batch later, so that the device need not be waited for.
+        # Read a batch later: bincount has waited for the device, what comes after it need not be waited for.
         self._take_waiting()
         self._waiting = mious, batch, outputs
 
