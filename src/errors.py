@@ -1,6 +1,7 @@
 """The one kind of error that is the user's to fix. A front door prints its text and exits with code 2."""
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -27,6 +28,13 @@ ASK_THE_DOCTOR = "python -m src.doctor with the same keys reads every file and n
 def counted(number: int, noun: str) -> str:
     """ "1 device", "2 devices"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def check_count(key: str, value: Any) -> int:
+    """The value of a key that says how many. Raises UserError for anything but 0, 1, 2, ..."""
+    if type(value) is not int or value < 0:
+        raise UserError(f"{key}={value}: give a whole number from 0 on; 0 = none.")
+    return value
 
 
 def shorten(lines: Sequence[str], shown: int = 5) -> str:

@@ -14,6 +14,7 @@ log = logging.getLogger("src.eval")  # __name__ is __main__ here
 def evaluate(config: DictConfig) -> float | None:
     """Returns the mIoU."""
     from src.data.datamodule import SegmentationDataModule
+    from src.errors import UserError
     from src.evaluation.inference import Inference
     from src.evaluation.report.baseline import find_baseline
     from src.evaluation.report.write import IMAGES
@@ -41,7 +42,7 @@ def evaluate(config: DictConfig) -> float | None:
     module.inference = inference = Inference.from_config(module, run.config)
     wanted = config.trainer.precision or trained.precision
     submission = [SubmissionWriter(run, data)] if config.submission else []
-    cost = Cost(config.latency)
+    cost = Cost(config.latency, config.input_scale)
     callbacks = [
         Agreement(run.config, Path(config.checkpoint).expanduser()),
         PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png"),
@@ -58,6 +59,8 @@ def evaluate(config: DictConfig) -> float | None:
     data.setup("validate")
     inference.check_sizes(data.val_sizes)
     data.check_devices(trainer.world_size)
+    if trainer.limit_val_batches == 0:
+        raise UserError("trainer.limit_val_batches=0: there would be no figures. null evaluates all images.")
     for writer in submission:
         writer.check()
     data.cache_frames()

@@ -8,6 +8,7 @@ import torch
 from front_doors import TINY
 
 from src.evaluation.comparison import compare, report_comparison
+from src.evaluation.inference import Inference
 from src.network.cost import latency, parameters_and_gflops
 
 MODEL = {"_target_": "src.network.cgnet.CGNet", "preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
@@ -80,10 +81,51 @@ def test_augmentation_is_a_column_and_other_images_a_row(evaluation, tmp_path):
         assert [row["checkpoint"] for row in csv.DictReader(file)] == [row["checkpoint"] for row in rows]
 
 
+def test_each_way_of_augmentation_has_a_row_beside_the_plain_figure(evaluation, tmp_path):
+    evaluation("plain", checkpoint="a.ckpt", mIoU=0.4)
+    evaluation("flip", checkpoint="a.ckpt", mIoU=0.42, tta={"scales": [1.0], "flip": True})
+    evaluation("scales", checkpoint="a.ckpt", mIoU=0.45, tta={"scales": [0.5, 1.0], "flip": True})
+    evaluation("windows", checkpoint="a.ckpt", mIoU=0.3, window=[64, 64], stride=[32, 32])
+    evaluation("wider", checkpoint="a.ckpt", mIoU=0.2, window=[64, 64], stride=[64, 64], tta=None)
+    rows = [(row["data"], row["mIoU"], row["mIoU_tta"], row["latency_ms"]) for row in compare([tmp_path])]
+    images = "street val, 7 images"
+    assert rows == [
+        (f"{images}, TTA: scales 1, mirrored", 0.4, 0.42, 2.0),
+        (f"{images}, TTA: scales 0.5 1, mirrored", 0.4, 0.45, 2.0),
+        (f"{images}, window [64, 64], stride [32, 32]", 0.3, None, 2.0),
+        (f"{images}, window [64, 64], stride [64, 64]", 0.2, None, 2.0),
+    ]
+
+
+def test_operations_follow_what_the_network_sees():
+    """Of half the sides: a quarter; in four windows of a quarter: as much as in one."""
+    sizes = {"whole": (1.0, None, None), "parts": (1.0, (64, 128), (64, 128)), "scaled": (0.5, None, None)}
+    model = MODEL | {
+        "_target_": "src.network.pixelwise.PixelwiseClassifier",
+        "num_classes": 5,
+        "channels": [2],
+    }
+    gflops = {}
+    for name, (scale, window, stride) in sizes.items():
+
+        def around(network, scale=scale, window=window, stride=stride):
+            return Inference(network, (scale,), False, window, stride)
+
+        gflops[name] = parameters_and_gflops(model, 128, 256, around=around)[1]
+    assert gflops["whole"] == gflops["parts"] == 4 * gflops["scaled"] > 0
+
+
 def test_nothing_to_compare_is_no_table(tmp_path, capsys):
     report_comparison(tmp_path)
     assert not list(tmp_path.iterdir())
     assert not capsys.readouterr().out
+
+
+def test_several_checkpoints_are_a_sweep(doors):
+    refused = doors("eval", "checkpoint=[one.ckpt,other.ckpt]")
+    assert refused.code == 2
+    assert "python -m src.eval -m checkpoint=one.ckpt,other.ckpt" in refused.err
+    assert "Traceback" not in refused.err
 
 
 @pytest.mark.slow

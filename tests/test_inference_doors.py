@@ -49,6 +49,8 @@ def test_everything_together_is_recorded_and_shown(judge, plain):
     assert judged.metrics["tta"] == {"scales": [0.75, 1.0], "flip": True}
     assert (judged.metrics["window"], judged.metrics["stride"]) == ([48, 64], [16, 32])
     assert judged.metrics["input_scale"] == 0.9
+    assert (plain.metrics["cost"]["image"], judged.metrics["cost"]["image"]) == ([64, 128], [58, 115])
+    assert judged.metrics["cost"]["GFLOPs"] > plain.metrics["cost"]["GFLOPs"], "windows overlap"
     assert judged.metrics["confusion_matrix"] != plain.metrics["confusion_matrix"]
     assert sum(map(sum, judged.metrics["confusion_matrix"])) == sum(
         map(sum, plain.metrics["confusion_matrix"])
@@ -84,6 +86,10 @@ def test_two_devices_count_the_same_pixels(judge, tmp_path):
         (("window=[64,64]", "stride=[64,65]"), "stride=[64, 65]"),
         (("stride=[64,65]",), "give window=[height,width], too"),
         (("input_scale=0.4",), "128x64 pixels times 0.4"),
+        (("latency=-1",), "latency=-1: give a whole number from 0 on"),
+        (("report.images=1.5",), "report.images=1.5: give a whole number from 0 on"),
+        (("pictures=many",), "pictures=many: give a whole number from 0 on"),
+        (("trainer.limit_val_batches=0",), "trainer.limit_val_batches=0: there would be no figures"),
         (("tta.scale=[1]",), "Unknown config key: tta.scale. The nearest one is tta.scales"),
     ],
     ids=str,

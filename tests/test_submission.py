@@ -72,12 +72,13 @@ def test_the_same_command_begins_anew_and_gives_the_same_archive(submit, submitt
     (submitted.directory / "submission/berlin_000099_000019_labelIds.png").write_bytes(b"of an earlier try")
     (submitted.directory / "submission/.berlin_000001_000019_labelIds.png.123.tmp").write_bytes(b"half")
     (submitted.directory / "submission.zip").write_bytes(b"half")
-    (submitted.directory / "metrics.json").write_text('{"mIoU": 0.9}')
+    for name in ("metrics.json", "report.html"):
+        (submitted.directory / name).write_text('{"mIoU": 0.9}')
     again = submit("test", "data.split=test")
     assert again.code == 0, again.err
     assert (again.directory / "submission.zip").read_bytes() == before
     assert len(list((again.directory / "submission").iterdir())) == 5
-    assert not (again.directory / "metrics.json").exists(), "these figures were of other images"
+    assert not {"metrics.json", "report.html"} & again.files, "these figures were of other images"
 
 
 @pytest.mark.slow

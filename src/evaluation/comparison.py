@@ -10,6 +10,7 @@ from typing import Any
 import rich
 from rich.table import Table
 
+from src.evaluation.inference import NO_TTA
 from src.evaluation.report.comparison import render_comparison
 from src.writing import write_text
 
@@ -23,35 +24,55 @@ COLUMNS = {
     "mIoU_tta": "mIoU with TTA",
     "latency_ms": "ms an image",
 }
-"""Names in the CSV, and what a reader sees. GFLOPs and ms are those of one forward pass without TTA."""
+"""Names in the CSV, and what a reader sees. GFLOPs and ms are those of an image without TTA."""
 
 
 def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
     """A row for each network and set of images, best first, of all evaluations below the folders.
 
     mIoU stays apart for other images, precisions, windows and input scales: those are no augmentation of the
-    same figure, and get a row of their own.
+    same figure, and get a row of their own. So does each way of test-time augmentation, if there are
+    several.
     """
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for path in sorted(path for folder in folders for path in folder.rglob("metrics.json")):
         figures = json.loads(path.read_text())
         if "cost" not in figures:  # of a training
             continue
-        images = f"{figures['data']} {figures['split']}, {figures['num_images']} images"
-        how = [figures["precision"]] if figures["precision"] != "32-true" else []
-        how += [
-            f"{key} {figures[key]}" for key in ("window", "input_scale") if figures.get(key) not in (None, 1)
-        ]
-        key = (figures["checkpoint"], ", ".join([images, *how]))
-        row = rows.setdefault(key, dict.fromkeys(COLUMNS))
-        row |= {"network": _name(figures), "checkpoint": key[0], "data": key[1]}
+        views = _views(figures["tta"] or NO_TTA)
+        row = {"network": _name(figures), "checkpoint": figures["checkpoint"], "data": _data(figures)}
         row |= {name: figures["cost"][name] for name in ("parameters", "GFLOPs")}
-        if figures["tta"] != {"scales": [1.0], "flip": False}:
-            row["mIoU_tta"] = figures["mIoU"]
-        else:
-            row["mIoU"] = figures["mIoU"]
+        row["mIoU_tta" if views else "mIoU"] = figures["mIoU"]
+        if not views:
             row["latency_ms"] = figures["cost"].get("latency_ms", {}).get("median")
-    return sorted(rows.values(), key=lambda row: -(row["mIoU"] or row["mIoU_tta"] or 0))
+        rows[row["checkpoint"], row["data"], views] = dict.fromkeys(COLUMNS) | row
+    augmented = {key: row for key, row in rows.items() if key[2]}
+    ways = {views for *_, views in augmented}
+    for (checkpoint, data, views), row in augmented.items():
+        if plain := rows.get((checkpoint, data, "")):
+            row |= {key: plain[key] for key in ("mIoU", "latency_ms")}
+        if len(ways) > 1:
+            row["data"] += f", TTA: {views}"
+    shown = {key[:2] for key in augmented}
+    kept = [row for key, row in rows.items() if key[2] or key[:2] not in shown]
+    return sorted(kept, key=lambda row: -(row["mIoU"] or row["mIoU_tta"] or 0))
+
+
+def _views(tta: Mapping[str, Any]) -> str:
+    """In words; empty without augmentation."""
+    if tta == NO_TTA:
+        return ""
+    scales = " ".join(f"{scale:g}" for scale in tta["scales"])
+    return f"scales {scales}{', mirrored' if tta['flip'] else ''}"
+
+
+def _data(figures: Mapping[str, Any]) -> str:
+    """The images, and how they were evaluated where that is not as usual."""
+    parts = [f"{figures['data']} {figures['split']}", f"{figures['num_images']} images"]
+    parts += [figures["precision"]] if figures["precision"] != "32-true" else []
+    ways = ("window", "stride", "input_scale")
+    parts += [f"{key} {figures[key]}" for key in ways if figures.get(key) not in (None, 1)]
+    return ", ".join(parts)
 
 
 def _name(figures: Mapping[str, Any]) -> str:

@@ -34,8 +34,8 @@ class ConfusionMatrix(Metric):
         """prediction: class map (B, H, W), any integer type, not negative; target: uint8 (B, H, W), 255 is
         not counted.
 
-        A value that is no class makes `compute` fail: to raise here, each batch would have to wait for the
-        device.
+        A value that is no class makes `compute` fail: to raise here, the counts of each batch would have to
+        be read.
         """
         self.counts += count_pairs(prediction, target, self.num_classes)
 

@@ -22,6 +22,9 @@ Size = tuple[int, int]
 KEYS = ("tta", "window", "stride", "input_scale")
 """Of conf/eval.yaml, which `from_config` reads; figures of other values are not comparable."""
 
+NO_TTA: dict[str, Any] = {"scales": [1.0], "flip": False}
+"""Each image once, as it is: conf/tta/none.yaml."""
+
 LARGEST = 4.0
 """Times the side of an image: the logits of 19 classes of a Cityscapes frame take 2.5 GB there."""
 
@@ -56,7 +59,7 @@ class Inference:
     @classmethod
     def from_config(cls, network: Network, config: Mapping[str, Any]) -> "Inference":
         """From the values of KEYS. Raises UserError that names all values which are not allowed."""
-        tta = config.get("tta") or {"scales": [1.0], "flip": False}  # none with ~tta
+        tta = config.get("tta") or NO_TTA  # none with ~tta
         scale, window, stride = (config[key] for key in ("input_scale", "window", "stride"))
         problems = _problems(tta, scale, window, stride)
         if problems:

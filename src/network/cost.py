@@ -13,24 +13,33 @@ from src.network.segmenter import Segmenter
 
 _WARMUP = 3
 
+_Answer = Callable[[Tensor], Tensor]
 
-def parameters_and_gflops(model: Mapping[str, Any], height: int, width: int) -> tuple[int, float]:
+
+def parameters_and_gflops(
+    model: Mapping[str, Any],
+    height: int,
+    width: int,
+    *,
+    around: Callable[[_Answer], _Answer] = lambda network: network,
+) -> tuple[int, float]:
     """Of a Segmenter's config; no weights are made and nothing is computed.
 
     A multiplication with its addition counts as two operations; as usual only those of convolutions and
     matrix products are counted.
+
+    Args:
+        around: makes what answers out of the network, where that sees the image in another size, or in parts.
     """
     with torch.device("meta"):
         segmenter = Segmenter.from_config(model).eval()
         image = torch.zeros(1, 3, height, width, dtype=torch.uint8)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            segmenter(image)
+            around(segmenter)(image)
     return sum(p.numel() for p in segmenter.parameters()), counter.get_total_flops() / 1e9
 
 
-def latency(
-    answer: Callable[[Tensor], Tensor], size: Sequence[int], device: torch.device, passes: int
-) -> dict[str, float]:
+def latency(answer: _Answer, size: Sequence[int], device: torch.device, passes: int) -> dict[str, float]:
     """Milliseconds from one image on the device to its class map there, as median and quartiles.
 
     Args:

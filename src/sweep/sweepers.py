@@ -17,7 +17,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
-from src.evaluation.comparison import report_comparison
 from src.locks import hold
 from src.record import hide_secrets, without_secrets
 from src.sweep.jobs import Job, place, read_jobs, table
@@ -62,6 +61,10 @@ class HouseSweeper(Sweeper):
                 if jobs := read_jobs(self.directory):
                     print(f"\nSweep {self.directory}:\n{table(jobs)}", flush=True)
                 if self.config.task == "eval":
+                    from src.evaluation.comparison import (
+                        report_comparison,
+                    )  # torch, which --help does not need
+
                     report_comparison(self.directory)
                 if any(job.status in ("interrupted", "not started") for job in self.jobs):
                     print(f"The same command with name={name} goes on with what is missing.", flush=True)

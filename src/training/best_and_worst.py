@@ -9,6 +9,7 @@ import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
+from src.errors import check_count
 from src.evaluation.best_and_worst import BestAndWorst, image_mious, merged
 from src.writing import CannotWriteError, write_json
 
@@ -27,7 +28,7 @@ class BestAndWorstImages(Callback):
 
     def __init__(self, path: str | Path, count: int = 4):
         self.path = Path(path)
-        self.count = count
+        self.count = check_count("report.images", count)
         self._seen = BestAndWorst(count)
         self._waiting: tuple[Tensor, Any, Tensor] | None = None
 
@@ -46,7 +47,7 @@ class BestAndWorstImages(Callback):
         if trainer.sanity_checking or not self.count or outputs is None:
             return
         mious = image_mious(outputs, batch["target"], len(pl_module.classes))  # type: ignore[arg-type]
-        # Read a batch later, so that the device need not be waited for.
+        # Read a batch later: bincount has waited for the device, what comes after it need not be waited for.
         self._take_waiting()
         self._waiting = mious, batch, outputs
 

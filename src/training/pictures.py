@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.data.dataset import SegmentationDataset
+from src.errors import check_count
 from src.evaluation.pictures import panel, write_image
 from src.labels import LabelTable
 
@@ -42,7 +43,7 @@ class PicturePanel(Callback):
         filename: str = "epoch_{epoch:04d}.jpg",
     ):
         self.directory = Path(directory)
-        self.count = count
+        self.count = check_count("pictures", count)
         self.every_n_epochs = every_n_epochs
         self.width = width
         self.filename = filename

@@ -105,11 +105,17 @@ class TrainedNetwork:
                 )
 
 
-def restore(path: str) -> TrainedNetwork:
+def restore(path: Any) -> TrainedNetwork:
     """Reads best.ckpt or last.ckpt of a run, or a file that others published; nothing in it is executed.
 
-    Raises UserError: missing, damaged, hostile, of an unknown kind, or weights that do not fit the network.
+    Raises UserError: no path, missing, damaged, hostile, of an unknown kind, or weights that do not fit the
+    network.
     """
+    if not isinstance(path, str):
+        raise UserError(
+            f"checkpoint={path}: give one file. Several are evaluated in turn, for one table, by\n"
+            f"python -m src.eval -m checkpoint=one.ckpt,other.ckpt"
+        )
     pickled = read_weights_file(path)
     if "hyper_parameters" in mapping(pickled.root):
         return _restore_ours(path)

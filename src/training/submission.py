@@ -50,7 +50,9 @@ class SubmissionWriter(Callback):
             # Of an earlier evaluation under this name, interrupted or of other images.
             earlier = [self.archive, *self.folder.glob(f"*{ENDING}"), *self.folder.glob(".*.tmp")]
             if not self._dataset.has_labels:  # there will be no figures
-                earlier += [self.archive.with_name(name) for name in ("metrics.json", "confusion.png")]
+                earlier += [
+                    self.archive.with_name(name) for name in ("metrics.json", "confusion.png", "report.html")
+                ]
             for path in earlier:
                 path.unlink(missing_ok=True)
         trainer.strategy.barrier()

@@ -105,6 +105,32 @@ def test_an_evaluation_of_other_frames_or_another_checkpoint(doors, street_root,
         assert "training frames" not in rank.err
 
 
+@pytest.mark.slow
+def test_instances_on_one_machine_alone(doors, street_root, tmp_path):
+    """One rank would wait for ever for what the other has not counted."""
+    without = shutil.copytree(
+        street_root, tmp_path / "without", ignore=shutil.ignore_patterns("*instanceIds*")
+    )
+    run = doors("train", *TINY, "data.street=null", f"data.root={street_root}", "trainer.max_epochs=1")
+    common = (
+        "eval",
+        "data.street=null",
+        f"checkpoint={run.directory}/checkpoints/best.ckpt",
+        f"cache_dir={doors.cache}",
+        f"runs_dir={tmp_path}",
+        "name=run",
+        "trainer.devices=2",
+        "trainer.accelerator=cpu",
+        "data.num_workers=0",
+    )
+    for rank in two_ranks(
+        tmp_path, common, [[f"data.root={street_root}"], [f"data.root={without}"]]
+    ).values():
+        assert rank.code == 2, rank.err
+        assert "instanceIds files: beside the labels on rank 0; none on rank 1" in rank.err
+        assert "validation frames" not in rank.err
+
+
 def test_what_agrees_is_not_mentioned_and_ranks_are_grouped():
     one = {"Do this.": {"torch": "2.13", "numpy": "2"}, "Do that.": {"frames": "7"}}
     other = {"Do this.": {"torch": "2.12", "numpy": "2"}, "Do that.": {"frames": "7"}}
