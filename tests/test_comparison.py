@@ -1,13 +1,15 @@
 """`python -m src.eval -m checkpoint=a,b`: several networks, one table."""
 
 import csv
+import io
 import json
 
 import pytest
 import torch
 from front_doors import TINY
+from rich.console import Console
 
-from src.evaluation.comparison import compare, report_comparison
+from src.evaluation.comparison import compare, report_comparison, table
 from src.evaluation.inference import Inference
 from src.network.cost import latency, parameters_and_gflops
 
@@ -126,6 +128,18 @@ def test_several_checkpoints_are_a_sweep(doors):
     assert refused.code == 2
     assert "python -m src.eval -m checkpoint=one.ckpt,other.ckpt" in refused.err
     assert "Traceback" not in refused.err
+
+
+def test_the_terminal_shows_what_differs(evaluation, tmp_path):
+    for run, family in (("runs/a", "this project"), ("runs/b", "SSSegmentation")):
+        evaluation(run.replace("/", "-"), checkpoint=f"/data/{run}/checkpoints/best.ckpt", family=family)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table(compare([tmp_path])))
+    out = console.file.getvalue()
+    assert " a/checkpoints/best.ckpt " in out
+    assert "/data/" not in out
+    assert "on street val, 7 images" in out
+    assert "this project" not in out
 
 
 @pytest.mark.slow

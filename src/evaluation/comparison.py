@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import rich
+from rich import box
 from rich.table import Table
 
 from src.evaluation.inference import NO_TTA
 from src.evaluation.report.comparison import render_comparison
+from src.network.families import OURS
 from src.writing import write_text
 
 COLUMNS = {
@@ -76,8 +78,8 @@ def _data(figures: Mapping[str, Any]) -> str:
 
 
 def _name(figures: Mapping[str, Any]) -> str:
-    family = figures.get("family")
-    return f"{figures['network']} ({family})" if family else figures["network"]
+    family = figures.get("family", OURS)
+    return figures["network"] if family == OURS else f"{figures['network']} ({family})"
 
 
 def report_comparison(directory: Path) -> None:
@@ -101,18 +103,27 @@ def _write(directory: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """For the terminal: without what is the same in every row."""
-    shown = [
-        key for key in COLUMNS if len(rows) == 1 or key not in ("data",) or len({r[key] for r in rows}) > 1
-    ]
-    result = Table(caption=None if "data" in shown else f"on {rows[0]['data']}", caption_justify="left")
+    shown = [key for key in COLUMNS if key != "data" or len({row[key] for row in rows}) > 1]
+    images = None if "data" in shown else f"on {rows[0]['data']}"
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=images, caption_justify="left")
     for key in shown:
-        result.add_column(
-            COLUMNS[key], justify="left" if key in ("network", "checkpoint", "data") else "right"
-        )
-    for row in rows:
-        cells = dict(zip(COLUMNS, _cells(row), strict=True))
+        if key in ("network", "checkpoint", "data"):
+            result.add_column(COLUMNS[key], overflow="fold")
+        else:
+            result.add_column(COLUMNS[key], justify="right", min_width=6)
+    paths = _without_common_folder([row["checkpoint"] for row in rows])
+    for row, path in zip(rows, paths, strict=True):
+        cells = dict(zip(COLUMNS, _cells(row), strict=True)) | {"checkpoint": path}
         result.add_row(*(cells[key] for key in shown))
     return result
+
+
+def _without_common_folder(paths: Sequence[str]) -> list[str]:
+    first, *others = (Path(path).parent for path in paths)
+    for common in (first, *first.parents):
+        if all(other.is_relative_to(common) for other in others):
+            return [Path(path).relative_to(common).as_posix() for path in paths]
+    return list(paths)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

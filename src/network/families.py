@@ -20,6 +20,7 @@ from src.network import checks
 
 CITYSCAPES_MEAN = (72.39239876, 82.90891754, 73.15835921)  # as mmsegmentation and SSSegmentation write it
 CAMVID_MEAN = (105.658, 103.330, 99.625)  # as the authors' CamVid network wants it, from RGB in this order
+OURS = "this project"  # the family of our own checkpoints
 _DILATIONS = (2, 4)  # no weight tells them; all families have these
 
 

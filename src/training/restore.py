@@ -14,6 +14,7 @@ from src.checkpoints import load_checkpoint, read_weights_file
 from src.data.layouts import SPLITS
 from src.errors import UserError, counted, shorten
 from src.labels import CAMVID, CITYSCAPES
+from src.network.families import OURS
 from src.network.published import read_published
 from src.network.segmenter import Segmenter
 from src.pickles import mapping
@@ -21,7 +22,6 @@ from src.training.recorded import check_recorded
 
 log = logging.getLogger(__name__)
 
-OURS = "this project"
 DATASETS = {table.num_classes: table for table in (CITYSCAPES, CAMVID)}
 """What published weights are for: their files tell the number of classes alone."""
 
