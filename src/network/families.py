@@ -122,11 +122,7 @@ MMSEGMENTATION = _backbone(
     layers=("conv", "bn", "activate"),
     classifiers=("decode_head.conv_seg",),
     norm_eps=1e-3,
-    useless=(
-        "auxiliary_head.",
-        "data_preprocessor.",
-        "ema_",
-    ),  # ema_: mmcv 1's averages, which are swapped in
+    useless=("auxiliary_head.", "data_preprocessor.", "ema_"),  # ema_: mmcv 1, before averaging
 )
 SSSEGMENTATION = _backbone(
     "SSSegmentation",
