@@ -7,6 +7,10 @@ file. It is written down here, from
 - mmsegmentation 1.2.2: mmseg/models/backbones/cgnet.py, configs/_base_/models/cgnet.py;
 - SSSegmentation: ssseg/modules/models/backbones/cgnet.py, ssseg/configs/cgnet;
 - PaddlePaddle: github.com/632652101/CGNet-PP, model/CGNet.py and pipeline/Step1/torch2paddle.py.
+
+All of them resize the logits between pixel centres (align_corners=False). One difference is not followed:
+PaddlePaddle's average pooling leaves the padding out of the mean, the authors' counts it as zeros. Converted
+weights were trained with the latter.
 """
 
 import re
@@ -119,7 +123,7 @@ MMSEGMENTATION = _backbone(
     layers=("conv", "bn", "activate"),
     classifiers=("decode_head.conv_seg",),
     norm_eps=1e-3,
-    useless=("auxiliary_head.", "data_preprocessor."),
+    useless=("auxiliary_head.", "data_preprocessor.", "ema_"),  # ema_: mmcv 1, before averaging
 )
 SSSEGMENTATION = _backbone(
     "SSSegmentation",

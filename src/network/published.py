@@ -15,7 +15,11 @@ from src.pickles import Asked, Pickled, described, is_mapping, shown
 
 LARGEST = 10**8
 """Numbers in all tensors together, 200 times a CGNet: a small file may name one memory many times."""
-_COUNTERS = ("num_batches_tracked", "total_ops", "total_params")  # of BatchNorm; of thop, which counts FLOPs
+_COUNTERS = (
+    "num_batches_tracked",  # of BatchNorm
+    *("steps", "n_averaged"),  # of averaged weights, mmengine's and torch's
+    *("total_ops", "total_params"),  # of thop, which counts FLOPs
+)
 _PREFERRED = ("state_dict", "model")
 
 

@@ -234,6 +234,25 @@ def test_counters_may_be_missing_and_heads_of_training_are_left_out(networks, tm
     assert difference(published, network) < 1e-6
 
 
+def test_averages_beside_the_weights(networks, tmp_path):
+    """mmcv 1's among the weights, mmengine's and SSSegmentation's in a dict of their own, torch's alone."""
+    mmseg, ssseg = (networks[name].float().state_dict() for name in ("mmseg", "ssseg"))
+    others = {key: value + 1 for key, value in mmseg.items()}
+    other_ssseg = {key: value + 1 for key, value in ssseg.items()}
+    among = {f"ema_{key.replace('.', '_')}": value for key, value in others.items()}
+    beside = {"steps": torch.tensor(7)} | prefixed(others)
+    files = {
+        "mmcv 1": ("mmseg", {"meta": {"epoch": 1}, "state_dict": mmseg | among}),
+        "mmengine": ("mmseg", {"ema_state_dict": beside, "state_dict": mmseg}),
+        "SSSegmentation": ("ssseg", {"model_ema": other_ssseg, "model": ssseg}),
+        "torch": ("mmseg", {"n_averaged": torch.tensor(7)} | prefixed(mmseg)),
+        "mmengine's alone": ("mmseg", {"ema_state_dict": {"steps": torch.tensor(7)} | prefixed(mmseg)}),
+    }
+    for name, (family, content) in files.items():
+        torch.save(content, tmp_path / "w")
+        assert difference(read(tmp_path / "w"), networks[family]) < 1e-6, name
+
+
 def test_the_author_s_own_file(real_data):
     published = read(real_data / "weights/cgnet_camvid_author.pth")
     state = torch.load(real_data / "weights/cgnet_camvid_author.pth", "cpu", weights_only=True)["model"]
