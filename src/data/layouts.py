@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from src.data.files import Source
+from src.data.files import Source, read_label
 from src.data.zips import ZipPath
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
+from src.labels import CITYSCAPES, IGNORE
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,25 @@ Set data.root=/path/to/camvid, or try everything without it, on synthetic street
 
 def _cityscapes(root: Path, split: str) -> Listing:
     images = _folder(root, "leftImg8bit") / split
-    # The label files of the test split are empty.
-    labels = _folder(root, "gtFine") / split if split != "test" else None
+    labels = _folder(root, "gtFine") / split if split != "test" else _labels_of_test(root)
     listing = _list(images, labels, "*/*", "_leftImg8bit.png", LABEL_END, split)
     if labels is not None and not listing.pairs:
         _refuse_train_ids_only(labels)
     return listing
+
+
+def _labels_of_test(root: Path) -> Source | None:
+    """None for Cityscapes itself, whose label files of this split show the ignored regions alone. Another
+    dataset in its layout may have real ones."""
+    try:
+        labels = _folder(root, "gtFine") / "test"
+    except UserError:  # nor is any needed
+        return None
+    first = min(_names(labels, "*/*", LABEL_END), default=None)
+    if first is None:
+        return None
+    train_ids = CITYSCAPES.to_train_id[read_label(labels / (first + LABEL_END))]
+    return labels if (train_ids != IGNORE).any() else None
 
 
 def find_labels(root: Path, split: str) -> list[Source]:

@@ -1,5 +1,7 @@
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 
 from src.data.files import read_image, read_label
@@ -32,9 +34,14 @@ def test_cityscapes_pairs_belong_together(street_root):
         assert read_image(pair.image).shape[:2] == read_label(pair.label).shape == (64, 128)
 
 
-def test_cityscapes_test_split_has_no_labels(street):
+def test_cityscapes_test_split_has_labels_where_they_say_something(street):
     (street / IMAGES / "train").rename(street / IMAGES / "test")
-    (street / LABELS / "train").rename(street / LABELS / "test")  # the download has empty ones
+    assert {pair.label for pair in find_pairs("cityscapes", street, "test")} == {None}
+    (street / LABELS / "train").rename(street / LABELS / "test")  # of another dataset in this layout
+    pairs = find_pairs("cityscapes", street, "test")
+    assert [pair.label for pair in pairs] == sorted((street / LABELS / "test").glob("*/*labelIds.png"))
+    for path in (street / LABELS / "test").glob("*/*labelIds.png"):  # Cityscapes' download
+        cv2.imwrite(str(path), np.full((64, 128), 3, np.uint8))
     pairs = find_pairs("cityscapes", street, "test")
     assert len(pairs) == 12
     assert {pair.label for pair in pairs} == {None}
