@@ -32,7 +32,8 @@ AVERAGE_SIZE = {
     "person": 3462.4756337644,
     "truck": 27855.1264367816,
 }
-"""Pixels of an individual in Cityscapes' training set (cityscapesScripts, avgClassSize)."""
+"""Pixels of an individual in Cityscapes' training set (cityscapesScripts, avgClassSize). Classes of one's own
+have no iIoU without an entry."""
 
 
 class Individual(NamedTuple):
@@ -70,11 +71,13 @@ def official_scores(
     for label in table.train_labels:
         if label.has_instances:
             false = _false_positives(matrix, [label], [e for e in table.train_labels if e is not label])
-            class_iiou[label.name] = _iiou(of_classes[label.id], false)
+            known = label.name in AVERAGE_SIZE
+            class_iiou[label.name] = _iiou(of_classes[label.id], false) if known else None
     for name, members in table.categories.items():
         if all(label.has_instances for label in members):
             false = _false_positives(matrix, members, _outside(name, table))
-            category_iiou[name] = _iiou(of_categories[name], false)
+            known = all(e.name in AVERAGE_SIZE for e in members if e.train_id != IGNORE)
+            category_iiou[name] = _iiou(of_categories[name], false) if known else None
     if individuals is None:
         class_iiou, category_iiou = dict.fromkeys(class_iiou), dict.fromkeys(category_iiou)
     return {
@@ -125,7 +128,7 @@ def _weighted_pixels(
     by_category: dict[str, _Weighted] = defaultdict(_Weighted)
     for individual in sorted(individuals):
         label = labels[individual.instance // PER_LABEL]
-        if label.train_id == IGNORE:
+        if label.train_id == IGNORE or label.name not in AVERAGE_SIZE:
             continue
         weight = AVERAGE_SIZE[label.name] / individual.pixels
         for sums, hits in (

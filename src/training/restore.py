@@ -18,6 +18,7 @@ from src.network.families import OURS
 from src.network.published import read_published
 from src.network.segmenter import Segmenter
 from src.pickles import mapping
+from src.runs import rank
 from src.training.recorded import check_recorded
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ class TrainedNetwork:
         return segmenter
 
     def warn_of_seen_images(self, data: str, split: str) -> None:
-        """Loudly, where the split may have been trained on, so that a result on it says little."""
+        """Loudly, and once, where the split may have been trained on, so that a result on it says little."""
+        if rank() != 0:
+            return
         if self.trained_on is None:
             log.warning(
                 "WARNING: nobody recorded which images these weights were trained on%s. They may have seen "

@@ -1,6 +1,7 @@
 """Category IoU and iIoU are cityscapesScripts', to the last bit."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -129,6 +130,15 @@ def test_without_individuals():
     assert figures["category_mIoU"] == 1
     assert figures["mean_iIoU"] is figures["category_mean_iIoU"] is None
     assert set(figures["iIoU"].values()) == set(figures["category_iIoU"].values()) == {None}
+
+
+def test_a_class_of_one_s_own_without_an_average_size():
+    renamed = [replace(e, name="tuktuk") if e.name == "car" else e for e in CITYSCAPES.labels]
+    table = replace(CITYSCAPES, labels=tuple(renamed))
+    matrix = by_label_id(np.ones((19, 19), np.int64), table)
+    figures = official_scores(matrix, [Individual(0, 26001, 9, 1, 1), Individual(0, 24001, 9, 1, 1)], table)
+    assert figures["iIoU"]["tuktuk"] is figures["category_iIoU"]["vehicle"] is None
+    assert figures["iIoU"]["person"] > 0
 
 
 def test_figures_do_not_depend_on_the_order():

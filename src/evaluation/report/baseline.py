@@ -49,7 +49,7 @@ def find_baseline(choice: str | None, data: Mapping[str, Any]) -> Baseline | Non
         return None
     if choice == "published":
         return PUBLISHED
-    path = Path(choice).expanduser()
+    path = Path(str(choice)).expanduser()
     path = path / "metrics.json" if path.is_dir() else path
     try:
         figures = json.loads(path.read_text())
