@@ -61,12 +61,12 @@ def _row(path: Path) -> dict[str, Any]:
         "mIoU": figures["mIoU"],
         "status": "finished",
         "epoch": figures["epoch"],
-        "epochs": config["trainer"]["max_epochs"],
+        "epochs": config["trainer"]["max_epochs"] if config["task"] == "train" else "",
         "data": config["data"]["name"],
         "split": figures["split"],
         "images": figures["num_images"],
         "precision": figures["precision"],
-        "network": config.get("model", {}).get("_target_", "").rpartition(".")[2],
+        "network": figures.get("network") or config.get("model", {}).get("_target_", "").rpartition(".")[2],
         "overrides": " ".join(o for o in command if not o.startswith(_WHERE)),
     }
 

@@ -18,7 +18,7 @@ from src.errors import UserError
 from src.repeat import recorded_config
 from src.runs import rank
 from src.sweep.child import run_job
-from src.warned import Warned
+from src.warned import Early, Warned
 
 # https://hydra.cc/docs/advanced/hydra-command-line-flags
 _SHOW = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
@@ -121,8 +121,11 @@ def _start_logging() -> None:
         )
     else:
         handler = logging.StreamHandler(sys.stdout)
-    handler.addFilter(_worth_saying)
-    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=[handler, Warned()], force=True)
+    early = Early()
+    for place in (handler, early):
+        place.addFilter(_worth_saying)
+    handlers = [handler, Warned(), early]
+    logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=handlers, force=True)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a log on a full disk is no reason for a traceback
     for message in (

@@ -16,12 +16,14 @@ from src.config import flatten, plain
 from src.errors import UserError
 from src.locks import hold
 from src.record import command, differences, packages_of, read_starts, this_start, without_secrets
+from src.warned import hand_over
 from src.writing import nearest_existing, write_bytes, write_json, write_text
 
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: where and how it runs, not what it computes.
 MAY_CHANGE = (
+    "name",  # a directory that was renamed
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
@@ -127,8 +129,10 @@ class Run:
         write_text(self.directory / "config.yaml", f"# {comment}\n{OmegaConf.to_yaml(self.config)}")
         handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger().addHandler(handler)
+        hand_over(handler)
         log.info("Run directory: %s", self.directory)
+        if self.config["task"] != "train" and (self.directory / "metrics.json").exists():
+            log.warning("It has figures already, which are replaced. Another name=... would keep them.")
         self._record(world_size)
 
     def _record(self, world_size: int) -> None:

@@ -1,6 +1,7 @@
-"""What this program has warned of since it started, for the report."""
+"""What this program has said: its warnings, for the report; all of it, for a log that is opened later."""
 
 import logging
+from logging.handlers import MemoryHandler
 
 
 class Warned(logging.Handler):
@@ -16,3 +17,21 @@ class Warned(logging.Handler):
         text = record.getMessage()
         if record.name.startswith("src.") and text not in self.texts:
             self.texts.append(text)
+
+
+class Early(MemoryHandler):
+    """Keeps what is said until `hand_over`: by then every check has passed, and there is a log for it."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=10_000, flushLevel=logging.CRITICAL + 1)
+
+
+def hand_over(log: logging.Handler) -> None:
+    """Give a new log what was said before, and all that will be; but none of Lightning's advertisements."""
+    log.addFilter(lambda record: not record.getMessage().startswith("\N{ELECTRIC LIGHT BULB} Tip"))
+    root = logging.getLogger()
+    for early in [handler for handler in root.handlers if isinstance(handler, Early)]:
+        root.removeHandler(early)
+        early.setTarget(log)
+        early.close()  # which flushes
+    root.addHandler(log)

@@ -77,7 +77,7 @@ def test_augmentation_is_a_column_and_other_images_a_row(evaluation, tmp_path):
     lines = (tmp_path / "comparison.md").read_text().splitlines()
     assert len(lines) == 2 + 4
     assert lines[3].startswith(
-        "| CGNet (mmsegmentation) | x\\|y.pth | street val, 7 images | 496,306 | 1.23 | 50.00 | - |"
+        "| CGNet (mmsegmentation) | 496,306 | 1.23 | 50.00 | - | 2.0 | x\\|y.pth | street"
     )
     with (tmp_path / "comparison.csv").open() as file:
         assert [row["checkpoint"] for row in csv.DictReader(file)] == [row["checkpoint"] for row in rows]

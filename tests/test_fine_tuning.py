@@ -52,6 +52,13 @@ def test_a_run_begins_with_the_weights(tuned, mmseg):
     assert checkpoint["epoch"] == 0
     assert "published by mmsegmentation" in tuned.out
     assert "classifier starts anew" not in tuned.out
+    said = (tuned.directory / "train.log").read_text()
+    assert "Beginning with the weights of checkpoint=" in said
+    assert "WARNING: nobody recorded which images these weights were trained on" in said
+    page = (tuned.directory / "report.html").read_text()
+    assert "nobody recorded which images" in page
+    assert "mmseg.pth</code> of mmsegmentation" in page
+    assert tuned.metrics["began_from"]["family"] == "mmsegmentation"
 
 
 def test_the_model_follows_the_file_and_the_digest_is_kept(tuned):

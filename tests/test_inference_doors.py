@@ -89,6 +89,7 @@ def test_two_devices_count_the_same_pixels(judge, tmp_path):
         (("latency=-1",), "latency=-1: give a whole number from 0 on"),
         (("report.images=1.5",), "report.images=1.5: give a whole number from 0 on"),
         (("pictures=many",), "pictures=many: give a whole number from 0 on"),
+        (("trainer.limit_test_batches=2",), "of no effect here. trainer.limit_val_batches"),
         (("trainer.limit_val_batches=0",), "trainer.limit_val_batches=0: there would be no figures"),
         (("tta.scale=[1]",), "Unknown config key: tta.scale. The nearest one is tta.scales"),
     ],

@@ -78,6 +78,13 @@ def test_an_evaluation_says_on_its_page_what_it_warns_of(trained, module_doors):
     assert "16 images" in page
     assert page.count('class="shot"') == 2
     assert f"mIoU {100 * trained.metrics['mIoU']:.2f} %" in page, "of the baseline"
+    assert ", beside" in page, "of another split: nothing to subtract"
+    assert "WARNING: this network was trained on" in (judged.directory / "eval.log").read_text()
+    again = module_doors("eval", checkpoint, ON_CPU, "trainer.limit_val_batches=1", baseline, name="other")
+    page = (again.directory / "report.html").read_text()
+    assert "It has figures already, which are replaced." in again.out
+    assert "WARNING: 3 of the split's 7 images" in again.out
+    assert " against " in page
     clean = module_doors("eval", checkpoint, ON_CPU, "report.images=0", name="clean")
     page = (clean.directory / "report.html").read_text()
     assert "this network was trained on" not in page
@@ -92,6 +99,22 @@ def test_a_baseline_that_is_none_is_refused_before_anything_starts(trained, door
     assert refused.code == 2
     assert "report.baseline=/no/such/run" in refused.err
     assert not refused.directory.exists()
+
+
+def test_a_baseline_of_other_classes_is_refused(trained, doors):
+    figures = json.loads((trained.directory / "metrics.json").read_text())
+    other = doors.folder / "other.json"
+    other.write_text(json.dumps(figures | {"IoU": {"sky": 0.5}}))
+    refused = doors("eval", f"checkpoint={trained.metrics['checkpoint']}", ON_CPU, f"report.baseline={other}")
+    assert refused.code == 2
+    assert "its figures are of other classes" in refused.err
+
+
+def test_a_root_of_one_s_own_is_no_place_to_draw_a_street(trained, doors, tmp_path):
+    refused = doors("eval", f"checkpoint={trained.metrics['checkpoint']}", ON_CPU, f"data.root={tmp_path}/no")
+    assert refused.code == 2
+    assert f"{tmp_path}/no: no Cityscapes here" in refused.err
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_report_that_fails_costs_no_result(trained, doors, monkeypatch):

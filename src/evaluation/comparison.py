@@ -18,13 +18,13 @@ from src.writing import write_text
 
 COLUMNS = {
     "network": "network",
-    "checkpoint": "checkpoint",
-    "data": "data",
     "parameters": "parameters",
     "GFLOPs": "GFLOPs",
     "mIoU": "mIoU",
     "mIoU_tta": "mIoU with TTA",
     "latency_ms": "ms an image",
+    "checkpoint": "checkpoint",
+    "data": "data",
 }
 """Names in the CSV, and what a reader sees. GFLOPs and ms are those of an image without TTA."""
 

@@ -72,6 +72,8 @@ def _recorded(run: Run, name: str) -> dict[str, Any]:
     return figures | {
         "epoch": checkpoint["epoch"] + 1,  # counts from 1
         "checkpoint": str(path),
+        "data": run.config["data"]["name"],
         "split": run.config["data"]["val_split"],
         "precision": checkpoint["hyper_parameters"]["precision"],
+        "began_from": checkpoint["hyper_parameters"].get("began_from"),
     }

@@ -44,8 +44,10 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
             value = plain(OmegaConf.select(config, f"data.{key}"))
             group, _, leaf = key.rpartition(".")
             (data[group] if group else data)[leaf] = value
-        if data.get("street") and "root" not in given:
+        if "root" not in given and data.get("street"):
             data["root"] = _place_of_street(config, data["street"])
+        elif not any(key.startswith("street") for key in given):
+            data["street"] = None  # what lies at the root is meant, not a place to draw one
     split = data.pop("split") or data["val_split"]
     trained.warn_of_seen_images(data["name"], split)
     return data | {"val_split": split}

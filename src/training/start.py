@@ -81,6 +81,8 @@ def begin_from(config: DictConfig) -> Start:
             f"checkpoint_sha256=null."
         )
     config.checkpoint_sha256 = found
+    log.info("Beginning with the weights of checkpoint=%s", config.checkpoint)
+    trained.warn_of_seen_images(config.data.name, config.data.val_split)
     if not HydraConfig.get().runtime.choices["model"].startswith(RECORDED):  # then it is complete already
         _say_what_follows(config, _follow(config, trained.model))
     record = {

@@ -80,8 +80,8 @@ class SubmissionWriter(Callback):
                 f"{self.archive}: the server would refuse it.\n{shorten(problems)}\n"
                 f"Was the split evaluated in part (trainer.limit_val_batches)?"
             )
-        megabytes = self.archive.stat().st_size / 1e6
-        log.info("%s: %d class maps, checked, %.1f MB.", self.archive, len(names), megabytes)
+        kilobytes = self.archive.stat().st_size / 1e3
+        log.info("%s: %d class maps, checked, %.0f kB.", self.archive, len(names), kilobytes)
         wanted, root = CITYSCAPES_IMAGES["test"], self.data.config["root"]
         if self.data.config["val_split"] == "test" and len(names) != wanted:
             log.warning(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
+from src.labels import LABEL_TABLES
 
 # Percent on Cityscapes' test split, by the benchmark's server, from the authors' own submission:
 # https://www.cityscapes-dataset.com/method-details/?submissionID=2095
@@ -48,12 +49,12 @@ def find_baseline(choice: str | None, data: Mapping[str, Any]) -> Baseline | Non
     if choice is None:
         return None
     if choice == "published":
-        return PUBLISHED
+        return _of_the_same_classes(PUBLISHED, choice, data)
     path = Path(str(choice)).expanduser()
     path = path / "metrics.json" if path.is_dir() else path
     try:
         figures = json.loads(path.read_text())
-        iou, miou, split = dict(figures["IoU"]), figures["mIoU"], figures.get("split", "unknown split")
+        iou, miou = dict(figures["IoU"]), figures["mIoU"]
         if not all(isinstance(value, int | float | None) for value in (*iou.values(), miou)):
             raise TypeError("an IoU is no number")
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
@@ -61,5 +62,20 @@ def find_baseline(choice: str | None, data: Mapping[str, Any]) -> Baseline | Non
             f"report.baseline={choice}: {path} cannot be read as a run's figures ({error}). Give the "
             f"directory of a finished run, its metrics.json, published, auto or null."
         ) from error
-    dataset = f"{figures['data']}, " if "data" in figures else ""
-    return Baseline(path.parent.name, f"{dataset}{split}", iou, miou)
+    baseline = Baseline(path.parent.name, images_of(figures, None), iou, miou)
+    return _of_the_same_classes(baseline, choice, data)
+
+
+def _of_the_same_classes(baseline: Baseline, choice: str, data: Mapping[str, Any]) -> Baseline:
+    classes = LABEL_TABLES[data["labels"]].class_names
+    if set(baseline.iou) != set(classes):
+        raise UserError(
+            f"report.baseline={choice}: its figures are of other classes than those of "
+            f"data.labels={data['labels']}. Give a run on a dataset with the same ones, or null."
+        )
+    return baseline
+
+
+def images_of(figures: Mapping[str, Any], data: str | None) -> str:
+    """What figures are of: the dataset, which those of old runs do not name, and its split."""
+    return ", ".join(filter(None, (figures.get("data") or data, figures.get("split", "unknown split"))))

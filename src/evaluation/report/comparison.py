@@ -20,13 +20,17 @@ def render_comparison(title: str, rows: Sequence[Mapping[str, Any]], columns: Ma
         for key in columns
         if key.startswith("mIoU")
     }
-    heads = [h("th", text, scope="col", class_=key in best and "measured") for key, text in columns.items()]
+    numbers = {key for key in columns if any(is_number(row.get(key)) for row in rows)}
+    heads = [
+        h("th", text, scope="col", class_="measured" if key in best else key in numbers and "figure")
+        for key, text in columns.items()
+    ]
     body = [h("tr", [_cell(row.get(key), key in best, best.get(key)) for key in columns]) for row in rows]
     table = h("table", h("thead", h("tr", heads)), h("tbody", body), class_="rows")
     header = join(
         h("p", "Comparison", class_="kind"),
         h("h1", name(title)),
-        h("p", f"{len(rows)} evaluations", class_="about"),
+        h("p", f"{len(rows)} rows, best first", class_="about"),
     )
     section = h(
         "section", h("h2", "Side by side", class_="sr"), h("div", table, class_="scroll", tabindex="0")

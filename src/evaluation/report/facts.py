@@ -11,7 +11,7 @@ Facts = Sequence[tuple[str, Any]]
 _ELSEWHERE = {
     "mIoU", "pixel_accuracy", "mean_accuracy", "IoU", "classes", "confusion_matrix", "num_images", "epoch",
     "checkpoint", "split", "precision", "data", "last", "family", "trained_on", "iIoU", "mean_iIoU",
-    "category_mIoU",
+    "category_mIoU", "began_from",
 }  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def run_facts(figures: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], e
         ("Checkpoint", _code(figures.get("checkpoint"))),
         ("Weights by", figures.get("family")),
         ("Trained on", _trained_on(figures)),
+        ("Began with", _began(figures.get("began_from"))),
         ("Last epoch", _last(last) if isinstance(last, Mapping) else None),
         ("Command", _code(start.get("command"))),
         ("Overrides", _overrides(start.get("overrides"))),
@@ -55,6 +56,12 @@ def _trained_on(figures: Mapping[str, Any]) -> str | None:
     if not isinstance(seen, list):
         return "nobody recorded it"
     return ", ".join(f"{e.get('data')} {e.get('split')}" for e in seen if isinstance(e, Mapping))
+
+
+def _began(weights: Any) -> Html | None:
+    if not isinstance(weights, Mapping):
+        return None
+    return join(_code(weights.get("checkpoint")), f" of {weights.get('family')}")
 
 
 def _last(last: Mapping[str, Any]) -> str | None:

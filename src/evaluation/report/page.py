@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from src.evaluation.report.baseline import Baseline
+from src.evaluation.report.baseline import Baseline, images_of
 from src.evaluation.report.classes import class_table, difference, swatch_rules
 from src.evaluation.report.confusions import confusion_lists, heat_map
 from src.evaluation.report.curves import Rows, curves
@@ -113,6 +113,10 @@ def _header(report: Report) -> Html:
 def _beside(report: Report) -> Html | None:
     if report.baseline is None or not is_number(report.figures.get("mIoU")):
         return None
+    if report.baseline.split != images_of(
+        report.figures, report.data.get("name")
+    ):  # of other images: nothing to subtract
+        return join(", beside ", name(report.baseline.name), f" ({report.baseline.split})")
     change = difference(report.figures["mIoU"], report.baseline.miou, "b")
     return join(", ", change, " against ", name(report.baseline.name), f" ({report.baseline.split})")
 
