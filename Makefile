@@ -1,9 +1,10 @@
 # Everything runs from .venv, which the first target that needs it makes. Another interpreter: make PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests beside each other, a file at a time. More than cores / 2 is of no use: many tests start processes themselves.
+# Tests beside each other, a file at a time. More than cores / 2 is of no use: many tests start processes themselves,
+# each of which would otherwise start a thread per core.
 TEST_PROCESSES ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help

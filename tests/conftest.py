@@ -18,6 +18,8 @@ def one_thread():
     """Threads that wait for each other over tiny tensors make the tests up to six times slower on a busy
     machine; and sums are the same to the bit only for the same number of threads."""
     torch.set_num_threads(1)
+    # OpenCV's: a forked process has none of them, and waits for them for ever (our own data workers do not).
+    cv2.setNumThreads(0)
 
 
 @pytest.fixture(scope="session")

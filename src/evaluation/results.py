@@ -36,10 +36,18 @@ def report_training(run: Run) -> float | None:
     return figures["mIoU"]
 
 
-def report_evaluation(run: Run, figures: dict[str, Any], provenance: dict[str, Any]) -> float | None:
+def report_evaluation(
+    run: Run, figures: dict[str, Any], provenance: dict[str, Any], split_size: int
+) -> float | None:
     """Write metrics.json, with the network's provenance in it, confusion.png and report.html; returns the
-    mIoU."""
+    mIoU. Warns of figures that are not of the whole split."""
     data = run.config["data"]
+    if figures["num_images"] < split_size:
+        log.warning(
+            "WARNING: %d of the split's %d images: figures of a part are not comparable.",
+            figures["num_images"],
+            split_size,
+        )
     facts = provenance | {
         "data": data["name"],
         "split": data["val_split"],

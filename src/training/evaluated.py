@@ -29,6 +29,7 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
     With another group (`data=`) only the names of the groups matter, and nothing recorded is used; nor where
     an evaluation is repeated (`--config-dir`), which has its own record.
     """
+    _check_limits(config.trainer)
     overrides = [o.lstrip("+") for o in HydraConfig.get().overrides.task]
     groups = [o.removeprefix("data=") for o in overrides if o.startswith("data=")]
     repeated = HydraConfig.get().runtime.choices["data"].startswith(RECORDED)
@@ -51,6 +52,15 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
     split = data.pop("split") or data["val_split"]
     trained.warn_of_seen_images(data["name"], split)
     return data | {"val_split": split}
+
+
+def _check_limits(trainer: DictConfig) -> None:
+    if trainer.limit_test_batches is not None:
+        raise UserError(
+            "trainer.limit_test_batches: of no effect here. trainer.limit_val_batches limits any split."
+        )
+    if trainer.limit_val_batches == 0:
+        raise UserError("trainer.limit_val_batches=0: there would be no figures. null evaluates all images.")
 
 
 def _group(name: str) -> dict[str, Any]:
