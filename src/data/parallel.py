@@ -1,9 +1,11 @@
 """Work on many files with all cores, with a sign of life."""
 
 import logging
+import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from src.machine import usable_cores
@@ -13,20 +15,41 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
 def parallel_map(
     function: Callable[[Item], Result], items: Sequence[Item], text: str = "", threads: int | None = None
 ) -> Iterator[Result]:
     """function(item) for each item, in their order, on as many threads as there are cores.
 
     Threads will do: reading, decoding, checksums and writing release the GIL. What the function raises is
-    raised here, and nothing more is begun. With a `text` the progress is shown under it.
+    raised here, and nothing more is begun. With a `text` the progress is shown under it. Not from within
+    `function`, which would wait for a thread of its own pool.
     """
-    pool = ThreadPoolExecutor(threads or usable_cores())
+    waiting = deque(_pool(threads or usable_cores()).submit(function, item) for item in items)
+
+    def results() -> Iterator[Result]:
+        while waiting:
+            yield waiting[0].result()
+            waiting.popleft()  # its result is not kept
+
     try:
-        results = pool.map(function, items)
-        yield from progress(results, len(items), text) if text else results
+        yield from progress(results(), len(items), text) if text else results()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """The process's own, whose threads stay. A thread that ends gives back what OpenCV keeps for it, under a
+    lock, after Python takes it for ended; data workers that are forked in that moment wait for the lock for
+    ever."""
+    key = (os.getpid(), threads)
+    if key not in _pools:
+        _pools[key] = ThreadPoolExecutor(threads)
+    return _pools[key]
 
 
 def progress(items: Iterable[Item], total: int, text: str) -> Iterator[Item]:
