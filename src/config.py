@@ -11,10 +11,10 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from src.errors import UserError
 
@@ -68,25 +68,9 @@ def plain(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
 
 
-def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
-    """What a `_target_` describes. Raises UserError with its key where the values are not allowed."""
-    try:
-        return instantiate(config, **arguments)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from error
-        if str(cause).startswith(f"{key}."):  # it names the key itself
-            raise UserError(str(cause)) from error
-        if cause is None or "Error in call to target" not in str(error):
-            raise
-        values = ", ".join(
-            f"{k}={v}" for k, v in plain(config).items() if k != "_target_" and len(str(v)) < 40
-        )
-        # albumentations checks with pydantic, whose own text is a page.
-        checked: list[Any] = getattr(cause.__cause__ or cause.__context__, "errors", list)()
-        reasons = [f"{entry['loc'][0]}: {entry['msg']}" for entry in checked] or [str(cause)]
-        raise UserError(f"{key}: {config['_target_']} refuses {values}\n{'; '.join(reasons)}") from error
+def overrides() -> list[str]:
+    """Of the command line, as they were typed: with their interpolations."""
+    return OmegaConf.to_container(HydraConfig.get().overrides.task)  # type: ignore[return-value]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -99,22 +83,21 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
-def check_keys(config: DictConfig, config_name: str) -> None:
-    """Raises UserError for keys that the chosen files of conf/ do not have.
+def check_keys(config: DictConfig, config_name: str) -> set[str]:
+    """Raises UserError for keys that the chosen files of conf/ do not have; returns those that they have.
 
     Hydra refuses unknown keys on the command line, but takes those of an experiment file and those added
     with `+`: a typo would silently change nothing.
     """
     choices = HydraConfig.get().runtime.choices
-    added = {o.lstrip("+").partition("=")[0] for o in HydraConfig.get().overrides.task if o.startswith("+")}
+    added = {o.lstrip("+").partition("=")[0] for o in overrides() if o.startswith("+")}
     not_compared = {"experiment", "hydra", "sweep"} | added
     groups = [
         f"{group}={conf_choice(group, choice)}"
         for group, choice in choices.items()
         if group not in not_compared and not group.startswith("hydra/")
     ]
-    reference = compose(config_name, groups)
-    known = set(_keys(OmegaConf.to_container(reference)))
+    known = set(_keys(OmegaConf.to_container(compose(config_name, groups))))
     parents = known | {""}
     unknown = [
         key
@@ -124,6 +107,13 @@ def check_keys(config: DictConfig, config_name: str) -> None:
     ]
     if unknown:
         raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
+    # A file of the user's own may leave out what ours have; the arguments of what a run recorded are its own.
+    own = [group for group, choice in choices.items() if choice and not in_conf(group, choice)]
+    recorded = [group for group in own if str(choices[group]).startswith(RECORDED)]
+    ours = set(_keys(OmegaConf.to_container(compose(config_name)))) if own else set()
+    return {key for key in known if key.partition(".")[0] not in recorded} | {
+        key for key in ours if key.partition(".")[0] in own and key.startswith(("data.", "trainer."))
+    }
 
 
 def in_conf(group: str, choice: str) -> bool:
@@ -173,9 +163,9 @@ def explain(error: Exception, config_name: str) -> str:
         cause.__cause__, (HydraException, OmegaConfBaseException)
     ):
         cause = cause.__cause__
-    if isinstance(cause.__cause__, UserError):  # of one of our resolvers
-        return cause.__cause__.text
     text = str(cause).strip()
+    if text.startswith("UserError raised"):  # by one of our resolvers
+        return text.partition(": ")[2].partition("\n")[0]
     unknown = re.search(r"Key '([^']+)' (?:is not in struct|not in)", text)
     if unknown:
         full = re.search(r"full_key: (\S+)", text)
@@ -188,14 +178,19 @@ def explain(error: Exception, config_name: str) -> str:
     if "=~" in text:
         quoted = "'data.root=\"~/data\"'"
         return f"{text.splitlines()[0]}\nA path with ~ has to be quoted twice, {quoted}; or write $HOME/data."
+    variable = re.search(r"Environment variable '([^']+)' not found\"?\s+full_key: (\S+)", text)
+    if variable:
+        return f"{variable[2]}: the environment variable {variable[1]} is not set."
+    deleted = re.search(r"Could not delete from config. '([^']+)' does not exist", text)
+    if deleted:
+        return f"~{deleted[1]}: there is no value to delete. A key is switched off by null, where it may be."
     derived = re.search(r"Interpolation key '([^']+)' not found|Error trying to access (\S+):", text)
     if derived and "full_key: " in text:
         key = text.partition("full_key: ")[2].split()[0]
         source = derived.group(1) or derived.group(2)
-        group = key.rpartition(".")[0]
         return (
             f"{key} follows from {source}, which has no such value here. Give that one a value of the kind "
-            f"that conf/ shows, or set {group} too, such as {group}=null."
+            f"that conf/ shows, or set {key} itself."
         )
     missing = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
     if missing:
@@ -203,15 +198,25 @@ def explain(error: Exception, config_name: str) -> str:
     return text if text in str(error) else f"{error}\n{text}"
 
 
-def no_choice(arguments: Sequence[str]) -> UserError:
-    """For a group's value that cannot be the name of a file, as in `tta=null`: Hydra does not say which."""
+def not_composed(error: Exception, arguments: Sequence[str]) -> UserError:
+    """For what Hydra did not expect while it joined the files of conf/; it often does not say where."""
     given = [argument.partition("=") for argument in arguments]
     wrong = [
-        (group, choice)
+        _unknown_choice(group, choice)
         for group, equals, choice in given
         if equals and (CONF_DIR / group).is_dir() and not in_conf(group, choice)
     ]
-    return UserError("\n".join(_unknown_choice(*pair) for pair in wrong))
+    if isinstance(error, YAMLError):
+        text = f"A file of the config is no YAML: {' '.join(str(error).split())}"
+    elif isinstance(error, RecursionError):
+        text = "The defaults lists of the config's files name each other in a circle."
+    elif isinstance(error, UnicodeDecodeError):
+        text = f"A file of the config is not UTF-8: {error}"
+    elif not wrong:
+        text = f"The config cannot be composed: {type(error).__name__}: {error}"
+    else:
+        text = ""
+    return UserError("\n".join(filter(None, [text, *wrong])))
 
 
 def _unknown_choice(group: str, choice: str) -> str:

@@ -13,6 +13,9 @@ log = logging.getLogger("src.eval")  # __name__ is __main__ here
 
 def evaluate(config: DictConfig) -> float | None:
     """Returns the mIoU."""
+    from src.preflight import check_weights_file
+
+    check_weights_file(config)
     from src.data.datamodule import SegmentationDataModule
     from src.evaluation.inference import Inference
     from src.evaluation.report.baseline import find_baseline

@@ -13,18 +13,24 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, no_choice, register_resolvers
+from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, not_composed, register_resolvers
 from src.errors import UserError
 from src.repeat import recorded_config
 from src.runs import rank
+from src.schema.check import check_values
+from src.schema.help import help_text
 from src.sweep.child import run_job
 from src.warned import Early, Warned
 
 # https://hydra.cc/docs/advanced/hydra-command-line-flags
-_SHOW = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
+_HELP = {"--help", "-h"}
+_SHOW = (*_HELP, "--hydra-help", "--cfg", "-c", "--info", "-i", "--version")
+_WITH_VALUE = {
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
+    *("--package", "-p", "--cfg", "-c", "--info", "-i", "--experimental-rerun"),
+}
 _FLAGS = {
-    *(*_SHOW, "--resolve", "--package", "--run", "--multirun", "--shell-completion", "--experimental-rerun"),
-    *("--config-path", "--config-name", "--config-dir"),
+    *(*_SHOW, *_WITH_VALUE, "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"),
 }
 
 Task = Callable[[DictConfig], float | None]
@@ -41,14 +47,16 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         register_resolvers()
         problems: list[UserError] = []
+        composed: list[bool] = []
 
         def job(config: DictConfig) -> float | None:
+            composed.append(True)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 return run_job(config, config_name)
             try:
                 if HydraConfig.get().runtime.choices.get("sweep"):
                     raise UserError("sweep=... varies keys over several jobs: add -m before the overrides.")
-                check_keys(config, config_name)
+                check_values(config, config_name, needed=check_keys(config, config_name))
                 _start_logging()
                 return task(config)
             except USER_ERRORS as problem:  # raised further, Hydra would add lines of its own
@@ -56,22 +64,25 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 return None
 
         try:
-            _check_flags()
+            flags = _flags_first()
+            if _HELP & set(flags):
+                print(help_text(config_name, sys.argv[1 + len(flags) :]))
+                return 0
             primary = recorded_config(config_name) or config_name
             hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=primary)(job)()
             sys.stdout.flush()
         except USER_ERRORS as problem:
             problems.append(for_the_user(problem, config_name))
-        except ValueError as problem:
-            if not str(problem).startswith("Config group override"):
-                raise
-            problems.append(no_choice(sys.argv[1:]))
         except KeyboardInterrupt:
             return 130
         except BrokenPipeError:  # `--help | head`: the reader has enough
             if not any(argument.startswith(_SHOW) for argument in sys.argv[1:]):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except Exception as problem:
+            if composed:
+                raise
+            problems.append(not_composed(problem, sys.argv[1:]))
         prefix = f"[rank {rank()}] " if rank() else ""
         for text in (problem.text for problem in problems):
             print(f"\n{prefix}{text}", file=sys.stderr)
@@ -97,17 +108,31 @@ def _leave_at_once(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _check_flags() -> None:
-    """`--experiment=x` would be an abbreviation of `--experimental-rerun` to Hydra. The jobs of a sweep are
-    commands of their own, to which only --config-dir is passed on."""
-    several = {"-m", "--multirun"} & set(sys.argv[1:])
-    other = [a for a in sys.argv[1:] if a.startswith(("--config-name", "--config-path", "-cn", "-cp"))]
-    if several and other:
-        raise UserError(f"{other[0]}: not in a sweep. An experiment file in --config-dir=... does the same.")
-    for flag, _, value in (argument.partition("=") for argument in sys.argv[1:]):
-        if flag.startswith("--") and flag not in _FLAGS:
+def _flags_first() -> list[str]:
+    """Puts the flags of the command before its keys, since argparse takes no keys on both sides of a flag.
+
+    Raises UserError for what is no flag: Hydra would take `--experiment=x` for an abbreviation of
+    `--experimental-rerun`. The jobs of a sweep are commands of their own; only --config-dir is passed on to
+    them.
+    """
+    flags, keys = [], []
+    arguments = iter(sys.argv[1:])
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if not flag.startswith("-"):
+            keys.append(argument)
+            continue
+        if flag not in _FLAGS:
             key = flag.lstrip("-")
             raise UserError(f"{flag}: no such flag. Keys have no dashes before them: {key}={value or '...'}")
+        flags.append(argument)
+        if flag in _WITH_VALUE and not equals:
+            flags += [value for value in [next(arguments, None)] if value is not None]
+    other = [a for a in flags if a.startswith(("--config-name", "--config-path", "-cn", "-cp"))]
+    if {"-m", "--multirun"} & set(flags) and other:
+        raise UserError(f"{other[0]}: not in a sweep. An experiment file in --config-dir=... does the same.")
+    sys.argv[1:] = [*flags, *keys]
+    return flags
 
 
 def _start_logging() -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from src.config import RECORDED
+from src.config import RECORDED, overrides
 from src.machine import hardware, installed_packages
+from src.masking import SECRET_NAME, hide_secrets
 from src.revision import code_state
 
 # Environment variables that may change a result or explain one; any other may be a secret.
@@ -25,15 +26,6 @@ _VARIABLES = re.compile(
     r"|WORLD_SIZE|LOCAL_WORLD_SIZE|PYTHONHASHSEED|LD_PRELOAD|WANDB_MODE"
 )
 _NAMED = 8  # differences between two starts in a line
-_SECRET_NAME = re.compile(
-    r"(?:\w*_)?(?:token|secret|password|passwd|credentials?|(?:api|access|secret|private)_?key)",
-    re.IGNORECASE,
-)
-_QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
-_SECRET_VALUE = re.compile(
-    rf"(\b{_SECRET_NAME.pattern}['\"]?\s*[=:]\s*)(?:{_QUOTED}|[^\s,}}]+)", re.IGNORECASE
-)
-_SECRET_IN_URL = re.compile(r"(\w://[^\s/:@]*:)[^\s/@]+(?=@)")  # postgresql://user:password@host/studies
 
 
 def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, Any], bytes]:
@@ -43,7 +35,7 @@ def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, An
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": command(config["task"]),
-        "overrides": [hide_secrets(override) for override in hydra.overrides.task] if hydra else [],
+        "overrides": [hide_secrets(override) for override in overrides()] if hydra else [],
         "choices": _choices(config, hydra.runtime.choices) if hydra else {},
         "repeats": _repeated(),
         "seed": config.get("seed"),
@@ -56,7 +48,7 @@ def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, An
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())
-            if _VARIABLES.fullmatch(name) and not _SECRET_NAME.fullmatch(name)
+            if _VARIABLES.fullmatch(name) and not SECRET_NAME.fullmatch(name)
         },
     }, patch
 
@@ -125,25 +117,3 @@ def _facts(start: Mapping[str, Any]) -> dict[str, Any]:
         **{key: machine[key] for key in ("cpu", "threads", "nvidia_driver", "cuda", "cudnn")},
         "python": start["python"],
     } | start["packages"]
-
-
-def hide_secrets(text: str) -> str:
-    """An override without the value of a key that is called a password, token, API key, ..., and without the
-    password in a URL."""
-    return _SECRET_IN_URL.sub(r"\1***", _SECRET_VALUE.sub(r"\1***", text))
-
-
-def without_secrets(config: Any) -> Any:
-    """A copy in which texts of such keys are `???`: who repeats the run has to give them again."""
-    if isinstance(config, list):
-        return [without_secrets(entry) for entry in config]
-    if isinstance(config, str):
-        return _SECRET_IN_URL.sub(r"\1???", config)
-    if not isinstance(config, dict):
-        return config
-    return {
-        key: "???"
-        if isinstance(value, str | int) and _SECRET_NAME.fullmatch(str(key))
-        else without_secrets(value)
-        for key, value in config.items()
-    }

@@ -1,6 +1,7 @@
 """`--config-dir <run directory>`: the config that a run recorded, as the one that a command starts from."""
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config import CONF_DIR, RECORDED, flatten, in_conf, plain
 from src.errors import UserError
+from src.record import read_starts
 
 _PRIMARY = "recorded"
 _UNKNOWN = "unknown"  # which file of a group a run began with that has no record of it
@@ -41,6 +43,7 @@ def recorded_config(task: str) -> str | None:
         kept = OmegaConf.load(path)
     except Exception as error:  # of the file system, of YAML or of OmegaConf
         raise UserError(f"{path}: cannot be read: {error}") from error
+    _check_whole(path, kept)
     if not isinstance(kept, DictConfig) or "task" not in kept:  # a folder of the user's own
         return None
     if kept.task != task:
@@ -56,6 +59,22 @@ def recorded_config(task: str) -> str | None:
         kept.name = conf["name"]  # not into the run's own directory
     _store(kept, choices, run_dir)
     return _PRIMARY
+
+
+def _check_whole(path: Path, kept: Any) -> None:
+    """Raises UserError where a run's config.yaml is not as the run wrote it: what it lacks would come from
+    conf/, and another training would run under its name."""
+    starts = read_starts(path.parent)
+    if not starts:
+        if (path.parent / "checkpoints").is_dir() and "task" not in (kept or ()):
+            raise UserError(f"{path}: cut off or damaged, this run cannot be repeated from it.")
+        return
+    recorded = starts[-1].get("config_sha256")
+    if recorded not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+        raise UserError(
+            f"{path}: not as the run wrote it: damaged, cut off or edited. To repeat the run, type its "
+            f"command, which record.json has; to change it, add overrides."
+        )
 
 
 def _recorded_choices(directory: Path) -> dict[str, str]:

@@ -15,7 +15,8 @@ from yaml import YAMLError
 from src.config import flatten, plain
 from src.errors import UserError
 from src.locks import hold
-from src.record import command, differences, packages_of, read_starts, this_start, without_secrets
+from src.masking import without_secrets
+from src.record import command, differences, packages_of, read_starts, this_start
 from src.warned import hand_over
 from src.writing import nearest_existing, write_bytes, write_json, write_text
 
@@ -126,20 +127,21 @@ class Run:
             for half_written in folder.glob(".*.tmp"):  # by a process that was killed
                 half_written.unlink(missing_ok=True)
         comment = "\n# ".join(command(self.config["task"]).splitlines())  # a name may have several
-        write_text(self.directory / "config.yaml", f"# {comment}\n{OmegaConf.to_yaml(self.config)}")
+        text = f"# {comment}\n{OmegaConf.to_yaml(self.config)}"
+        write_text(self.directory / "config.yaml", text)
         handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         hand_over(handler)
         log.info("Run directory: %s", self.directory)
         if self.config["task"] != "train" and (self.directory / "metrics.json").exists():
             log.warning("It has figures already, which are replaced. Another name=... would keep them.")
-        self._record(world_size)
+        self._record(world_size, hashlib.sha256(text.encode()).hexdigest())
 
-    def _record(self, world_size: int) -> None:
+    def _record(self, world_size: int, config_sha256: str) -> None:
         """Add this start to record.json; its `packages` only where they are not those of the start before."""
         starts = read_starts(self.directory)
         start, patch = this_start(self.config, world_size)
-        start["from_checkpoint"] = self._progress()
+        start |= {"config_sha256": config_sha256, "from_checkpoint": self._progress()}
         start["code"]["patch"] = f"code-{hashlib.sha256(patch).hexdigest()[:8]}.diff" if patch else None
         if patch:
             write_bytes(self.directory / start["code"]["patch"], patch)

@@ -9,6 +9,10 @@ from src.front_door import front_door
 
 def train(config: DictConfig) -> float | None:
     """Returns the best val mIoU, for sweepers."""
+    # Everything that can be wrong is found before the run directory is made.
+    from src.preflight import check_training
+
+    check_training(config)
     from pytorch_lightning import seed_everything
 
     from src.config import plain
@@ -22,7 +26,6 @@ def train(config: DictConfig) -> float | None:
     from src.training.start import begin_from
     from src.training.trainer import build_trainer
 
-    # Everything that can be wrong is found before the run directory is made.
     start = begin_from(config)
     run = Run.plan(config)
     if run.finished:

@@ -9,8 +9,8 @@ from front_doors import REPOSITORY, TINY
 from pytorch_lightning import Trainer
 from rich.console import Console
 
-from src.config import build
 from src.errors import UserError, counted
+from src.objects import build
 from src.training.module import SegmentationModule
 from src.training.summary import NetworkSummary
 
@@ -24,9 +24,10 @@ def test_help_says_what_the_command_does(doors, task, sentence):
     done = subprocess.run(
         doors.command(task, "--help"), cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    title, about, *_ = done.stdout.splitlines()
+    title, about, _, examples, *_ = done.stdout.splitlines()
     assert title == f"== python -m src.{task} =="
     assert about.startswith(sentence)
+    assert examples == "Examples:"
 
 
 @pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
@@ -62,14 +63,18 @@ def test_a_sweep_of_another_primary_config(doors):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.crop_size=[0,5]", "data.crop_size=[0, 5]: the network needs at least 32x32 pixels."),
-        ("schedule.power=abc", "schedule: src.training.schedules.PolyLR refuses power=abc"),
-        ("optimizer.lr=abc", "optimizer: torch.optim.Adam refuses lr=abc"),
         (
-            "augment.flip.p=2",
-            "augment.flip: albumentations.HorizontalFlip refuses p=2\np: Input should be less than",
+            "data.crop_size=[0,5]",
+            "data.crop_size=[0, 5]: expected a list of 2 values, each a whole number from",
         ),
+        ("schedule.power=abc", "schedule.power=abc: expected a number above 0"),
+        ("optimizer.lr=abc", "optimizer.lr=abc: expected a number above 0"),
+        ("augment.flip.p=2", "augment.flip.p=2: expected a number from 0 to 1"),
         ("loss.label_smoothing=3", "loss.label_smoothing=3: expected a number from 0 to below 1"),
+        (
+            "+augment.rotate={_target_:albumentations.Rotate,p:2}",
+            "augment.rotate: albumentations.Rotate refuses p=2\np: Input should be less than",
+        ),
         ("trainer.accelerator=cuda", "trainer.accelerator=cuda: PyTorch can use no GPU here"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from front_doors import TINY
 
 from src import record, runs
-from src.record import hide_secrets, without_secrets
+from src.masking import hide_secrets, without_secrets
 from src.runs import Run
 
 CONFIG = {"task": "train", "name": "a", "seed": 7, "data": {"name": "street"}}
@@ -50,7 +50,7 @@ def test_a_front_door_s_record(doors, monkeypatch):
     (only,) = json.loads((run.directory / "record.json").read_text())["starts"]
     assert set(only) == {
         "time", "command", "overrides", "choices", "repeats", "seed", "world_size", "host", "hardware",
-        "code", "python", "packages", "environment", "from_checkpoint",
+        "code", "python", "packages", "environment", "config_sha256", "from_checkpoint",
     }  # fmt: skip
     assert only["command"].startswith("python -m src.train experiment=debug")
     assert only["overrides"][: len(TINY)] == list(TINY)
@@ -143,6 +143,9 @@ def test_a_damaged_record_does_not_stop_a_run(start, tmp_path, content):
         ("storage=postgresql://me:abc@host/studies", "storage=postgresql://me:***@host/studies"),
         ("storage=redis://:abc@host:6379/0", "storage=redis://:***@host:6379/0"),
         ("url=https://host:8080/a@b", "url=https://host:8080/a@b"),
+        ("url=https://a1b2c3d4e5f6a7b8@host/data", "url=https://***@host/data"),
+        ("url=ssh://git@host/data", "url=ssh://git@host/data"),
+        ("url=https://host/d?v=1&X-Amz-Signature=abc&n=2", "url=https://host/d?v=1&X-Amz-Signature=***&n=2"),
     ],
 )
 def test_secrets_in_a_command(text, shown):
@@ -161,3 +164,27 @@ def test_secrets_in_a_config_are_asked_for_again():
         "storage": "mysql://me:???@host/studies",
     }
     assert without_secrets(config) == hidden
+
+
+def test_values_of_secret_variables_are_hidden_wherever_they_stand(monkeypatch):
+    monkeypatch.setenv("HUB_TOKEN", "a1b2c3d4")
+    monkeypatch.setenv("DATA_KEY", "abc")  # too short to be known among other letters
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "a1b2c3d4e5")
+    config = {"data": {"root": "/data/a1b2c3d4/x", "name": "abc"}, "also": ["a1b2c3d4e5"]}
+    assert without_secrets(config) == {"data": {"root": "/data/???/x", "name": "abc"}, "also": ["???e5"]}
+    assert hide_secrets("data.root=/data/a1b2c3d4/x") == "data.root=/data/***/x"
+
+
+def test_no_file_of_a_run_keeps_a_secret(doors, monkeypatch, tmp_path):
+    monkeypatch.setenv("HUB_TOKEN", "a1b2c3d4e5f6")
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    root = "data.root=${oc.env:PLACE}/street-${oc.env:HUB_TOKEN}"
+    url = "report.baseline=null", "logger.wandb.notes=https://me:a1b2c3d4e5f6@host/${oc.env:HUB_TOKEN}"
+    run = doors("train", *TINY, "logger=wandb", *url, root, "trainer.max_epochs=1", own_process=True)
+    assert run.code == 0, run.err
+    kept = [path for path in run.directory.rglob("*") if path.is_file() and "wandb" not in path.parts]
+    assert {"config.yaml", "record.json", "report.html", "best.ckpt"} <= {path.name for path in kept}
+    for path in kept:
+        if path.name != "train.log":  # which says what was read
+            assert b"a1b2c3d4e5f6" not in path.read_bytes(), path
+    assert str(tmp_path) in (run.directory / "config.yaml").read_text()  # other paths stay

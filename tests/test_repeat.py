@@ -1,5 +1,6 @@
 """`--config-dir <run>` repeats a run from its own record."""
 
+import hashlib
 import json
 import shutil
 
@@ -67,6 +68,11 @@ def change(directory, edit):
     kept = OmegaConf.load(directory / "config.yaml")
     edit(kept)
     OmegaConf.save(kept, directory / "config.yaml")
+    record = json.loads((directory / "record.json").read_text())
+    record["starts"][-1]["config_sha256"] = hashlib.sha256(
+        (directory / "config.yaml").read_bytes()
+    ).hexdigest()
+    (directory / "record.json").write_text(json.dumps(record))
 
 
 def test_the_same_weights_to_the_bit(first, module_doors):
@@ -112,7 +118,7 @@ def test_without_a_name_it_is_the_run_itself(first, module_doors):
 def test_the_values_of_the_run(first, composed, flag):
     kept = values(OmegaConf.load(first / "config.yaml"))
     assert values(composed(first, flag=flag)) == kept
-    assert "augment.color" not in kept
+    assert kept["augment.color"] is None  # deleted
     assert kept["callbacks.timer._target_"]
 
 
@@ -197,6 +203,18 @@ def test_files_of_the_user_s_own_are_not_needed_again(doors, tmp_path, composed)
     assert config.callbacks.spy.folder == f"{doors.folder}/train/b"
     assert config.callbacks.best.dirpath == f"{doors.folder}/train/b/checkpoints"
     assert str(run.directory) not in str(values(config))
+
+
+@pytest.mark.parametrize("keep", [0.97, 0.5, 0.02, 0])
+@pytest.mark.parametrize("record", [True, False])
+def test_a_config_that_is_cut_off_is_an_error(copy, composed, keep, record):
+    whole = (copy / "config.yaml").read_bytes()
+    (copy / "config.yaml").write_bytes(whole[: int(keep * len(whole))])
+    if not record:
+        (copy / "record.json").unlink()
+    if record or keep < 0.9:
+        with pytest.raises(UserError, match=r"config\.yaml: "):
+            composed(copy)
 
 
 def test_a_secret_has_to_be_given_again(copy, composed):

@@ -11,7 +11,6 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from src.config import build
 from src.data import statistics
 from src.data.augment import SeededTransform
 from src.data.cache_modes import MODES, open_cache
@@ -26,6 +25,7 @@ from src.data.street import write_street
 from src.errors import UserError, counted
 from src.labels import LABEL_TABLES
 from src.machine import usable_cores
+from src.objects import build
 
 log = logging.getLogger(__name__)
 

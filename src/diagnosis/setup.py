@@ -10,13 +10,14 @@ from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Trainer
 from torch.utils.data import default_collate
 
-from src.config import build, plain
+from src.config import plain
 from src.data.datamodule import SegmentationDataModule
 from src.diagnosis.dataset import crop_size
 from src.diagnosis.machine import examine_loading
 from src.diagnosis.notes import CONFIG, DATASET, Notes
 from src.errors import UserError, counted
 from src.machine import usable_cores
+from src.objects import build
 from src.runs import Run
 from src.training.assemble import build_callbacks, build_module
 from src.training.loggers import build_loggers

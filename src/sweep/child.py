@@ -20,9 +20,10 @@ from typing import TextIO
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from src.config import overrides as config_overrides
 from src.errors import UserError
 from src.locks import is_held
-from src.record import hide_secrets
+from src.masking import hide_secrets
 from src.runs import sweep_job_score
 from src.sweep.jobs import Job, identity
 
@@ -40,7 +41,7 @@ def run_job(config: DictConfig, task: str) -> float:
     Raises UserError when it failed, KeyboardInterrupt or SystemExit(143) when the sweep was told to end.
     """
     settings = HydraConfig.get()
-    overrides = list(settings.overrides.task)
+    overrides = config_overrides()
     directory = Path(settings.sweep.dir) / str(settings.sweep.subdir)
     job = Job.read(directory)
     if job is None or job.overrides != [hide_secrets(o) for o in overrides]:  # of a sweeper that is not ours

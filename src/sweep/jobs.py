@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from src.locks import is_held
-from src.record import hide_secrets
+from src.masking import hide_secrets
 from src.runs import MAY_CHANGE
 from src.writing import write_json
 

@@ -16,9 +16,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from src.config import plain
 from src.errors import UserError
 from src.locks import hold
-from src.record import hide_secrets, without_secrets
+from src.masking import hide_secrets, without_secrets
+from src.schema.check import check_object
 from src.sweep.jobs import Job, place, read_jobs, table
 from src.writing import write_text
 
@@ -32,6 +34,7 @@ class HouseSweeper(Sweeper):
         self._launched = 0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        check_object("hydra.sweeper", plain(config.hydra.sweeper))
         self.config: DictConfig = config
         self.hydra_context: HydraContext = hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(

@@ -7,9 +7,10 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from src.config import build
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError, counted
+from src.masking import without_secrets
+from src.objects import build
 from src.runs import Run
 from src.training.loggers import keep_wandb_id
 from src.training.module import SegmentationModule
@@ -45,7 +46,7 @@ def build_module(
     }
     module = SegmentationModule(
         model=config["model"],
-        data=config["data"],
+        data=without_secrets(config["data"]),
         classes=list(data.table.class_names),
         training=training,
         precision=str(trainer.precision),  # Lightning turns 16-mixed into bf16-mixed on a CPU

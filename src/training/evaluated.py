@@ -10,6 +10,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from src.config import RECORDED, plain
+from src.config import overrides as typed_overrides
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
 from src.training.module import SegmentationModule
@@ -30,7 +31,7 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
     an evaluation is repeated (`--config-dir`), which has its own record.
     """
     _check_limits(config.trainer)
-    overrides = [o.lstrip("+") for o in HydraConfig.get().overrides.task]
+    overrides = [o.lstrip("+") for o in typed_overrides()]
     groups = [o.removeprefix("data=") for o in overrides if o.startswith("data=")]
     repeated = HydraConfig.get().runtime.choices["data"].startswith(RECORDED)
     if repeated or trained.dataset is None or any(group != trained.dataset for group in groups):

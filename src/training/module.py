@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from src.config import build
 from src.evaluation.confusion import ConfusionMatrix, scores
 from src.network.segmenter import Segmenter
+from src.objects import build
 
 Batch = Mapping[str, Any]
 

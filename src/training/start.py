@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.checkpoints import AtomicCheckpointIO
-from src.config import RECORDED, flatten, plain
+from src.config import RECORDED, flatten, overrides, plain
 from src.errors import UserError
 from src.training.module import SegmentationModule
 from src.training.restore import TrainedNetwork, check_fit, digest, restore
@@ -122,7 +122,7 @@ def _follow(config: DictConfig, model: dict[str, Any]) -> dict[str, Any]:
 
 def _given() -> list[str]:
     """Keys below `model` that the command line sets."""
-    keys = [o.lstrip("+").partition("=")[0] for o in HydraConfig.get().overrides.task]
+    keys = [o.lstrip("+").partition("=")[0] for o in overrides()]
     return [key.removeprefix("model.") for key in keys if key.startswith("model.")]
 
 

@@ -1,0 +1,79 @@
+"""What values have to do with each other. A rule takes the values by key; it says what is wrong, or nothing.
+
+Rules are asked once every value has the type and range of the table. A key may be missing: an evaluation has
+no model, and an optimizer of the user's own may call its learning rate otherwise.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from src.labels import LABEL_TABLES
+from src.schema.kinds import shown
+
+Values = Mapping[str, Any]
+
+
+def _labels(values: Values) -> str:
+    name = values["data.labels"]
+    return (
+        ""
+        if name in LABEL_TABLES
+        else f"data.labels={name}: unknown, choose one of {', '.join(LABEL_TABLES)}."
+    )
+
+
+def _num_classes(values: Values) -> str:
+    table = LABEL_TABLES.get(values["data.labels"])
+    for key in ("data.num_classes", "model.num_classes"):
+        if table and values.get(key, table.num_classes) != table.num_classes:
+            return (
+                f"{key}={values[key]}: data.labels={table.name} has {table.num_classes} classes. Leave it "
+                f"out, it follows from the labels."
+            )
+    return ""
+
+
+def _class_weights(values: Values) -> str:
+    table = LABEL_TABLES.get(values["data.labels"])
+    for key in ("data.class_weights", "loss.class_weights"):
+        weights = values.get(key)
+        if table and isinstance(weights, list) and len(weights) != table.num_classes:
+            return (
+                f"{key} has {len(weights)} numbers, for {table.num_classes} classes: give one number per "
+                f"class, 'labels' (computed from the training labels) or null."
+            )
+    return ""
+
+
+def _learning_rate(values: Values) -> str:
+    rate, lowest = values.get("optimizer.lr"), values.get("schedule.min_lr", 0.0)
+    if isinstance(rate, int | float) and isinstance(lowest, int | float) and lowest > rate:
+        return (
+            f"schedule.min_lr={lowest:g} is above optimizer.lr={rate:g}, so that the learning rate would "
+            f"rise. Set schedule.min_lr=0, or what the training should end at."
+        )
+    return ""
+
+
+def _checkpoints(values: Values) -> str:
+    """The run resumes from, reports and evaluates files at these places."""
+    folder = f"{values['run_dir']}/checkpoints"
+    for key, target, right in (
+        ("callbacks.best.dirpath", "src.training.keep.RunCheckpoint", folder),
+        ("callbacks.last.path", "src.training.last.LastCheckpoint", f"{folder}/last.ckpt"),
+    ):
+        if values.get(f"{key.rpartition('.')[0]}._target_") == target and values.get(key, right) != right:
+            return (
+                f"{key}={shown(values[key])}: the run looks for its checkpoints in {folder}. Set "
+                f"runs_dir=... or run_dir=... to have the whole run elsewhere."
+            )
+    return ""
+
+
+RULES: tuple[Callable[[Values], str], ...] = (
+    _labels,
+    _num_classes,
+    _class_weights,
+    _learning_rate,
+    _checkpoints,
+)
