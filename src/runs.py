@@ -71,11 +71,13 @@ class Run:
 
     directory: Path
     config: dict[str, Any]
+    id: str = ""  # of its own, from its first start on: the directory may move, and another get its name
     _lock: TextIO | None = field(default=None, repr=False)
 
     @classmethod
     def plan(cls, config: DictConfig) -> "Run":
-        """Raises UserError where the run could not write, or would go on with another run's config."""
+        """Raises UserError where the run could not write, or would go on with another run's config or
+        checkpoint, or from one that is damaged."""
         if not isinstance(config.name, str):
             raise UserError(f"name={config.name}: reads as a number. Quote it: \"name='{config.name}'\"")
         if Path(config.name).is_absolute() or set(Path(config.name).parts or [".."]) & {".", ".."}:
@@ -86,6 +88,7 @@ class Run:
         if rank() == 0:
             run._check_writable()
             run._check_same_config()
+            run._check_last_checkpoint()
         return run
 
     @property
@@ -93,6 +96,18 @@ class Run:
         """The checkpoint to go on from; None for a new run."""
         path = self.directory / "checkpoints" / "last.ckpt"
         return path if path.exists() else None
+
+    def check_own(self, checkpoint: Mapping[str, Any], path: Path) -> None:
+        """Raises UserError where another run wrote the checkpoint. Those of before this was recorded pass."""
+        writer = checkpoint.get("run")
+        own = kept_id(self.directory)
+        if not isinstance(writer, dict) or own is None or writer.get("id") == own:
+            return
+        raise UserError(
+            f"{path}: written by another run, {brief(writer.get('name'))} (id {brief(writer.get('id'))}), not by "
+            f"{self.directory} (id {own}). Put the run's own file back, or copy its own best.ckpt over "
+            f"last.ckpt; to train on with the other run's weights, give checkpoint={path} a name=... of its own."
+        )
 
     @property
     def finished(self) -> dict[str, Any] | None:

@@ -11,8 +11,19 @@ from front_doors import REPOSITORY
 
 # Lower floors first; a room may import from its own floor or from below.
 FLOORS = (
-    {"errors", "labels", "findings", "locks", "machine", "pickles", "revision", "warned", "writing"},
-    {"config", "record", "runs", "repeat", "checkpoints"},
+    {
+        "errors",
+        "labels",
+        "findings",
+        "locks",
+        "machine",
+        "pickles",
+        "revision",
+        "unpickler",
+        "warned",
+        "writing",
+    },
+    {"config", "record", "runs", "repeat", "checkpoints", "contents"},
     {"network", "data", "evaluation"},
     {"training"},
     {"diagnosis", "benchmarks", "sweep"},
