@@ -19,6 +19,8 @@ from src.unpickler import shown
 from src.weights import fault
 from src.writing import write_bytes
 
+WAYS_ON = "copy best.ckpt over it to go on from there, or delete it to start anew."
+"""What to do about a last.ckpt that cannot be used."""
 _REQUIRED = {"state_dict", "hyper_parameters"}
 _FOREIGN = {  # (where, what stands there in lower case): files that go by the names of checkpoints
     (0, b"version https://git-lfs"): "a pointer of Git LFS: run git lfs pull",
@@ -32,7 +34,7 @@ _FOREIGN = {  # (where, what stands there in lower case): files that go by the n
     ): "a safetensors file. This makes one that can be read: "
     "torch.save(safetensors.torch.load_file(...), 'weights.pth')",
 }
-_COMPUTED_WITH = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "epoch_loss")
+_COMPUTED_WITH = ("state_dict", "current_model_state", "optimizer_states", "epoch_loss")
 _RECORDED = {"model", "data", "classes", "precision"}  # arguments of SegmentationModule
 
 
@@ -65,10 +67,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             _check_finite(checkpoint, path)
             return checkpoint
         except UserError as error:
-            raise UserError(
-                f"{error.text}\nThe run cannot go on from it: copy best.ckpt over it to go on from there, "
-                f"or delete it to start anew."
-            ) from error
+            raise UserError(f"{error.text}\nThe run cannot go on from it: {WAYS_ON}") from error
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

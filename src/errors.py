@@ -31,8 +31,8 @@ def counted(number: int, noun: str) -> str:
 
 
 def brief(value: Any, length: int = 80) -> str:
-    """How Python writes a value, cut off where that is long."""
-    text = repr(value)
+    """How Python writes a value, in one line, cut off where that is long."""
+    text = " ".join(repr(value).split("\n"))
     return text if len(text) <= length else f"{text[:length]}..."
 
 

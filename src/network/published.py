@@ -11,9 +11,9 @@ from torch import Tensor
 from src.errors import UserError, shorten
 from src.network.families import EXAMPLES, FAMILIES, PADDLE, Family, layer_names, model_of, parameter_name
 from src.network.segmenter import Segmenter
-from src.weights import fault
 from src.pickles import Pickled, described, is_mapping
 from src.unpickler import Asked, shown
+from src.weights import fault
 
 LARGEST = 10**8
 """Numbers in all tensors together, 200 times a CGNet: a small file may name one memory many times."""

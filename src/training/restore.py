@@ -17,10 +17,10 @@ from src.labels import CAMVID, CITYSCAPES
 from src.network.families import OURS
 from src.network.published import read_published
 from src.network.segmenter import Segmenter
-from src.weights import fault
 from src.pickles import mapping
 from src.runs import rank
 from src.training.recorded import check_recorded
+from src.weights import fault
 
 log = logging.getLogger(__name__)
 
