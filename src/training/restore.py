@@ -178,8 +178,11 @@ def _restore_ours(path: str) -> TrainedNetwork:
 def check_fit(model: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> None:
     """Raises UserError where a state_dict of the Segmenter is not that of the network that `model` names, or
     holds what no network can compute with."""
-    with torch.device("meta"):  # takes no memory, whatever sizes are recorded
-        wanted = Segmenter.from_config(model).state_dict()
+    try:
+        with torch.device("meta"):  # takes no memory, whatever sizes are recorded
+            wanted = Segmenter.from_config(model).state_dict()
+    except UserError as error:
+        raise UserError(f"checkpoint={path}: its network cannot be made. {error.text}") from error
     lines = [
         f"  {key}: {tuple(weights[key].shape) if key in weights else 'missing'}, "
         f"expected {tuple(wanted[key].shape) if key in wanted else 'none'}"
