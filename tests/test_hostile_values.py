@@ -117,8 +117,8 @@ def test_a_sample_for_evaluation_and_fine_tuning(content, tmp_path):
     _check_restore(content, tmp_path, _sample(content, 60, seed=1))
 
 
-def test_a_sample_for_a_run_that_goes_on(stopped, content, doors):
-    _check_resume(stopped, content, doors, _sample(content, 4, seed=2))
+def test_a_sample_for_a_run_that_goes_on(stopped, content, module_doors):
+    _check_resume(stopped, content, module_doors, _sample(content, 4, seed=2))
 
 
 @pytest.mark.slow
@@ -127,8 +127,8 @@ def test_every_value_for_evaluation_and_fine_tuning(content, tmp_path):
 
 
 @pytest.mark.slow
-def test_many_values_for_a_run_that_goes_on(stopped, content, doors):
-    _check_resume(stopped, content, doors, _sample(content, 150, seed=3))
+def test_many_values_for_a_run_that_goes_on(stopped, content, module_doors):
+    _check_resume(stopped, content, module_doors, _sample(content, 150, seed=3))
 
 
 @pytest.mark.slow
