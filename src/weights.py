@@ -18,6 +18,8 @@ def fault(name: str, tensor: Tensor, wanted: torch.dtype = torch.float32) -> str
         return f"no numbers, only a shape (on the device {tensor.device.type})"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         return "more numbers than its memory has"
+    if any(step == 0 and length > 1 for step, length in zip(tensor.stride(), tensor.shape, strict=True)):
+        return "one number under many places (a stride of 0)"
     if _kind(tensor.dtype) != _kind(wanted):
         return f"numbers of type {tensor.dtype}, expected {wanted}".replace("torch.", "")
     if not wanted.is_floating_point:

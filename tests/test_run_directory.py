@@ -63,6 +63,7 @@ def test_a_file_in_place_of_a_folder(stopped, name):
 )
 def test_a_damaged_metrics_csv_is_kept_aside(stopped, content):
     run, go_on = stopped
+    (run / "checkpoints/last.ckpt").unlink()  # so that there is something to train
     (run / "metrics.csv").write_bytes(content)
     outcome = go_on()
     assert outcome.code == 0, outcome.err

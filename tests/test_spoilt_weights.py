@@ -43,7 +43,11 @@ SPOILT = {
     ),
     "sparse": (_with(WEIGHT, lambda t: t.to_sparse()), WEIGHT, "_rebuild_sparse_tensor"),
     "meta": (_with(WEIGHT, lambda t: t.to("meta")), WEIGHT, "_rebuild_meta_tensor"),
-    "expanded": (_with(WEIGHT, lambda t: t.flatten()[:1].expand(t.numel()).view(t.shape)), WEIGHT, "memory"),
+    "expanded": (
+        _with(WEIGHT, lambda t: t.flatten()[:1].expand(t.numel()).view(t.shape)),
+        WEIGHT,
+        "a stride of 0",
+    ),
     "a broken counter": (_with(COUNT, lambda t: t + 0.5), COUNT, "expected int64"),
 }
 
