@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, and read as plain data."""
 
 import io
+import math
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -9,12 +10,31 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
-from src.errors import UserError
-from src.pickles import Pickled, read_pickle, shown
+from src.contents import check_content
+from src.errors import UserError, counted, shorten
+from src.pickles import Pickled, read_pickle
+from src.unpickler import shown
+from src.weights import fault
 from src.writing import write_bytes
 
+WAYS_ON = "copy best.ckpt over it to go on from there, or delete it to start anew."
+"""What to do about a last.ckpt that cannot be used."""
 _REQUIRED = {"state_dict", "hyper_parameters"}
+_FOREIGN = {  # (where, what stands there in lower case): files that go by the names of checkpoints
+    (0, b"version https://git-lfs"): "a pointer of Git LFS: run git lfs pull",
+    (0, b"<"): "a web page",
+    (0, b"\x1f\x8b"): "a gzip archive: unpack it",
+    (0, b"\x89hdf"): "an HDF5 file",
+    (257, b"ustar"): "a tar archive: unpack it, or write it again with torch.save",
+    (
+        8,
+        b'{"',
+    ): "a safetensors file. This makes one that can be read: "
+    "torch.save(safetensors.torch.load_file(...), 'weights.pth')",
+}
+_COMPUTED_WITH = ("state_dict", "current_model_state", "optimizer_states", "epoch_loss")
 _RECORDED = {"model", "data", "classes", "precision"}  # arguments of SegmentationModule
 
 
@@ -38,22 +58,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             target.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What a run goes on from, on the CPU; Lightning moves it to where it belongs."""
+        """What a run goes on from, on the CPU; Lightning moves it to where it belongs.
+
+        Raises UserError also where a weight, or what the optimizer remembers of it, is not finite.
+        """
         try:
-            return load_checkpoint(path)
+            checkpoint = load_checkpoint(path)
+            _check_finite(checkpoint, path)
+            return checkpoint
         except UserError as error:
-            raise UserError(
-                f"{error.text}\nThe run cannot go on from it: copy best.ckpt over it to go on from there, "
-                f"or delete it to start anew."
-            ) from error
+            raise UserError(f"{error.text}\nThe run cannot go on from it: {WAYS_ON}") from error
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint that training wrote, on the CPU. Raises UserError: missing, damaged or foreign."""
     path = Path(path).expanduser()
     refuse = partial(_refusal, path, "Give the best.ckpt or last.ckpt of a run.")
-    _check_file(path, refuse)
-    _check_archive(path, refuse)
+    pickled = _read(path, refuse, ours=True)
+    try:
+        check_content(pickled)
+    except ValueError as error:
+        raise refuse(f"none that training wrote ({error}); nothing in the file was executed") from error
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     # Any type: what a foreign file leads to has no common one. Without its text: torch advises to load the
@@ -67,6 +92,25 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _check_finite(checkpoint: dict[str, Any], path: Any) -> None:
+    waiting = [(key, checkpoint.get(key)) for key in _COMPUTED_WITH]
+    lines: list[str] = []
+    while waiting:
+        where, value = waiting.pop(0)
+        if isinstance(value, dict):
+            waiting += [(f"{where}.{key}", inner) for key, inner in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(f"{where}.{key}", inner) for key, inner in enumerate(value)]
+        elif isinstance(value, float) and not math.isfinite(value):
+            lines.append(f"  {where}: {value}")
+        elif isinstance(value, Tensor) and (problem := fault(where, value, value.dtype)):
+            lines.append(f"  {where}: {problem}")
+    if lines:
+        raise UserError(
+            f"{path}: {counted(len(lines), 'value')} in it can be computed with no more:\n{shorten(lines)}"
+        )
+
+
 def read_weights_file(path: str | Path) -> Pickled:
     """What a file of anybody's weights holds, as notes: nothing in it is executed.
 
@@ -76,13 +120,23 @@ def read_weights_file(path: str | Path) -> Pickled:
     refuse = partial(
         _refusal, path, "Give the best.ckpt or last.ckpt of a run, or weights that are published."
     )
-    _check_file(path, refuse)
+    return _read(path, refuse)
+
+
+def _read(path: Path, refuse: Callable[[str], UserError], ours: bool = False) -> Pickled:
+    if path.is_dir():
+        raise refuse(f"a folder; did you mean {path}/checkpoints/best.ckpt")
+    if not path.is_file():
+        raise refuse("no such file")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise refuse(f"cannot be read ({error})") from error
-    if content[:2] == b"PK":
-        _check_archive(path, refuse)
+    for (begin, signature), kind in _FOREIGN.items():
+        if content[begin:].lower().startswith(signature):
+            raise refuse(f"no checkpoint, but {kind}")
+    if ours or content.startswith(b"PK"):
+        _check_archive(content, refuse)
     try:
         return read_pickle(content)
     except Exception as error:  # of any type, in a file that may hold anything
@@ -96,26 +150,28 @@ def _refusal(path: Path, advice: str, what: str) -> UserError:
     return UserError(f"checkpoint={path}: {what}. {advice}")
 
 
-def _check_file(path: Path, refuse: Callable[[str], UserError]) -> None:
-    if path.is_dir():
-        raise refuse(f"a folder; did you mean {path}/checkpoints/best.ckpt")
-    if not path.is_file():
-        raise refuse("no such file")
-
-
-def _check_archive(path: Path, refuse: Callable[[str], UserError]) -> None:
+def _check_archive(content: bytes, refuse: Callable[[str], UserError]) -> None:
+    """Raises for all that Python's reader of archives and torch's could take for different things."""
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.save writes one
-            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-            damaged = None if packed else archive.testzip()  # torch.load compares no checksums
-    except OSError as error:
-        raise refuse(f"cannot be read ({error})") from error
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch.save writes one
+            entries = archive.infolist()
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+            names = {entry.filename.lower() for entry in entries}
+            twice = len(names) < len(entries) or sum(entry.file_size for entry in entries) > len(content)
+            damaged = None if packed or twice else archive.testzip()  # torch.load compares no checksums
     except Exception as error:
         raise refuse("no checkpoint, or a damaged one; nothing in the file was executed") from error
     if packed:  # torch.save compresses nothing; what does can unpack to any size
         raise refuse("no checkpoint: a compressed archive")
+    if twice or not content.startswith(b"PK\x03\x04"):
+        raise refuse("no checkpoint: an archive that torch.save does not write")
     if damaged:
         raise refuse(f"damaged, {damaged} in it has a wrong checksum")
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise refuse(
+            "a TorchScript program. Its code is not executed; give the weights: "
+            "torch.save(torch.jit.load(...).state_dict(), 'weights.pth')"
+        )
 
 
 def _keys(content: Any) -> set[str]:

@@ -30,6 +30,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def brief(value: Any, length: int = 80) -> str:
+    """How Python writes a value, in one line, cut off where that is long."""
+    text = " ".join(repr(value).split("\n"))
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def check_count(key: str, value: Any) -> int:
     """The value of a key that says how many. Raises UserError for anything but 0, 1, 2, ..."""
     if type(value) is not int or value < 0:

@@ -11,107 +11,40 @@ numpy arrays, such as PaddlePaddle's .pdparams. How each looks: torch/serializat
 
 import io
 import math
-import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from src.unpickler import Asked, Reader, Storage, path_of, shown
+
+MOST_ENTRIES = 10**6
+"""Values in a file, a shared one counted wherever it stands: lists that hold each other twice, 40 deep, are a
+few hundred bytes and 10**12 entries."""
+_MOST_READ = 2**32
+"""Bytes of memories that tensors are made of; each reads the whole of the memory that it lies in."""
 _MAGIC = 0x1950A86A20F9469CFC6C  # of PyTorch's sequence of pickles
-_DTYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1, numpy 2
 _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
-
-
-class Asked:
-    """A note of what a pickle asks to be made: a call of `path`, and what it would put into the result."""
-
-    __slots__ = ("args", "items", "state")
-    path: ClassVar[str] = ""
-    args: tuple[Any, ...]
-    items: dict[Any, Any]
-    state: Any
-
-    def __new__(cls, *args: Any, **_: Any) -> "Asked":
-        note = object.__new__(cls)
-        note.args, note.items, note.state = args, {}, None
-        return note
-
-    def __call__(self, *_: Any) -> "Asked":
-        return Asked()
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.items[key] = value
-
-    def append(self, _: Any) -> None: ...
-
-    def extend(self, _: Any) -> None: ...
-
-    def add(self, _: Any) -> None: ...
-
-
-class _Storage:
-    """A tensor's memory, by its name in the file."""
-
-    def __init__(self, dtype: torch.dtype, key: str, elements: int, begin: int):
-        self.dtype, self.key, self.elements, self.begin = dtype, key, elements, begin
-
-
-class _Reader(pickle._Unpickler):
-    """Python's own unpickler, the one in Python: that in C makes room for any index a file claims to need."""
-
-    def __init__(self, file: io.BytesIO):
-        super().__init__(file, encoding="latin1")  # numbers in pickles of Python 2 are texts
-        self.storages: dict[str, _Storage] = {}
-        self._classes: dict[str, type[Asked]] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        path = f"{module}.{name}"
-        if path not in self._classes:
-            self._classes[path] = type("Asked", (Asked,), {"__slots__": (), "path": path})
-        return self._classes[path]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, storage_class, key, _, elements, *view = pid
-        dtype = _DTYPES.get(_path(storage_class).rpartition(".")[2])
-        if kind != "storage" or dtype is None:
-            raise ValueError(f"a tensor of an unknown kind, {_path(storage_class) or kind}")
-        whole = self.storages.setdefault(str(key), _Storage(dtype, str(key), elements, 0))
-        if not (view and view[0]):
-            return whole
-        _, begin, elements = view[0]
-        return _Storage(dtype, str(key), elements, begin)
 
 
 class Pickled:
     """The content of a file; see `read_pickle`. Raises ValueError for what cannot be made of it."""
 
-    def __init__(self, root: Any, memory: Callable[[_Storage], bytes]):
+    def __init__(self, root: Any, memory: Callable[[Storage], bytes]):
         self.root = root
         self._memory = memory
+        self._read = 0
 
     def mappings(self, depth: int = 3) -> Iterator[tuple[str, dict[Any, Any]]]:
         """(keys that lead to it, dict) of each dict and OrderedDict in the file, once, outer ones first."""
         level: list[tuple[str, Any]] = [("", self.root)]
         seen: set[int] = set()
+        entries = 0
         for _ in range(depth):
             inner: list[tuple[str, Any]] = []
             for where, node in level:
@@ -119,9 +52,12 @@ class Pickled:
                     continue
                 seen.add(id(node))
                 found = mapping(node)
+                entries += len(found)
+                if entries > MOST_ENTRIES:
+                    raise ValueError(f"more than {MOST_ENTRIES:,} entries")
                 yield where, found
                 inner += [
-                    (f"{where}.{key}" if where else key, value)
+                    (f"{where}.{shown(key)}" if where else shown(key), value)
                     for key, value in found.items()
                     if isinstance(key, str) and is_mapping(value)
                 ]
@@ -147,18 +83,22 @@ class Pickled:
             return _array(*node.args)
         return None
 
-    def _tensor(self, storage: _Storage, offset: int, size: Any, stride: Any) -> Tensor:
+    def _tensor(self, storage: Storage, offset: int, size: Any, stride: Any) -> Tensor:
         shape, steps = _integers(size), _integers(stride)
         if math.prod(shape) == 0:
             return torch.empty(shape, dtype=storage.dtype)
         if math.prod(shape) > storage.elements:  # by strides of 0 a byte could be any size
             raise ValueError(f"a tensor of shape {shape} in a memory of {storage.elements} numbers")
-        flat = torch.frombuffer(bytearray(self._memory(storage)), dtype=storage.dtype)
+        memory = self._memory(storage)
+        self._read += len(memory)
+        if self._read > _MOST_READ:
+            raise ValueError("one memory behind too many tensors")
+        flat = torch.frombuffer(bytearray(memory), dtype=storage.dtype)
         return torch.as_strided(flat[storage.begin :], shape, steps, offset).clone()
 
 
 def is_mapping(node: Any) -> bool:
-    return isinstance(node, dict) or _path(type(node)) == "collections.OrderedDict"
+    return isinstance(node, dict) or path_of(type(node)) == "collections.OrderedDict"
 
 
 def mapping(node: Any) -> dict[Any, Any]:
@@ -179,7 +119,7 @@ def read_pickle(content: bytes) -> Pickled:
     if content[:4] == b"PK\x03\x04":
         return _archive(zipfile.ZipFile(io.BytesIO(content)))
     file = io.BytesIO(content)
-    root = _Reader(file).load()
+    root = Reader(file).load()
     if isinstance(root, int) and root == _MAGIC:
         return _sequence(file)
     return Pickled(root, lambda storage: b"")
@@ -193,22 +133,29 @@ def _archive(archive: zipfile.ZipFile) -> Pickled:
     if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
         raise ValueError("numbers with their highest byte first")
 
-    def memory(storage: _Storage) -> bytes:
+    def memory(storage: Storage) -> bytes:
         return archive.read(f"{folder}data/{storage.key}")
 
-    return Pickled(_Reader(io.BytesIO(archive.read(names[0]))).load(), memory)
+    reader = Reader(io.BytesIO(archive.read(names[0])))
+    root = reader.load()
+    for key, storage in reader.storages.items():
+        there = archive.getinfo(f"{folder}data/{key}").file_size
+        claimed = storage.elements * storage.dtype.itemsize
+        if there != claimed:  # torch would read on, whatever lies there
+            raise ValueError(f"a memory of {there} bytes, said to have {claimed}")
+    return Pickled(root, memory)
 
 
 def _sequence(file: io.BytesIO) -> Pickled:
     """After the magic number: version, machine, content, names of memories; these, each after its length."""
-    _Reader(file).load()
-    machine = _Reader(file).load()
+    Reader(file).load()
+    machine = Reader(file).load()
     if isinstance(machine, dict) and not machine.get("little_endian", True):
         raise ValueError("numbers with their highest byte first")
-    reader = _Reader(file)
+    reader = Reader(file)
     root = reader.load()
     memories: dict[str, bytes] = {}
-    for key in _Reader(file).load():
+    for key in Reader(file).load():
         elements = int.from_bytes(file.read(8), "little")
         size = elements * torch.empty(0, dtype=reader.storages[str(key)].dtype).element_size()
         memories[str(key)] = file.read(size)
@@ -240,20 +187,10 @@ def _text(value: Any) -> str:
 def _integers(value: Any) -> tuple[int, ...]:
     numbers = value.args[0] if isinstance(value, Asked) and value.path == "torch.Size" else value
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError(f"a shape of {numbers!r:.80}")
+        raise ValueError("a shape that is none")
     return tuple(numbers)
-
-
-def _path(asked: Any) -> str:
-    """The dotted name that a class stands for; empty for anything else."""
-    return asked.path if isinstance(asked, type) and issubclass(asked, Asked) else ""
 
 
 def described(node: Any) -> str:
     """A few words for an error message."""
     return shown(node.path) if isinstance(node, Asked) else f"a {type(node).__name__}"
-
-
-def shown(name: Any) -> str:
-    """A name from a file with nothing in it for the terminal to do."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(name)[:100])

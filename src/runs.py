@@ -1,56 +1,25 @@
 """Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
 
 import hashlib
-import json
 import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from src.config import flatten, plain
+from src.config import plain
 from src.errors import UserError
 from src.locks import hold
 from src.masking import without_secrets
 from src.record import command, differences, packages_of, read_starts, this_start
+from src.run_directory import check_kinds, check_last_checkpoint, check_same_config, kept_id, read_figures
 from src.warned import hand_over
-from src.writing import nearest_existing, write_bytes, write_json, write_text
+from src.writing import nearest_existing, set_aside, write_bytes, write_json, write_text
 
 log = logging.getLogger(__name__)
-
-# What may differ when a run goes on: where and how it runs, not what it computes.
-MAY_CHANGE = (
-    "name",  # a directory that was renamed
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.enable_",
-    "trainer.log_every",
-    "trainer.profiler",
-    "trainer.default_root_dir",
-    "callbacks.pictures",
-    "callbacks.report",
-    "callbacks.lines",
-    "callbacks.summary",
-    "callbacks.best.dirpath",
-    "callbacks.last.",
-    "callbacks.seeds.seed",  # is `seed`
-    "data.root",
-    "data.num_workers",
-    "data.val_batch_size",
-    "data.cache",
-    "logger.",
-    "report.",
-    "runs_dir",
-    "run_dir",
-    "cache_dir",
-    "compile",
-)
 
 
 def rank() -> int:
@@ -72,11 +41,13 @@ class Run:
 
     directory: Path
     config: dict[str, Any]
+    id: str | None = None  # of its own, known once it is open: directories are renamed and copied
     _lock: TextIO | None = field(default=None, repr=False)
 
     @classmethod
     def plan(cls, config: DictConfig) -> "Run":
-        """Raises UserError where the run could not write, or would go on with another run's config."""
+        """Raises UserError where the run could not write, or would go on with another run's config or
+        checkpoint, or from one that is damaged."""
         if not isinstance(config.name, str):
             raise UserError(f"name={config.name}: reads as a number. Quote it: \"name='{config.name}'\"")
         if Path(config.name).is_absolute() or set(Path(config.name).parts or [".."]) & {".", ".."}:
@@ -86,7 +57,10 @@ class Run:
         run = cls(Path(config.run_dir), without_secrets(plain(config)))
         if rank() == 0:
             run._check_writable()
-            run._check_same_config()
+            if run.last_checkpoint or (config.task == "train" and run.finished):
+                check_same_config(run.directory, run.config)
+            if run.last_checkpoint and not run.finished:
+                check_last_checkpoint(run.directory, run.config)
         return run
 
     @property
@@ -98,13 +72,7 @@ class Run:
     @property
     def finished(self) -> dict[str, Any] | None:
         """The figures of a run that came to its end; else None."""
-        path = self.directory / "metrics.json"
-        try:
-            return json.loads(path.read_text()) if path.exists() else None
-        except ValueError as error:
-            raise UserError(
-                f"{path}: damaged ({error}). Delete it, and the same command writes it anew."
-            ) from error
+        return read_figures(self.directory / "metrics.json")
 
     def open(self, world_size: int = 1) -> None:
         """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do.
@@ -129,7 +97,7 @@ class Run:
         comment = "\n# ".join(command(self.config["task"]).splitlines())  # a name may have several
         text = f"# {comment}\n{OmegaConf.to_yaml(self.config)}"
         write_text(self.directory / "config.yaml", text)
-        handler = logging.FileHandler(self.directory / f"{self.config['task']}.log")
+        handler = self._log()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         hand_over(handler)
         log.info("Run directory: %s", self.directory)
@@ -137,9 +105,21 @@ class Run:
             log.warning("It has figures already, which are replaced. Another name=... would keep them.")
         self._record(world_size, hashlib.sha256(text.encode()).hexdigest())
 
+    def _log(self) -> logging.FileHandler:
+        path = self.directory / f"{self.config['task']}.log"
+        try:
+            return logging.FileHandler(path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error}). Move it away.") from error
+
     def _record(self, world_size: int, config_sha256: str) -> None:
         """Add this start to record.json; its `packages` only where they are not those of the start before."""
-        starts = read_starts(self.directory)
+        starts, path = read_starts(self.directory), self.directory / "record.json"
+        starts = starts if all(isinstance(entry, dict) for entry in starts) else []
+        self.id = kept_id(self.directory)
+        if not starts and path.exists():
+            kept = set_aside(path)
+            log.warning("%s was damaged. It is kept as %s, and a new one begun.", path, kept.name)
         start, patch = this_start(self.config, world_size)
         start |= {"config_sha256": config_sha256, "from_checkpoint": self._progress()}
         start["code"]["patch"] = f"code-{hashlib.sha256(patch).hexdigest()[:8]}.diff" if patch else None
@@ -153,18 +133,18 @@ class Run:
             log.warning("Results may differ from those of %s, made with another: %s.", repeated, changed)
         if start["packages"] == packages_of(starts):
             del start["packages"]
-        write_json(self.directory / "record.json", {"starts": [*starts, start]})
+        self.id = self.id or uuid4().hex
+        write_json(path, {"run": self.id, "starts": [*starts, start]})
 
     def _progress(self) -> dict[str, int] | None:
-        """What the run goes on from. A checkpoint that cannot be read is refused later, by the trainer."""
-        from src.checkpoints import load_checkpoint  # torch, which --help does not need
-
+        """What the run goes on from."""
         if self.last_checkpoint is None:
             return None
-        try:
-            checkpoint = load_checkpoint(self.last_checkpoint)
-        except UserError:
-            return None
+        from src.checkpoints import load_checkpoint  # torch, which --help does not need
+
+        checkpoint = load_checkpoint(self.last_checkpoint)
+        if isinstance(checkpoint.get("run"), dict):
+            self.id = self.id or checkpoint["run"].get("id")  # where record.json was lost
         return {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
 
     def check_in_place(self) -> None:
@@ -188,34 +168,10 @@ class Run:
             raise UserError(f"{existing}: a file, where the run directory {self.directory} should be made.")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise UserError(f"{existing}: not writable, so {self.directory} cannot be made. Set runs_dir=...")
-
-    def _check_same_config(self) -> None:
-        kept = self.directory / "config.yaml"
-        if not kept.exists() or self.last_checkpoint is None:
-            return
-        try:  # as data: what it says is compared, never resolved
-            loaded: Any = OmegaConf.to_container(OmegaConf.load(kept))
-            before, now = (dict(flatten(c)) for c in (loaded, self.config))
-        except (YAMLError, OmegaConfBaseException, OSError, AttributeError) as error:
-            raise UserError(
-                f"{kept}: damaged ({type(error).__name__}), not to be compared with this command's config. "
-                f"Delete it where you are sure that the run's config is the same."
-            ) from error
-        changed = [
-            f"  {key}: {before.get(key)} before, {now.get(key)} now"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE)
-        ]
-        if changed:
-            raise UserError(
-                f"{self.directory}: this run was started with another config, it cannot go on with this:\n"
-                + "\n".join(changed)
-                + "\nRepeat its own command to go on with it, or choose another name=."
-            )
+        check_kinds(self.directory, self.config["task"])
 
 
 def sweep_job_score(directory: Path) -> float:
     """What a sweeper maximises: the best val mIoU of a finished job; NaN where nothing was validated."""
-    path = directory / "metrics.json"
-    miou = json.loads(path.read_text())["mIoU"] if path.exists() else None
-    return float("nan") if miou is None else miou
+    figures = read_figures(directory / "metrics.json")
+    return float("nan") if figures is None or figures["mIoU"] is None else figures["mIoU"]

@@ -63,3 +63,11 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that cannot be used, so that nothing of it is lost; returns its new place."""
+    number = 1
+    while (place := path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")).exists():
+        number += 1
+    return path.rename(place)

@@ -53,7 +53,7 @@ class FrontDoors:
         run = self._in_own_process if own_process else self._in_this_process
         code, out, err = run(task, arguments)
         outcome = Outcome(code, out, err, self.folder / task / name)
-        if (outcome.directory / "metrics.json").exists():
+        if outcome.code == 0 and (outcome.directory / "metrics.json").exists():
             outcome.metrics = json.loads((outcome.directory / "metrics.json").read_text())
         return outcome
 

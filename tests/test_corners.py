@@ -45,6 +45,8 @@ def test_a_moved_run_remembers_its_best(tmp_path):
     best.best_model_score = torch.tensor(0.7)
     best.best_model_path = f"{old}/best.ckpt"
     best.best_k_models = {f"{old}/best.ckpt": torch.tensor(0.7)}
+    (tmp_path / "new/checkpoints").mkdir(parents=True)
+    (tmp_path / "new/checkpoints/best.ckpt").touch()
     moved = RunCheckpoint(dirpath=new, filename="best", monitor="val/mIoU", mode="max")
     moved.load_state_dict(best.state_dict())
     assert moved.best_model_score == 0.7

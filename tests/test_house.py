@@ -11,19 +11,9 @@ from front_doors import REPOSITORY
 
 # Lower floors first; a room may import from its own floor or from below.
 FLOORS = (
-    {
-        "errors",
-        "labels",
-        "findings",
-        "locks",
-        "machine",
-        "masking",
-        "pickles",
-        "revision",
-        "warned",
-        "writing",
-    },
-    {"config", "record", "runs", "repeat", "checkpoints", "schema", "objects"},
+    {"errors", "labels", "findings", "locks", "machine", "masking", "revision", "unpickler", "warned"}
+    | {"weights", "writing", "pickles", "contents"},
+    {"config", "record", "run_directory", "runs", "repeat", "checkpoints", "schema", "objects"},
     {"network", "data", "evaluation"},
     {"training"},
     {"diagnosis", "benchmarks", "sweep"},

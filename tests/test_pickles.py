@@ -18,7 +18,8 @@ from published_networks import AuthorsNetwork, MmsegNetwork, paddle_arrays, rand
 from src.checkpoints import read_weights_file
 from src.errors import UserError
 from src.network.published import read_published
-from src.pickles import Asked, read_pickle
+from src.pickles import read_pickle
+from src.unpickler import Asked
 
 
 class Call:

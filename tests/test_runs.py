@@ -11,6 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from src.checkpoints import AtomicCheckpointIO
 from src.config import CONF_DIR, register_resolvers
 from src.errors import UserError
 from src.runs import Run, rank, sweep_job_score
@@ -49,8 +50,9 @@ def start(runs_dir, *overrides, saved=True):
     run = plan(runs_dir, *overrides)
     run.open()
     if saved:
-        (run.directory / "checkpoints").mkdir()
-        (run.directory / "checkpoints" / "last.ckpt").touch()
+        recorded = {key: run.config[key] for key in ("model", "data")} | {"classes": [], "precision": None}
+        checkpoint = {"state_dict": {}, "hyper_parameters": recorded, "epoch": 0, "global_step": 1}
+        AtomicCheckpointIO().save_checkpoint(checkpoint, run.directory / "checkpoints" / "last.ckpt")
     run._lock.close()
     return run
 

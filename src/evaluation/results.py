@@ -1,16 +1,19 @@
 """metrics.json, report.html and the table on the terminal, after training and after evaluation."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rich
 
 from src.checkpoints import load_checkpoint
+from src.errors import UserError
 from src.evaluation.inference import KEYS
 from src.evaluation.pictures import confusion_figure
 from src.evaluation.report.write import write_report
 from src.evaluation.table import table
+from src.run_directory import check_own
 from src.runs import Run
 from src.writing import write_json
 
@@ -18,22 +21,47 @@ log = logging.getLogger(__name__)
 
 
 def report_training(run: Run) -> float | None:
-    """Write metrics.json from what best.ckpt and last.ckpt recorded of themselves; returns best's mIoU."""
+    """Write metrics.json from what best.ckpt and last.ckpt recorded of themselves; returns best's mIoU.
+
+    With one of them alone (callbacks.best=null, callbacks.last=null) the figures are that one's.
+    """
     figures = run.finished
     if figures:
         log.info("%s is finished. Nothing to do; another run needs another name=.", run.directory)
-    elif not (run.directory / "checkpoints/best.ckpt").exists():
-        log.warning("%s: no best.ckpt (no validation, or fast_dev_run), so no metrics.json.", run.directory)
-        return None
+        _show(figures, run.directory / "metrics.json")
     else:
         best, last = (_recorded(run, name) for name in ("best.ckpt", "last.ckpt"))
-        figures = best | {"last": last}
+        figures = best or last
+        if figures is None or figures["mIoU"] is None or run.config["trainer"].get("fast_dev_run"):
+            log.warning(
+                "%s: no checkpoint of a validation (none was run, or fast_dev_run), so no metrics.json.",
+                run.directory,
+            )
+            return None
+        if best and last:
+            figures = best | {"last": last}
+        elif last:
+            log.warning("%s: no best.ckpt. The figures are those of last.ckpt.", run.directory)
+        _show(figures, Path(figures["checkpoint"]))
         write_json(run.directory / "metrics.json", figures)
         write_report(run.directory, run.config, run.config["model"])
-    rich.print(table(figures))
     log.info("Best val mIoU %.4f in epoch %d: %s", figures["mIoU"], figures["epoch"], figures["checkpoint"])
     _say_where(run)
     return figures["mIoU"]
+
+
+def _show(figures: dict[str, Any], source: Path) -> None:
+    """The table on the terminal. Raises UserError for a file that holds no figures to show."""
+    try:
+        shown = table(figures)
+        if not isinstance(figures["mIoU"], float) or type(figures["epoch"]) is not int:
+            raise TypeError("no mIoU of an epoch")
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{source}: damaged, its figures cannot be shown ({error!r}). python -m src.eval "
+            f"checkpoint=... measures those of a checkpoint."
+        ) from error
+    rich.print(shown)
 
 
 def report_evaluation(
@@ -71,17 +99,24 @@ def _say_where(run: Run) -> None:
         log.info("Report: %s", path)
 
 
-def _recorded(run: Run, name: str) -> dict[str, Any]:
+def _recorded(run: Run, name: str) -> dict[str, Any] | None:
+    """None without the file."""
     path = run.directory / "checkpoints" / name
+    if not path.exists():
+        return None
     checkpoint = load_checkpoint(path)
-    # The last epoch may have gone without validation (trainer.check_val_every_n_epoch).
-    scored = checkpoint["scored_epoch"] == checkpoint["epoch"]
-    figures = checkpoint["scores"] if scored else {"mIoU": None}
-    return figures | {
-        "epoch": checkpoint["epoch"] + 1,  # counts from 1
-        "checkpoint": str(path),
-        "data": run.config["data"]["name"],
-        "split": run.config["data"]["val_split"],
-        "precision": checkpoint["hyper_parameters"]["precision"],
-        "began_from": checkpoint["hyper_parameters"].get("began_from"),
-    }
+    check_own(run.directory, checkpoint, path)
+    try:
+        # The last epoch may have gone without validation (trainer.check_val_every_n_epoch).
+        scored = checkpoint["scores"] is not None and checkpoint["scored_epoch"] == checkpoint["epoch"]
+        figures = checkpoint["scores"] if scored else {"mIoU": None}
+        return figures | {
+            "epoch": checkpoint["epoch"] + 1,  # counts from 1
+            "checkpoint": str(path),
+            "data": run.config["data"]["name"],
+            "split": run.config["data"]["val_split"],
+            "precision": checkpoint["hyper_parameters"]["precision"],
+            "began_from": checkpoint["hyper_parameters"].get("began_from"),
+        }
+    except (LookupError, TypeError) as error:
+        raise UserError(f"{path}: damaged, it records no validation ({error!r}).") from error

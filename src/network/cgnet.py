@@ -124,7 +124,7 @@ class CGNet(nn.Module):
     """Normalised image, float (B, 3, H, W) with H, W >= 32 -> logits (B, num_classes, H/8, W/8).
 
     num_classes        1 to 255; class maps are uint8, and 255 is kept for ignored pixels
-    num_blocks         (M, N): CG blocks in stages 2 and 3, the down-sampling one included
+    num_blocks         (M, N): CG blocks in stages 2 and 3, the down-sampling one included; at most 128 each
     channels           of stages 1, 2 and 3; those of stages 2 and 3 even
     dilations          of f_sur in stages 2 and 3
     reductions         of f_glo in stages 2 and 3: its hidden layer has channels // reduction units
@@ -159,7 +159,7 @@ class CGNet(nn.Module):
     ):
         super().__init__()
         checks.integer("num_classes", num_classes, 1, 255)
-        m, n = checks.positive_integers("num_blocks", num_blocks, 2)
+        m, n = checks.positive_integers("num_blocks", num_blocks, 2, checks.MOST_BLOCKS)
         c1, c2, c3 = checks.positive_integers("channels", channels, 3)
         if c2 % 2 or c3 % 2:
             raise checks.refuse(

@@ -7,12 +7,17 @@ value and what is allowed. A bool is never taken for a number.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from src.errors import brief
+
 LARGEST = 4096
-"""Blocks or channels: a config from anywhere must not be able to keep a machine busy for hours."""
+"""Channels, dilations, ...: a config from anywhere must not be able to keep a machine busy for hours."""
+
+MOST_BLOCKS = 128
+"""In a stage: to make one takes about 8 ms, even without memory. CGNet's largest stage has 21."""
 
 
 def refuse(argument: str, value: Any, allowed: str) -> ValueError:
-    return ValueError(f"{argument}={value!r} is not allowed: expected {allowed}")
+    return ValueError(f"{argument}={brief(value)} is not allowed: expected {allowed}")
 
 
 def integer(argument: str, value: Any, lowest: int, highest: int) -> int:
@@ -28,14 +33,16 @@ def number(argument: str, value: Any, allowed: str, lowest: float, below: float 
     return float(value)
 
 
-def positive_integers(argument: str, value: Any, length: int | None = None) -> tuple[int, ...]:
+def positive_integers(
+    argument: str, value: Any, length: int | None = None, highest: int = LARGEST
+) -> tuple[int, ...]:
     """`length` of them, or with None any number but zero; from any sequence that a config may hold."""
     items = tuple(value) if isinstance(value, Iterable) else ()
     fits = len(items) == length if length is not None else len(items) > 0
     if not fits or not all(
-        isinstance(e, int) and not isinstance(e, bool) and 0 < e <= LARGEST for e in items
+        isinstance(e, int) and not isinstance(e, bool) and 0 < e <= highest for e in items
     ):
-        raise refuse(argument, value, f"a list of {length or 'one or more'} integers from 1 to {LARGEST}")
+        raise refuse(argument, value, f"a list of {length or 'one or more'} integers from 1 to {highest}")
     return items
 
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from src.errors import UserError, shorten
 from src.network.families import EXAMPLES, FAMILIES, PADDLE, Family, layer_names, model_of, parameter_name
 from src.network.segmenter import Segmenter
-from src.pickles import Asked, Pickled, described, is_mapping, shown
+from src.pickles import Pickled, described, is_mapping
+from src.unpickler import Asked, shown
+from src.weights import fault
 
 LARGEST = 10**8
 """Numbers in all tensors together, 200 times a CGNet: a small file may name one memory many times."""
@@ -43,7 +45,11 @@ class Published:
 def read_published(pickled: Pickled) -> Published:
     """Raises UserError where no family's weights are in it, or not all of them, or others than a CGNet's."""
     found = []
-    for where, content in pickled.mappings():
+    try:
+        dicts = list(pickled.mappings())
+    except ValueError as error:
+        raise UserError(f"no weights of a CGNet: {error}") from error
+    for where, content in dicts:
         keys = [key for key in content if isinstance(key, str) and len(key) < 100]
         for family in FAMILIES:
             prefix = _prefix(keys, family.marker)
@@ -109,19 +115,18 @@ def _weights(
             tensor, reason = None, shown(error) or type(error).__name__
         if tensor is None:
             foreign.append(f"  {name}: {reason}")
-        elif not tensor.is_floating_point():
-            foreign.append(f"  {name}: numbers of type {tensor.dtype}".replace("torch.", ""))
-        elif not tensor.isfinite().all():
-            foreign.append(f"  {name}: NaN or infinity among its numbers")
+            continue
+        numbers += tensor.numel()
+        if numbers > LARGEST:
+            raise UserError(f"{family.name}'s keys, but more than {LARGEST:,} numbers: no CGNet")
+        if problem := fault(name, tensor):
+            foreign.append(f"  {name}: {problem}")
         else:
             weights[name] = tensor.float()
-            numbers += tensor.numel()
-            if numbers > LARGEST:
-                raise UserError(f"{family.name}'s keys, but more than {LARGEST:,} numbers: no CGNet")
     if foreign:
         raise UserError(
             f"{family.name}'s keys, but these hold no weights; nothing in the file was executed:\n"
-            f"{shorten(foreign)}\nIt is damaged: get the file anew."
+            f"{shorten(foreign)}\nIt is damaged, or of a training that had gone wrong: get the file anew."
         )
     return weights, skipped
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from src.errors import UserError
+from src.errors import UserError, brief
 
 PACKAGE = "src.network"
 RULE = f"expected the dotted path of a network class in the package {PACKAGE}, such as {PACKAGE}.cgnet.CGNet"
@@ -29,14 +29,14 @@ def construct(
     """cls(**supplied, **arguments); any fault of `arguments` is a UserError that begins with `where`."""
     supplied = supplied or {}
     if not isinstance(arguments, Mapping):
-        raise UserError(f"{where}: expected keys and values, found {arguments!r}")
+        raise UserError(f"{where}: expected keys and values, found {brief(arguments)}")
     parameters = inspect.signature(cls).parameters
     open_names = [name for name in parameters if name not in supplied]
     for name in arguments:
         if name not in open_names:
             close = difflib.get_close_matches(str(name), open_names, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            raise UserError(f"{where}: unknown argument {name!r}{hint} (known: {', '.join(open_names)})")
+            raise UserError(f"{where}: unknown argument {brief(name)}{hint} (known: {', '.join(open_names)})")
     missing = [
         name
         for name in open_names
@@ -51,7 +51,7 @@ def construct(
 
 
 def _network_class(target: Any) -> type[nn.Module]:
-    refusal = UserError(f"_target_={target!r} is not allowed: {RULE}")
+    refusal = UserError(f"_target_={brief(target)} is not allowed: {RULE}")
     if not isinstance(target, str) or not target.startswith(PACKAGE + "."):
         raise refusal
     module_name, _, class_name = target.rpartition(".")

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from src.errors import UserError
 from src.locks import is_held
 from src.masking import hide_secrets
-from src.runs import MAY_CHANGE
+from src.run_directory import MAY_CHANGE
 from src.writing import write_json
 
 FILE = "job.json"
-# Overrides that say which sweep this is. The others of runs.MAY_CHANGE say where and how it runs.
+# Overrides that say which sweep this is. The others of MAY_CHANGE say where and how it runs.
 _WHICH_SWEEP = ("name", "sweep", "hydra")
 
 
@@ -35,7 +36,13 @@ class Job:
     @classmethod
     def read(cls, directory: Path) -> "Job | None":
         path = directory / FILE
-        return cls(directory, **json.loads(path.read_text())) if path.exists() else None
+        try:
+            return cls(directory, **json.loads(path.read_text())) if path.exists() else None
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{path}: damaged ({error}). Delete {directory}, and the sweep runs this job again; or give "
+                f"the sweep another name=."
+            ) from error
 
     @property
     def number(self) -> int:

@@ -14,6 +14,7 @@ from src.objects import build
 from src.runs import Run
 from src.training.loggers import keep_wandb_id
 from src.training.module import SegmentationModule
+from src.training.resume import check_resume
 from src.training.trainer import honest_exit
 from src.training.trouble import clear_errors
 from src.training.wandb_log import EnduringWandbLogger
@@ -58,6 +59,8 @@ def build_module(
 
 def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run) -> None:
     """Train to the end, from the run's last checkpoint if it has one."""
+    if run.last_checkpoint:
+        check_resume(run.last_checkpoint, trainer, module)
     if trainer.is_global_zero:
         keep_wandb_id(trainer.loggers, run.directory)
         _say_what_runs(trainer, module, data, run)
@@ -114,3 +117,5 @@ def _say_what_runs(
     )
     if run.last_checkpoint:
         log.info("Going on from %s", run.last_checkpoint)
+    if not run.config["callbacks"].get("last"):
+        log.warning("Without callbacks.last no last.ckpt is written: if the run is stopped, it begins anew.")

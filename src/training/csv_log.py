@@ -2,13 +2,16 @@
 
 import csv
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from src.writing import write_text
+from src.writing import set_aside, write_text
+
+log = logging.getLogger(__name__)
 
 
 class MetricsCSV(Logger):
@@ -55,10 +58,23 @@ class MetricsCSV(Logger):
         self._write()
 
     def _read(self) -> list[dict[str, Any]]:
+        """What is there; a file that cannot be read is kept under another name."""
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            return [{key: value for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+        try:
+            with self.path.open(newline="") as file:
+                rows = [
+                    {k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file, strict=True)
+                ]
+            if any(not row["step"].isdecimal() or None in row for row in rows):
+                raise ValueError("a row without a step")
+        except (ValueError, LookupError, AttributeError, csv.Error) as error:
+            kept = set_aside(self.path)
+            log.warning(
+                "%s was damaged (%s). It is kept as %s, and a new one begun.", self.path, error, kept.name
+            )
+            return []
+        return rows
 
     def _write(self) -> None:
         # Whole and atomic each time: columns appear as a run goes on, and a row comes every 50 steps or so.

@@ -1,8 +1,13 @@
 """The callback behind best.ckpt and last.ckpt."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -19,4 +24,10 @@ class RunCheckpoint(ModelCheckpoint):
 
         state = {key: moved(value) for key, value in state_dict.items()}
         state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+        if not all(isinstance(score, Tensor) for score in state["best_k_models"].values()):
+            raise TypeError("a best score that is no number")
+        best = state["best_model_path"]
+        if best and not Path(best).exists():
+            log.warning("%s is gone: the next validation writes another, however good it is.", best)
+            return  # with its score remembered only a better epoch would write one
         super().load_state_dict(state)

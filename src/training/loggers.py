@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,15 @@ def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:
 def _kept_id(run_dir: Path) -> str:
     """The run's id, kept in the run directory once that exists (see runs.Run.open)."""
     kept = run_dir / "wandb_id.txt"
-    return kept.read_text().strip() if kept.exists() else uuid4().hex[:8]
+    if not kept.exists():
+        return uuid4().hex[:8]
+    found = kept.read_bytes().decode(errors="replace").strip()
+    if not re.fullmatch(r"[\w-]{1,64}", found):
+        raise UserError(
+            f"{kept}: damaged, no id of a W&B run. Write that of the run's page into it (the end of its "
+            f"address), or delete it, and W&B begins a new run."
+        )
+    return found
 
 
 def keep_wandb_id(loggers: list[Logger], run_dir: Path) -> None:

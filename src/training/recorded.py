@@ -9,7 +9,7 @@ from torch import Tensor
 from src.data.cache_modes import MODES
 from src.data.checks import LARGEST
 from src.data.layouts import LAYOUTS, SPLITS
-from src.errors import UserError, shorten
+from src.errors import UserError, brief, shorten
 from src.labels import LABEL_TABLES
 
 _Check = Callable[[Any], bool]
@@ -38,7 +38,7 @@ def check_recorded(checkpoint: dict[str, Any], path: str) -> None:
 def _problems(where: str, found: dict[str, Any], checks: dict[str, _Check]) -> list[str]:
     prefix = f"{where}." if where else ""
     return [
-        f"{prefix}{key}={repr(found[key])[:80]}"
+        f"{prefix}{key}={brief(found[key])}"
         for key, is_right in checks.items()
         if key in found and not is_right(found[key])
     ]
@@ -79,6 +79,8 @@ def _is_dict(value: Any) -> bool:
 def _is_origin(value: Any) -> bool:
     """Of fine-tuned weights: {"family", "sha256", "trained_on": None or [{"data", "split"}, ...], ...}"""
     if not isinstance(value, dict) or "trained_on" not in value:
+        return False
+    if not all(_is_text(value.get(key)) for key in ("family", "sha256")):
         return False
     seen = value["trained_on"]
     return seen is None or (

@@ -20,6 +20,7 @@ from src.network.segmenter import Segmenter
 from src.pickles import mapping
 from src.runs import rank
 from src.training.recorded import check_recorded
+from src.weights import fault
 
 log = logging.getLogger(__name__)
 
@@ -175,20 +176,33 @@ def _restore_ours(path: str) -> TrainedNetwork:
 
 
 def check_fit(model: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> None:
-    """Raises UserError where a state_dict of the Segmenter is not that of the network that `model` names."""
-    with torch.device("meta"):  # takes no memory, whatever sizes are recorded
-        wanted = {key: tensor.shape for key, tensor in Segmenter.from_config(model).state_dict().items()}
-    found = {key: tensor.shape for key, tensor in weights.items()}
+    """Raises UserError where a state_dict of the Segmenter is not that of the network that `model` names, or
+    holds what no network can compute with."""
+    try:
+        with torch.device("meta"):  # takes no memory, whatever sizes are recorded
+            wanted = Segmenter.from_config(model).state_dict()
+    except UserError as error:
+        raise UserError(f"checkpoint={path}: its network cannot be made. {error.text}") from error
     lines = [
-        f"  {key}: {tuple(found[key]) if key in found else 'missing'}, "
-        f"expected {tuple(wanted[key]) if key in wanted else 'none'}"
-        for key in sorted(wanted.keys() | found.keys())
-        if wanted.get(key) != found.get(key)
+        f"  {key}: {tuple(weights[key].shape) if key in weights else 'missing'}, "
+        f"expected {tuple(wanted[key].shape) if key in wanted else 'none'}"
+        for key in sorted(wanted.keys() | weights.keys())
+        if key not in wanted or key not in weights or wanted[key].shape != weights[key].shape
     ]
     if lines:
         raise UserError(
             f"checkpoint={path}: its weights do not fit the network that it names, in "
             f"{counted(len(lines), 'place')}:\n{shorten(lines)}"
+        )
+    lines = [
+        f"  {key}: {problem}"
+        for key, tensor in weights.items()
+        if (problem := fault(key, tensor, wanted[key].dtype))
+    ]
+    if lines:
+        raise UserError(
+            f"checkpoint={path}: {counted(len(lines), 'tensor')} in it can be no weights:\n{shorten(lines)}\n"
+            f"It is damaged, or of a training that had gone wrong. Give another checkpoint."
         )
 
 

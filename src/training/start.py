@@ -13,6 +13,7 @@ from src.checkpoints import AtomicCheckpointIO
 from src.config import RECORDED, flatten, overrides, plain
 from src.errors import UserError
 from src.training.module import SegmentationModule
+from src.training.recorded import check_recorded
 from src.training.restore import TrainedNetwork, check_fit, digest, restore
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,9 @@ def begin_from(config: DictConfig) -> Start:
 
 
 def _go_on(config: DictConfig, last: Path) -> Start:
-    recorded = AtomicCheckpointIO().load_checkpoint(last)["hyper_parameters"]
+    checkpoint = AtomicCheckpointIO().load_checkpoint(last)
+    check_recorded(checkpoint, str(last))
+    recorded = checkpoint["hyper_parameters"]
     record = recorded.get("began_from")
     if record is not None:  # else the run's config has no checkpoint=, and this one is refused
         path = Path(config.checkpoint).expanduser()

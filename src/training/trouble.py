@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
+from src.checkpoints import WAYS_ON
 from src.data.limits import MORE_FILES
 from src.errors import UserError
 from src.runs import Run
@@ -42,6 +44,11 @@ def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError) and not isinstance(error, CannotWriteError):
             raise
+        if run.last_checkpoint and _is_restoring(error):
+            raise UserError(
+                f"{run.last_checkpoint}: the run cannot go on from it ({type(error).__name__}: {error}): "
+                f"{WAYS_ON}"
+            ) from error
         text = explain(error, run.config, trainer, guard.was_training)
         if text is None:
             raise
@@ -53,9 +60,15 @@ def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
                 callback.stop()
 
 
+def _is_restoring(error: BaseException) -> bool:
+    """Whether it was raised while Lightning put a checkpoint's content where it belongs."""
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any("checkpoint_connector" in f.co_filename and "restore" in f.co_name for f in frames)
+
+
 class RunGuard(Callback):
-    """Makes the folders of the checkpoints; lets none be written once the run directory is another one; and
-    remembers what was going on when an error ended it."""
+    """Makes the folders of the checkpoints; lets none be written once the run directory is another one, and
+    each say whose it is; and remembers what was going on when an error ended it."""
 
     def __init__(self, run: Run):
         self.run = run
@@ -66,8 +79,11 @@ class RunGuard(Callback):
             if trainer.is_global_zero and isinstance(callback, ModelCheckpoint) and callback.dirpath:
                 Path(callback.dirpath).mkdir(parents=True, exist_ok=True)
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         self.run.check_in_place()
+        checkpoint["run"] = {"id": self.run.id, "name": self.run.config["name"]}
 
     def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
         self.was_training = bool(trainer.training)  # which the Trainer forgets before it raises

@@ -90,8 +90,12 @@ def _text(path: Path) -> str:
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        log.warning("%s is damaged (%s): the report is without curves.", path, error)
+        return []
 
 
 def _images(path: Path, figures: Mapping[str, Any]) -> dict[str, Any] | None:

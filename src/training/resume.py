@@ -1,0 +1,114 @@
+"""Whether what last.ckpt holds is what this training saves: Lightning takes it as it comes."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from src.checkpoints import WAYS_ON, AtomicCheckpointIO
+from src.errors import UserError, brief, shorten
+from src.training.module import SegmentationModule
+from src.weights import fault
+
+_LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+
+
+def check_resume(path: Path, trainer: pl.Trainer, module: SegmentationModule) -> None:
+    """Raises UserError that names what no such training saves. What is missing Lightning says itself."""
+    checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+    optimizer, scheduler = module.build_optimizer(total_steps=1)
+    fresh = {
+        "epoch": 0,
+        "global_step": 0,
+        "scored_epoch": None,
+        "epoch_loss": 0.0,
+        "loops": {"fit_loop": trainer.fit_loop.state_dict()},
+        "SegmentationDataModule": {"next_epoch": 0, "next_batch": 0},
+        "averaging_state": {"n_averaged": torch.tensor(0)},
+        "optimizer_states": [{"param_groups": optimizer.state_dict()["param_groups"]}],
+        "lr_schedulers": [scheduler.state_dict()],
+        "callbacks": {callback.state_key: callback.state_dict() for callback in trainer.callbacks},  # type: ignore[attr-defined]
+    }
+    lines = list(_unlike(checkpoint, fresh))
+    lines += _wrong_weights(checkpoint, module)
+    if not lines:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        lines += _wrong_states(checkpoint["optimizer_states"][0].get("state"), parameters)
+    if lines:
+        raise UserError(
+            f"{path}: no checkpoint of this training:\n{shorten([f'  {line}' for line in lines])}\n"
+            f"The run cannot go on from it: {WAYS_ON}"
+        )
+
+
+def _unlike(found: Any, fresh: Any, where: str = "") -> Iterator[str]:
+    """What in `found` is of another kind than in `fresh`, the same of a training that has not begun. Keys
+    that one of them lacks are left to Lightning, which knows its older checkpoints."""
+    if isinstance(fresh, dict):
+        if not isinstance(found, dict):
+            yield f"{where}={brief(found)}"
+            return
+        for key in found.keys() & fresh.keys():
+            yield from _unlike(found[key], fresh[key], f"{where}.{key}" if where else str(key))
+    elif isinstance(fresh, list | tuple):
+        if not isinstance(found, list | tuple) or len(found) != len(fresh):
+            yield f"{where}={brief(found)}"
+            return
+        for i, (one, other) in enumerate(zip(found, fresh, strict=True)):
+            yield from _unlike(one, other, f"{where}.{i}")
+    elif not _alike(found, fresh):
+        yield f"{where}={brief(found)}"
+
+
+def _alike(found: Any, fresh: Any) -> bool:
+    if isinstance(fresh, Tensor):
+        same = isinstance(found, Tensor) and found.shape == fresh.shape and not bool(found.isnan().any())
+        return same and found.is_floating_point() == fresh.is_floating_point()
+    if isinstance(fresh, bool | str):
+        return type(found) is type(fresh)
+    if isinstance(fresh, int):
+        return type(found) is int and 0 <= found < 2**53
+    if isinstance(fresh, float):  # a best score so far begins with infinity
+        return type(found) in (int, float) and (math.isfinite(found) or math.isinf(fresh)) and found >= 0
+    return found is None or type(found) in (int, float, Tensor)  # a value that is not known from the start
+
+
+def _wrong_weights(checkpoint: dict[str, Any], module: SegmentationModule) -> list[str]:
+    wanted = module.state_dict()
+    states = [(key, checkpoint.get(key)) for key in ("state_dict", "current_model_state")]
+    return [
+        f"{name}.{key}: {problem}"
+        for name, state in states
+        if isinstance(state, dict)
+        for key, tensor in state.items()
+        if key in wanted and (problem := _wrong(key, tensor, wanted[key]))
+    ]
+
+
+def _wrong(key: str, tensor: Any, wanted: Tensor) -> str | None:
+    if not isinstance(tensor, Tensor) or tensor.shape != wanted.shape:
+        return f"{brief(tensor)}, expected {tuple(wanted.shape)}"
+    return fault(key, tensor, wanted.dtype)
+
+
+def _wrong_states(states: Any, parameters: list[Tensor]) -> list[str]:
+    """What an optimizer remembers of each parameter."""
+    if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
+        return [f"optimizer_states.state={brief(states)}"]
+    lines = [f"optimizer_states.state.{brief(key)}" for key in states if key not in range(len(parameters))]
+    return lines or [
+        f"optimizer_states.state.{number}.{key}={brief(value)}"
+        for number, state in states.items()
+        for key, value in state.items()
+        if (key in _LIKE_THE_PARAMETER and _wrong(key, value, parameters[number]))
+        or (key == "step" and not _is_count(value))
+    ]
+
+
+def _is_count(value: Any) -> bool:
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    return type(number) in (int, float) and number >= 1
