@@ -85,7 +85,9 @@ def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
         )
         # albumentations checks with pydantic, whose own text is a page.
         checked: list[Any] = getattr(cause.__cause__ or cause.__context__, "errors", list)()
-        reasons = [f"{entry['loc'][0]}: {entry['msg']}" for entry in checked] or [str(cause)]
+        reasons = [": ".join([*map(str, entry["loc"][:1]), entry["msg"]]) for entry in checked] or [
+            str(cause)
+        ]
         raise UserError(f"{key}: {config['_target_']} refuses {values}\n{'; '.join(reasons)}") from error
 
 

@@ -11,7 +11,6 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from src.config import build
 from src.data import statistics
 from src.data.augment import SeededTransform
 from src.data.cache_modes import MODES, open_cache
@@ -22,6 +21,7 @@ from src.data.instances import find_instances
 from src.data.layouts import Pair, find_pairs
 from src.data.limits import allow_open_files
 from src.data.samplers import EvalBatchSampler, TrainSampler
+from src.data.steps import build_steps, check_steps
 from src.data.street import write_street
 from src.errors import UserError, counted
 from src.labels import LABEL_TABLES
@@ -94,26 +94,26 @@ class SegmentationDataModule(LightningDataModule):
         """Finds and checks the files; a second call does nothing. Raises UserError with the way on."""
         if stage in (None, "fit") and self.train_set is None:
             assert self.augment is not None, "training needs an augmentation"
-            transforms = [build(f"augment.{k}", step) for k, step in self.augment.items() if step is not None]
-            transform = SeededTransform(transforms, self.seed)
-            self.train_set, self.train_sizes = self._open(self.config["train_split"], transform)
+            steps = build_steps(self.augment, self.config["mean"])
+            train_set, self.train_sizes = self._open(self.config["train_split"], needs_labels=True)
+            size = check_steps(self.augment, self.config["mean"], self.train_sizes)
+            train_set.transform = SeededTransform(list(steps.values()), self.seed, size)
+            self.train_set = train_set
         if self.val_set is None:
-            self.val_set, self.val_sizes = self._open(self.config["val_split"])
+            self.val_set, self.val_sizes = self._open(self.config["val_split"], self.needs_labels)
             if self.instances:
                 self.val_set.instances = find_instances(self.val_set.pairs, self.val_sizes, self.table)
 
-    def _open(
-        self, split: str, transform: SeededTransform | None = None
-    ) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
+    def _open(self, split: str, needs_labels: bool) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
         pairs = find_pairs(self.config["layout"], self.config["root"], split)
-        if any(pair.label is None for pair in pairs) and (self.needs_labels or transform is not None):
+        if needs_labels and any(pair.label is None for pair in pairs):
             raise UserError(
                 f"The split '{split}' of {self.config['root']} has no public labels: nothing to compare. "
                 f"python -m src.eval with submission=true writes what Cityscapes' server compares."
             )
         sizes = check_pairs(pairs, self.table)
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
-        return SegmentationDataset(pairs, self.table, transform), sizes
+        return SegmentationDataset(pairs, self.table), sizes
 
     def frames(self) -> tuple[list[Pair], list[tuple[int, int]]]:
         """The pairs of all splits that were set up, each once, with (height, width) of each."""

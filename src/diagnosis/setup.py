@@ -10,8 +10,9 @@ from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Trainer
 from torch.utils.data import default_collate
 
-from src.config import build, plain
+from src.config import plain
 from src.data.datamodule import SegmentationDataModule
+from src.data.steps import build_steps
 from src.diagnosis.dataset import crop_size
 from src.diagnosis.machine import examine_loading
 from src.diagnosis.notes import CONFIG, DATASET, Notes
@@ -67,9 +68,7 @@ class Setup:
             setup.data = SegmentationDataModule(data, None, config.seed, config.cache_dir)
         with notes.trying(CONFIG, "augmentation"):
             augment = plain(config.augment)
-            for name, step in augment.items():
-                if step is not None:
-                    build(f"augment.{name}", step)
+            build_steps(augment, plain(config.data.mean))
             if setup.data:
                 setup.data.augment = augment
         with notes.trying(CONFIG, "loss"):
