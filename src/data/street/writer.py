@@ -19,6 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from src.data.files import read_bytes
+from src.data.folders import is_empty, is_folder, is_there
 from src.data.street.scene import Scene, draw_scene
 from src.errors import UserError
 from src.labels import CITYSCAPES
@@ -89,15 +91,15 @@ def _parameters(splits: Mapping[str, int], width: int, height: int, seed: int) -
 def _is_there(root: Path, wanted: dict[str, Any]) -> bool:
     """True: the same street; False: nothing. Anything else is an error, and nothing is overwritten."""
     note = root / NOTE
-    try:
-        found = json.loads(note.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if not is_there(note):
+        if not is_there(root) or (is_folder(root) and is_empty(root)):
             return False
         raise UserError(
             f"{root} is not a synthetic street: it has no {NOTE}. "
             "Nothing was changed; choose a new or empty folder."
-        ) from None
+        )
+    try:
+        found = json.loads(read_bytes(note))
     except ValueError as error:
         raise UserError(f"{note} is damaged ({error}). Delete {root} to have it written anew.") from None
     if found == wanted:
