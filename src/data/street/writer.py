@@ -24,12 +24,14 @@ from src.data.folders import is_empty, is_folder, is_there
 from src.data.street.scene import Scene, draw_scene
 from src.errors import UserError
 from src.labels import CITYSCAPES
+from src.writing import nearest_existing
 
 VERSION = 1
 """Raise it with every change that alters a pixel: an older street on disk is then refused, not mixed in."""
 
 NOTE = "street.json"
 MIN_WIDTH, MIN_HEIGHT = 64, 32
+_BYTES_PER_PIXEL = 1.5  # of all four files of a scene
 
 Progress = Callable[[int, int], None]
 """Called with the number of scenes written and their total."""
@@ -53,6 +55,7 @@ def write_street(
     wanted = _parameters(splits, width, height, seed)
     if _is_there(root, wanted):
         return
+    _check_room(root, sum(splits.values()), width * height)
     draft = root.parent / f".{root.name}.{os.getpid()}-{secrets.token_hex(4)}"
     try:
         draft.mkdir(parents=True)
@@ -65,6 +68,17 @@ def write_street(
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _check_room(root: Path, scenes: int, pixels: int) -> None:
+    """Raises UserError for more than the disk takes, before a list of all scenes is made."""
+    needed, free = scenes * pixels * _BYTES_PER_PIXEL, shutil.disk_usage(nearest_existing(root)).free
+    if needed > free:
+        raise UserError(
+            f"Cannot write the synthetic street to {root}: {scenes} scenes take about {needed / 1e9:.3g} GB, "
+            f"{free / 1e9:.3g} GB are free. Set data.street.train and data.street.val to fewer, or choose "
+            f"another place (cache_dir=...)."
+        )
 
 
 def _parameters(splits: Mapping[str, int], width: int, height: int, seed: int) -> dict[str, Any]:
