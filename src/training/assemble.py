@@ -12,6 +12,7 @@ from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError, counted
 from src.runs import Run
 from src.training.loggers import keep_wandb_id
+from src.training.memory import check_memory
 from src.training.module import SegmentationModule
 from src.training.trainer import honest_exit
 from src.training.trouble import clear_errors
@@ -52,6 +53,7 @@ def build_module(
         began_from=began_from,
     )
     module.build_optimizer(total_steps=1)  # its values are wrong now, or not at all
+    check_memory(module, data, trainer)
     return module
 
 
