@@ -139,7 +139,7 @@ class SegmentationDataModule(LightningDataModule):
         self.originals = Originals(self.frames()[0], self.table)
         for dataset in (self.train_set, self.val_set):
             if dataset is not None:
-                dataset.read = (cache or self.originals).read
+                dataset.read = cache.read if cache else self.originals.read_pair
 
     def class_weights(self, weights: list[float] | str | None) -> list[float] | None:
         """One weight per class for the loss: as given, or computed from the training labels for "labels"."""

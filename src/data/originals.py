@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Originals:
-    """Reads pairs as `read_pair` does, and notices where one has been replaced since it was first seen.
+    """Reads pairs as `dataset.read_pair` does, and notices where one has been replaced since it was first seen.
 
     Size and time of change are compared, a matter of microseconds beside 25 ms for decoding.
     """
@@ -32,7 +32,7 @@ class Originals:
     def _origin(self, pair: Pair) -> Origin:
         return Origin.of(pair, self.table)
 
-    def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    def read_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) and target (H, W), uint8. Raises UserError where a file has been replaced."""
         image, target = read_pair(pair, self.table)
         if self._origin(pair) != self._origins[pair.image]:

@@ -68,8 +68,8 @@ class Setup:
             setup.data = SegmentationDataModule(data, None, config.seed, config.cache_dir)
         with notes.trying(CONFIG, "augmentation"):
             augment = plain(config.augment)
-            build_steps(augment, plain(config.data.mean))
             if setup.data:
+                build_steps(augment, config.data.mean)
                 setup.data.augment = augment
         with notes.trying(CONFIG, "loss"):
             setup.class_weights = plain(config.loss).get("class_weights")

@@ -24,7 +24,7 @@ def test_files_that_stay_are_read_as_they_are(street):
     pairs = find_pairs("cityscapes", street, "train")
     originals = Originals(pairs, CITYSCAPES)
     for pair in pairs:
-        found, expected = originals.read(pair), read_pair(pair, CITYSCAPES)
+        found, expected = originals.read_pair(pair), read_pair(pair, CITYSCAPES)
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
@@ -35,9 +35,9 @@ def test_a_file_that_was_replaced(street, refused, kind, change):
     originals = Originals(pairs, CITYSCAPES)
     path = getattr(pairs[3], kind)
     _touch(path) if change == "time" else shutil.copyfile(getattr(pairs[4], kind), path)
-    originals.read(pairs[2])
+    originals.read_pair(pairs[2])
     with refused(pairs[3].image, "has been replaced since this run began"):
-        originals.read(pairs[3])
+        originals.read_pair(pairs[3])
 
 
 def test_with_the_loader_s_workers(ready, street, module_for, refused):
