@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Originals:
-    """Reads pairs as `dataset.read_pair` does, and notices where one has been replaced since it was first seen.
+    """Reads pairs as `dataset.read_pair` does, and notices where one has been replaced since the start.
 
     Size and time of change are compared, a matter of microseconds beside 25 ms for decoding.
     """
