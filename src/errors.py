@@ -17,12 +17,17 @@ class UserError(Exception):
     @property
     def text(self) -> str:
         message = str(self)
-        if self._WORKER not in message:
-            return message
-        return message.rpartition(f"{type(self).__name__}: ")[2].strip()
+        if self._WORKER in message:
+            message = message.rpartition(f"{type(self).__name__}: ")[2].strip()
+        return printable(message)
 
 
 ASK_THE_DOCTOR = "python -m src.doctor with the same keys reads every file and names all that are bad."
+
+
+def printable(text: str) -> str:
+    """Names of files may have bytes that are no UTF-8; no log or report takes what Python makes of them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def counted(number: int, noun: str) -> str:

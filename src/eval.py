@@ -26,6 +26,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.training.best_and_worst import BestAndWorstImages
     from src.training.cost import Cost
     from src.training.evaluated import data_to_evaluate, module_to_evaluate
+    from src.training.memory import check_memory
     from src.training.official import OfficialScores
     from src.training.pictures import PicturePanel
     from src.training.restore import restore
@@ -60,6 +61,7 @@ def evaluate(config: DictConfig) -> float | None:
     data.prepare_data()
     data.setup("validate")
     inference.check_sizes(data.val_sizes)
+    check_memory(module, data, trainer)
     data.check_devices(trainer.world_size)
     for writer in submission:
         writer.check()

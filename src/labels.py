@@ -4,10 +4,14 @@ Sources: Cityscapes, the official table (cityscapesScripts, helpers/labels.py); 
 480x360 release that SegNet and CGNet use, with SegNet's colours.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+
+from src.errors import UserError, shorten
 
 IGNORE = 255
 """Train id of pixels that neither the loss nor any metric counts."""
@@ -29,23 +33,42 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The label ids that may stand in a dataset's files and the classes they become."""
+    """The label ids that may stand in a dataset's files and the classes they become.
+
+    Labels with the same train id are one class. It is called by their names, "car + truck", or by the one
+    name that all of them have; its id, category and colour are those of the first.
+
+    Raises UserError where the train ids are not 0, 1, 2, ... or an id or a class's name occurs twice.
+    """
 
     name: str
     labels: tuple[Label, ...]
 
+    def __post_init__(self) -> None:
+        problems = _problems(self.labels)
+        if not problems:  # else there are no classes to look at
+            problems = [f"{name!r} is the name of two classes" for name in _twice(self.class_names)]
+        if problems:
+            raise UserError(f"The label table '{self.name}' makes no sense:\n{shorten(problems)}")
+
     @cached_property
     def train_labels(self) -> tuple[Label, ...]:
-        """The labels that are learned, in the order of their train ids."""
-        return tuple(sorted((e for e in self.labels if e.train_id != IGNORE), key=lambda e: e.train_id))
+        """A label for each class, in the order of the train ids."""
+        classes: dict[int, list[Label]] = {}
+        for label in self.labels:
+            if label.train_id != IGNORE:
+                classes.setdefault(label.train_id, []).append(label)
+        return tuple(_merge(classes[train_id]) for train_id in sorted(classes))
 
     @cached_property
     def categories(self) -> dict[str, tuple[Label, ...]]:
-        """Labels by category, in the table's order, those that are not learned among them; no category in
+        """The classes by category, and the labels that are not learned, in the table's order; no category in
         which nothing is learned (void)."""
+        classes = {label.id: label for label in self.train_labels}
         groups: dict[str, list[Label]] = {}
         for label in self.labels:
-            groups.setdefault(label.category, []).append(label)
+            if label.id in classes or label.train_id == IGNORE:
+                groups.setdefault(label.category, []).append(classes.get(label.id, label))
         return {
             name: tuple(members)
             for name, members in groups.items()
@@ -54,8 +77,11 @@ class LabelTable:
 
     @property
     def has_categories(self) -> bool:
-        """Whether they are more than another name for each class."""
-        return any(len(members) > 1 for members in self.categories.values())
+        """Whether they are more than another name for each class, and each class belongs to one."""
+        places = {(label.train_id, label.category) for label in self.labels if label.train_id != IGNORE}
+        return len(places) == self.num_classes and any(
+            len(members) > 1 for members in self.categories.values()
+        )
 
     @property
     def has_instances(self) -> bool:
@@ -94,11 +120,41 @@ class LabelTable:
 
     @cached_property
     def to_label_id(self) -> np.ndarray:
-        """(256,) uint8, train id -> label id, as the Cityscapes server wants predictions; 0 for the rest."""
+        """(256,) uint8, train id -> label id, as the Cityscapes server wants predictions, of a class
+        of several labels the first one's; 0 for the rest."""
         table = np.zeros(256, np.uint8)
         for label in self.train_labels:
             table[label.train_id] = label.id
         return table
+
+
+def _merge(labels: list[Label]) -> Label:
+    """One class of all labels with one train id."""
+    names = list(dict.fromkeys(label.name for label in labels))
+    name = " + ".join(names if len(names) <= _NAMED else [names[0], f"{len(names) - 1} more"])
+    return replace(labels[0], name=name, has_instances=all(label.has_instances for label in labels))
+
+
+_NAMED = 4  # labels in the name of their class
+
+
+def _problems(labels: tuple[Label, ...]) -> list[str]:
+    ids = [label.id for label in labels]
+    found = sorted({label.train_id for label in labels} - {IGNORE})
+    problems = [f"the label id {number} stands in it twice" for number in _twice(ids)]
+    problems += [f"the label id {number} is not one of 0 to 255" for number in ids if not 0 <= number <= 255]
+    if not found:
+        problems.append(f"no label is learned: all have the train id {IGNORE} (ignored)")
+    elif found != list(range(len(found))):
+        problems.append(
+            f"its train ids are {found}, but must be 0, 1, 2, ... without a gap, and {IGNORE} for what is "
+            f"ignored. Labels may share one: they become one class"
+        )
+    return problems
+
+
+def _twice(values: Iterable[object]) -> list[object]:
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _cityscapes() -> LabelTable:

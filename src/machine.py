@@ -3,11 +3,16 @@
 import os
 import platform
 import re
+from contextlib import suppress
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("torch", "pytorch-lightning", "opencv-python-headless", "numpy", "albumentations", "kornia-rs")
+_MEMORY_LIMITS = (  # of cgroups, versions 2 and 1
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -51,6 +56,15 @@ def memory() -> int:
     if "SC_PHYS_PAGES" not in names:
         return 0
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def usable_memory() -> int:
+    """Of this process, in bytes: a container or a cluster's job often has less than the machine."""
+    limits = [memory()] if memory() else []
+    for path in _MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # another version of cgroups; "max"
+            limits.append(int(path.read_text()))
+    return min(limits, default=0)
 
 
 def versions() -> dict[str, str]:

@@ -34,7 +34,7 @@ def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
         )
         # albumentations checks with pydantic, whose own text is a page.
         checked: list[Any] = getattr(cause and (cause.__cause__ or cause.__context__), "errors", list)()
-        reasons = [f"{entry['loc'][0]}: {entry['msg']}" for entry in checked if entry["loc"]]
+        reasons = [": ".join([*map(str, entry["loc"][:1]), entry["msg"]]) for entry in checked]
         reason = "; ".join(reasons) or str(cause or error)
         raise UserError(f"{key}: {config['_target_']} refuses {values}\n{reason}") from error
 

@@ -20,14 +20,19 @@ from inflict import (
     gone,
     hidden,
     in_test_split,
+    link_to,
     link_to_nowhere,
+    locked,
     middle,
     no_labels,
+    not_utf8,
     nothing,
     other_archive,
+    pipe,
     pixels,
     renamed,
     shrunk,
+    stray_not_utf8,
     strays,
     to_train_ids,
     without_cities,
@@ -50,9 +55,12 @@ class Damage:
     data: str = "cityscapes"
     zipped: bool = False
     root: str = "."  # data.root, relative to the dataset
+    permissions: bool = False  # it is one of permissions, which root passes over
 
 
 AGAIN = "Download or extract it again"
+DENIED = ("cannot be read", "Permission denied", "permissions")
+CITY = "leftImg8bit/train/trainstadt"
 ERRORS = [
     Damage("label missing", each(LABELS, Path.unlink), ("missing label", "extract")),
     Damage("image missing", each(IMAGES, Path.unlink), ("missing image", "extract")),
@@ -89,7 +97,26 @@ ERRORS = [
     ),
     Damage("dangling link", each(IMAGES, link_to_nowhere), ("cannot be read", "Check the path")),
     Damage("folder in place of a file", each(LABELS, folder), ("cannot be read", "Check the path")),
-    Damage("no permission", each(IMAGES, lambda p: p.chmod(0)), ("cannot be read", "permissions")),
+    Damage("no permission", each(IMAGES, lambda p: p.chmod(0)), DENIED, permissions=True),
+    Damage("a city without permission", locked("leftImg8bit/train/another"), DENIED, permissions=True),
+    Damage("a city that cannot be listed", locked(f"{CITY}", 0o111), DENIED, permissions=True),
+    Damage("a city that cannot be entered", locked(f"{CITY}", 0o444), DENIED, permissions=True),
+    Damage("labels without permission", locked("gtFine/train"), DENIED, permissions=True),
+    Damage("root without permission", locked("."), DENIED, permissions=True),
+    Damage("above the root no permission", locked("."), DENIED, root="leftImg8bit", permissions=True),
+    Damage(
+        "archive without permission",
+        locked("leftImg8bit_trainvaltest.zip"),
+        DENIED,
+        zipped=True,
+        permissions=True,
+    ),
+    Damage("CamVid: no permission", locked("valannot"), DENIED, data="camvid", permissions=True),
+    Damage("pipes", each(IMAGES, pipe), ("cannot be read", "it is a pipe")),
+    Damage("pipes as labels", each(LABELS, pipe), ("cannot be read", "it is a pipe")),
+    Damage("links to a device", each(IMAGES, link_to("/dev/zero")), ("cannot be read", "it is a device")),
+    Damage("links in a circle", each(LABELS, link_to("")), ("cannot be read", "symbolic links")),
+    Damage("names that are no UTF-8", not_utf8, ("not valid UTF-8", "\\udce4", "Rename")),
     Damage("colour label", each(LABELS, pixels(lambda a: np.dstack([a] * 3))), ("8-bit RGB", "one channel")),
     Damage(
         "instanceIds", each(LABELS, pixels(lambda a: a.astype(np.uint16) * 99)), ("16-bit", "instanceIds")
@@ -146,6 +173,7 @@ REMARKS = [
         "some train ids", each(LABELS, pixels(lambda a: np.minimum(to_train_ids(a), 18))), ("labelTrainIds",)
     ),
     Damage("files that nothing reads", strays, ("read by nothing",)),
+    Damage("a stray whose name is no UTF-8", stray_not_utf8, ("read by nothing", "\\udce4")),
     Damage("damage in the test split", in_test_split, ("not a PNG file (empty)",)),
     Damage("macOS's hidden files", hidden, ()),
 ]

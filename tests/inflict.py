@@ -1,5 +1,6 @@
 """Ways to damage a dataset. Each takes its root and returns the paths that a report has to name."""
 
+import os
 import shutil
 import struct
 import zipfile
@@ -64,6 +65,44 @@ def to_train_ids(ids: np.ndarray) -> np.ndarray:
 def link_to_nowhere(path: Path) -> None:
     path.unlink()
     path.symlink_to(path.with_name("not-fetched"))
+
+
+def link_to(target: str) -> Callable[[Path], object]:
+    """ "": to itself."""
+
+    def change(path: Path) -> None:
+        path.unlink()
+        path.symlink_to(target or path.name)
+
+    return change
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def locked(name: str, mode: int = 0) -> Callable[[Path], Paths]:
+    """Without permission; a city that is not there is one that nothing else tells of."""
+
+    def inflict(root: Path) -> Paths:
+        if not (root / name).exists():
+            (root / name).mkdir()
+        (root / name).chmod(mode)
+        return [root / name] if name != "." else [root]
+
+    return inflict
+
+
+def not_utf8(root: Path) -> Paths:
+    for path in (frames(root, IMAGES, 1)[0], frames(root, LABELS, 1)[0]):
+        path.rename(path.with_name(path.name.replace("trainstadt", "st\udce4dt")))
+    return []
+
+
+def stray_not_utf8(root: Path) -> Paths:
+    (root / "leftImg8bit/train/st\udce4dt.txt").touch()
+    return []
 
 
 def folder(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The augmentations that albumentations lacks, as albumentations transforms, and seeding that is exact."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import, which would ask a server for newer versions
@@ -165,17 +165,28 @@ def _look_up(img: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return img if np.array_equal(levels, _LEVELS) else cv2.LUT(img, levels)
 
 
+Transform = Callable[..., Any]
+"""A step of an augmentation, of one of the classes below."""
+
+TRANSFORMS = (A.BasicTransform, A.BaseCompose)
+"""The second is several in one, such as OneOf."""
+
+
 class SeededTransform:
     """A chain of transforms whose outcome depends on (seed, epoch, index) alone.
 
     albumentations 2.0.8 copies its random state into every worker and, with workers that do not persist, into
     every epoch, so that crops repeat (albumentations issue 2473; the fix was never released). Seeding each
     sample costs 0.1 ms and makes it independent of workers, devices and restarts.
+
+    Args:
+        size: (height, width) of every sample, without which they share no batch; None = any.
     """
 
-    def __init__(self, transforms: Sequence[A.BasicTransform], seed: int):
+    def __init__(self, transforms: Sequence[Transform], seed: int, size: Sequence[int] | None = None):
         self._chain = A.Compose(list(transforms))
         self._seed = seed
+        self._size = size
 
     def __call__(
         self, image: np.ndarray, target: np.ndarray, epoch: int, index: int
@@ -183,4 +194,11 @@ class SeededTransform:
         state = np.random.SeedSequence((self._seed, epoch, index)).generate_state(1)
         self._chain.set_random_seed(int(state[0]))
         out = self._chain(image=image, mask=target)
+        found = out["image"].shape[:2]
+        if self._size is not None and found != tuple(self._size):
+            raise UserError(
+                f"augment: a frame of {image.shape[1]}x{image.shape[0]} pixels has become a sample of "
+                f"{found[1]}x{found[0]}, the others have {self._size[1]}x{self._size[0]}. No step after "
+                f"augment.crop may change the size, and augment.pad comes last."
+            )
         return {"image": out["image"], "target": out["mask"]}

@@ -19,13 +19,14 @@ from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.instances import find_instances
 from src.data.layouts import Pair, find_pairs
-from src.data.limits import allow_open_files
+from src.data.limits import allow_open_files, check_workers
+from src.data.originals import Originals
 from src.data.samplers import EvalBatchSampler, TrainSampler
+from src.data.steps import build_steps, check_steps
 from src.data.street import write_street
 from src.errors import UserError, counted
 from src.labels import LABEL_TABLES
 from src.machine import usable_cores
-from src.objects import build
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class SegmentationDataModule(LightningDataModule):
         self.train_sizes: list[tuple[int, int]] = []
         self.val_sizes: list[tuple[int, int]] = []
         self.begin = (0, 0)
+        self.originals: Originals | None = None
 
     def prepare_data(self) -> None:
         """Draws the synthetic street, once; every other dataset must be there already."""
@@ -94,26 +96,26 @@ class SegmentationDataModule(LightningDataModule):
         """Finds and checks the files; a second call does nothing. Raises UserError with the way on."""
         if stage in (None, "fit") and self.train_set is None:
             assert self.augment is not None, "training needs an augmentation"
-            transforms = [build(f"augment.{k}", step) for k, step in self.augment.items() if step is not None]
-            transform = SeededTransform(transforms, self.seed)
-            self.train_set, self.train_sizes = self._open(self.config["train_split"], transform)
+            steps = build_steps(self.augment, self.config["mean"])
+            train_set, self.train_sizes = self._open(self.config["train_split"], needs_labels=True)
+            size = check_steps(self.augment, self.config["mean"], self.train_sizes)
+            train_set.transform = SeededTransform(list(steps.values()), self.seed, size)
+            self.train_set = train_set
         if self.val_set is None:
-            self.val_set, self.val_sizes = self._open(self.config["val_split"])
+            self.val_set, self.val_sizes = self._open(self.config["val_split"], self.needs_labels)
             if self.instances:
                 self.val_set.instances = find_instances(self.val_set.pairs, self.val_sizes, self.table)
 
-    def _open(
-        self, split: str, transform: SeededTransform | None = None
-    ) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
+    def _open(self, split: str, needs_labels: bool) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
         pairs = find_pairs(self.config["layout"], self.config["root"], split)
-        if any(pair.label is None for pair in pairs) and (self.needs_labels or transform is not None):
+        if needs_labels and any(pair.label is None for pair in pairs):
             raise UserError(
                 f"The split '{split}' of {self.config['root']} has no public labels: nothing to compare. "
                 f"python -m src.eval with submission=true writes what Cityscapes' server compares."
             )
         sizes = check_pairs(pairs, self.table)
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
-        return SegmentationDataset(pairs, self.table, transform), sizes
+        return SegmentationDataset(pairs, self.table), sizes
 
     def frames(self) -> tuple[list[Pair], list[tuple[int, int]]]:
         """The pairs of all splits that were set up, each once, with (height, width) of each."""
@@ -134,9 +136,10 @@ class SegmentationDataModule(LightningDataModule):
         cache = open_cache(
             self.config["cache"], Path(self.cache_dir), root, self.table, *self.frames(), used_once=once
         )
+        self.originals = Originals(self.frames()[0], self.table)
         for dataset in (self.train_set, self.val_set):
-            if cache is not None and dataset is not None:
-                dataset.read = cache.read
+            if dataset is not None:
+                dataset.read = cache.read if cache else self.originals.read_pair
 
     def class_weights(self, weights: list[float] | str | None) -> list[float] | None:
         """One weight per class for the loss: as given, or computed from the training labels for "labels"."""
@@ -160,13 +163,16 @@ class SegmentationDataModule(LightningDataModule):
         loop = self.trainer.fit_loop
         # `processed`, since `completed` lacks a batch at whose end the checkpoint is written.
         batches = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        return {
+        files = {"files": self.originals.digests()} if self.originals else {}
+        return files | {
             "next_epoch": loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
             "next_batch": batches % self.trainer.num_training_batches,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.begin = (state_dict["next_epoch"], state_dict["next_batch"])
+        if self.originals is not None and "files" in state_dict:  # checkpoints of before know none
+            self.originals.compare(state_dict["files"])
 
     def train_dataloader(self) -> DataLoader:
         assert self.train_set is not None
@@ -214,8 +220,10 @@ class SegmentationDataModule(LightningDataModule):
 
     def check_devices(self, world_size: int) -> None:
         """Raises UserError where a device would have nothing to validate, or no number of workers, or not
-        enough open files for them."""
-        allow_open_files(self.workers(world_size))
+        enough memory or open files for them."""
+        workers = self.workers(world_size)
+        check_workers(workers, 2 if self.train_set else 1)
+        allow_open_files(workers)
         if self.val_set is None:
             return
         batches = len(EvalBatchSampler(self.val_sizes, self.config["val_batch_size"]))

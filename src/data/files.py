@@ -1,8 +1,13 @@
 """Reading PNG files: what a header says without decoding, and decoding with errors that name the file."""
 
+import errno
+import os
+import stat
 import struct
 import threading
+import zlib
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import cv2
@@ -11,6 +16,10 @@ from kornia_rs.io import decode_image_png_u8
 
 from src.data.zips import ZipPath
 from src.errors import UserError
+
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # its lines on damaged files would stand beside ours
 
 Source = Path | ZipPath
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -95,13 +104,13 @@ def _ends(path: Source) -> tuple[bytes, bytes]:
     if isinstance(path, ZipPath):  # has checksums, and its end takes inflating it all
         return path.read_bytes(HEADER_LENGTH), _IEND
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             head = file.read(HEADER_LENGTH)
             file.seek(0, 2)
             file.seek(max(0, file.tell() - len(_IEND)))
             return head, file.read()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def stamp(path: Source) -> tuple[int, int]:
@@ -112,7 +121,7 @@ def stamp(path: Source) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return status.st_size, status.st_mtime_ns
 
 
@@ -159,9 +168,27 @@ def decode_label(path: Source, data: bytes) -> np.ndarray:
 
 def read_bytes(path: Source) -> bytes:
     try:
-        return path.read_bytes()
+        if isinstance(path, ZipPath):
+            return path.read_bytes()
+        with _open(path) as file:
+            return file.read()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def _open(path: Path) -> FileIO:
+    """For reading. Raises OSError for what is no file: a FIFO would be waited for, and so would a device."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, not a file")
+    return FileIO(descriptor, "rb")
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
 
 
 def _decode_fast(data: bytes, kind: tuple[int, int]) -> np.ndarray | None:
@@ -183,17 +210,43 @@ def _decode_fast(data: bytes, kind: tuple[int, int]) -> np.ndarray | None:
 
 
 def _decode(path: Source, data: bytes, flags: int) -> np.ndarray:
+    """What OpenCV makes of a file. What is damaged is found before, by its checksums in a thirtieth of the
+    time: libpng, in which OpenCV decodes, would write to the terminal by itself."""
+    broken = broken_chunk(memoryview(data)) if data.startswith(_SIGNATURE) else "no PNG"
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+        image = None if broken else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # a header that asks for more than a gigapixel
         image = None
     if image is None:
-        raise UserError(f"{path}: damaged or truncated, it cannot be decoded. Download or extract it again.")
+        why = f" ({broken})" if broken else ""
+        raise UserError(
+            f"{path}: damaged or truncated, it cannot be decoded{why}. Download or extract it again."
+        )
     return image
 
 
-def _unreadable(path: Source, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.")
+def broken_chunk(data: memoryview) -> str:
+    """What the checksums of a PNG's own chunks say is wrong with it; "" if nothing."""
+    position, kind = 8, b""
+    while kind != b"IEND":
+        if position + 12 > len(data):
+            return "its end is missing"
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data):
+            return f"the chunk at byte {position} goes on beyond the file's end"
+        if zlib.crc32(data[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            return f"wrong checksum in the chunk at byte {position}"
+        position = end
+    return ""
+
+
+def unreadable(path: Source, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(
+        f"{path}: cannot be read ({reason}). Check the path and its permissions, and those of the folders "
+        f"above it."
+    )
 
 
 def absolute(path: Source) -> str:

@@ -1,8 +1,6 @@
 """Every file of a split read whole: what is wrong with each, and figures over all of them."""
 
 import hashlib
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -176,34 +174,10 @@ def _open(path: Source, facts: PairFacts) -> tuple[bytes, Header] | None:
         return None
     try:
         header = parse_header(path, data[:HEADER_LENGTH], data[-12:])
-        if broken := broken_chunk(memoryview(data)):
-            raise UserError(
-                f"{path}: damaged or truncated, it cannot be decoded ({broken}). "
-                f"Download or extract it again."
-            )
     except UserError as error:
         facts.error(DAMAGED, error)
         return None
     return data, header
-
-
-def broken_chunk(data: memoryview) -> str:
-    """What the checksums of a PNG's own chunks say is wrong with it; "" if nothing.
-
-    Decoding finds the same, but libpng then writes to the terminal by itself.
-    """
-    position, kind = 8, b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            return "its end is missing"
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            return f"the chunk at byte {position} goes on beyond the file's end"
-        if zlib.crc32(data[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            return f"wrong checksum in the chunk at byte {position}"
-        position = end
-    return ""
 
 
 def _histogram(picture: np.ndarray, channel: int) -> np.ndarray:

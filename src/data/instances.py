@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from src.data.files import Source, png_header, read_grey16
+from src.data.folders import is_file
 from src.data.layouts import LABEL_END, Pair
 from src.data.parallel import parallel_map
 from src.errors import UserError, shorten
@@ -44,7 +45,7 @@ def instance_files(labels: Sequence[Source]) -> list[Source] | None:
     Raises UserError where some are missing.
     """
     paths = [label.with_name(label.name.removesuffix(LABEL_END) + INSTANCE_END) for label in labels]
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not is_file(path)]
     if len(missing) == len(paths):
         log.info("No *%s files beside the labels: no iIoU, which needs them.", INSTANCE_END)
         return None

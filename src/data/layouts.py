@@ -1,11 +1,13 @@
 """Where each dataset keeps its files: from a root folder and a split to pairs of image and label."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from src.data.files import Source, read_label
+from src.data.folders import files_below, find, is_file, is_folder
 from src.data.zips import ZipPath
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
 from src.labels import CITYSCAPES, IGNORE
@@ -68,10 +70,10 @@ def _cityscapes(root: Path, split: str) -> Listing:
 def _labels_of_test(root: Path) -> Source | None:
     """None for Cityscapes itself, whose label files of this split show the ignored regions alone. Another
     dataset in its layout may have real ones."""
-    try:
-        labels = _folder(root, "gtFine") / "test"
-    except UserError:  # nor is any needed
+    top = _find_folder(root, "gtFine")
+    if top is None:  # nor is any needed
         return None
+    labels = top / "test"
     first = min(_names(labels, "*/*", LABEL_END), default=None)
     if first is None:
         return None
@@ -88,13 +90,18 @@ def find_labels(root: Path, split: str) -> list[Source]:
     return [labels / (name + LABEL_END) for name in sorted(names)]
 
 
-def _folder(root: Path, name: str) -> Source:
+def _find_folder(root: Path, name: str) -> Source | None:
     """A top folder of Cityscapes: extracted, or in the archive as it is downloaded."""
     archive = root / f"{name}_trainvaltest.zip"
-    if (root / name).is_dir():
+    if is_folder(root / name):
         return root / name
-    if archive.is_file():
-        return ZipPath(archive, name)
+    return ZipPath(archive, name) if is_file(archive) else None
+
+
+def _folder(root: Path, name: str) -> Source:
+    found, archive = _find_folder(root, name), root / f"{name}_trainvaltest.zip"
+    if found is not None:
+        return found
     if name == "leftImg8bit":
         raise UserError(
             f"{root}: no Cityscapes here (neither leftImg8bit/ nor {archive.name})."
@@ -109,12 +116,12 @@ def _folder(root: Path, name: str) -> Source:
 
 def _camvid(root: Path, split: str) -> Listing:
     images, labels = root / split, root / f"{split}annot"
-    if not root.is_dir():
+    if not is_folder(root):
         raise UserError(f"{root}: no CamVid here (no such folder).\n{_CAMVID_HELP}")
-    if not images.is_dir():
+    if not is_folder(images):
         raise UserError(f"{images}: no such folder.{_nearby(root, split)}\n{_CAMVID_HELP}")
     # Unlike Cityscapes', CamVid's test labels are public.
-    labelled = split != "test" or any(labels.glob("*.png"))
+    labelled = split != "test" or bool(_names(labels, "*", ".png"))
     return _list(images, labels if labelled else None, "*", ".png", ".png", split)
 
 
@@ -153,12 +160,8 @@ def _list(
 
 
 def _names(folder: Source, pattern: str, end: str) -> set[str]:
-    """Paths below the folder without their ends; not of hidden files: macOS leaves `._<name>` beside each."""
-    return {
-        str(path).removeprefix(f"{folder}/").removesuffix(end)
-        for path in folder.glob(pattern + end)
-        if not path.name.startswith(".")
-    }
+    """Paths below the folder without their ends."""
+    return {path.removesuffix(end) for path in find(folder, pattern + end)}
 
 
 def _halves(missing: set[str], there: set[str], folder: Source, end: str, what: str) -> list[str]:
@@ -172,15 +175,6 @@ def _halves(missing: set[str], there: set[str], folder: Source, end: str, what: 
     return lines
 
 
-def files_below(folder: Source) -> list[Source]:
-    """All files, sorted; no hidden ones. Links count as files, also those that lead nowhere."""
-    if isinstance(folder, ZipPath):
-        found: list[Source] = list(folder.files_below())
-    else:
-        found = [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
-    return sorted((path for path in found if not path.name.startswith(".")), key=str)
-
-
 def _fits(path: str, pattern: str) -> bool:
     return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
 
@@ -188,17 +182,18 @@ def _fits(path: str, pattern: str) -> bool:
 def _nearby(root: Path, name: str) -> str:
     """Where else the folder `name` is, one level up or down: the usual mistake with data.root."""
     for found in (root.parent / name, *sorted(root.glob(f"*/{name}"))):
-        if found.is_dir():
-            return f" But there is {found}: is data.root={found.parent} meant?"
+        with suppress(OSError):  # it is only a hint
+            if found.is_dir():
+                return f" But there is {found}: is data.root={found.parent} meant?"
     return ""
 
 
 def _refuse_train_ids_only(labels: Source) -> None:
-    other = min(labels.glob("*/*_gtFine_labelTrainIds.png"), key=str, default=None)
+    other = min(find(labels, "*/*_gtFine_labelTrainIds.png"), default=None)
     if other is not None:
         raise UserError(
-            f"{other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as downloaded; "
-            f"they become train ids when they are read). Extract gtFine_trainvaltest.zip again."
+            f"{labels / other}: labelTrainIds, but *_gtFine_labelIds.png files are needed (the ids as "
+            f"downloaded; they become train ids when they are read). Extract gtFine_trainvaltest.zip again."
         )
 
 

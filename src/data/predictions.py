@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from src.data.files import HEADER_LENGTH, Source, decode_label, parse_header, read_bytes
-from src.data.layouts import LABEL_END, files_below
+from src.data.folders import files_below, is_folder
+from src.data.layouts import LABEL_END
 from src.errors import UserError, counted, shorten
 from src.labels import LabelTable
 
@@ -22,7 +23,7 @@ def find_predictions(folder: Path, labels: Sequence[Source]) -> list[Path]:
 
     Raises UserError that names the missing, the ambiguous, and those that belong to no label.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"{folder}: no such folder. Give the one that holds the predictions.")
     found: dict[str, list[Path]] = defaultdict(list)
     strange = []

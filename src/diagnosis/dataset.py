@@ -75,7 +75,12 @@ def _examine_listing(notes: Notes, folder: str, listing: Listing, needed: bool) 
     for line in listing.problems if listing.labels else ():
         fix = "Download or extract the dataset again, or remove the other half of the pair."
         notes.add(DATASET, level, HALF, f"{line}. {fix}")
-    for path in listing.strays():
+    try:
+        strays = listing.strays()
+    except UserError as problem:  # training does not look there
+        notes.add(DATASET, "remark", STRAY, problem.text)
+        strays = []
+    for path in strays:
         notes.add(DATASET, "remark", STRAY, f"{path}: read by nothing. {_STRAYS_FIX}")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.config import USER_ERRORS, for_the_user
+from src.errors import printable
 from src.findings import Finding, Level
 
 MACHINE, CONFIG, DATASET = SECTIONS = ("machine", "config", "dataset")
@@ -20,10 +21,11 @@ class Notes:
     _said: set[str] = field(default_factory=set, repr=False)
 
     def fact(self, section: str, name: str, value: Any) -> None:
-        self.facts[section][name] = value
+        self.facts[section][name] = printable(value) if isinstance(value, str) else value
 
     def add(self, section: str, level: Level, kind: str, text: str) -> None:
         """Once: several checks may meet the same problem."""
+        text = printable(text)  # it may name any file
         if text not in self._said:
             self._said.add(text)
             self.findings[section].append(Finding(level, kind, text))

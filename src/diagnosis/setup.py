@@ -12,12 +12,12 @@ from torch.utils.data import default_collate
 
 from src.config import plain
 from src.data.datamodule import SegmentationDataModule
+from src.data.steps import build_steps
 from src.diagnosis.dataset import crop_size
 from src.diagnosis.machine import examine_loading
 from src.diagnosis.notes import CONFIG, DATASET, Notes
 from src.errors import UserError, counted
 from src.machine import usable_cores
-from src.objects import build
 from src.runs import Run
 from src.training.assemble import build_callbacks, build_module
 from src.training.loggers import build_loggers
@@ -68,10 +68,8 @@ class Setup:
             setup.data = SegmentationDataModule(data, None, config.seed, config.cache_dir)
         with notes.trying(CONFIG, "augmentation"):
             augment = plain(config.augment)
-            for name, step in augment.items():
-                if step is not None:
-                    build(f"augment.{name}", step)
             if setup.data:
+                build_steps(augment, config.data.mean)
                 setup.data.augment = augment
         with notes.trying(CONFIG, "loss"):
             setup.class_weights = plain(config.loss).get("class_weights")

@@ -11,6 +11,8 @@ import rich
 from rich import box
 from rich.table import Table
 
+from src.data.files import read_bytes
+from src.data.folders import files_below
 from src.evaluation.inference import NO_TTA
 from src.evaluation.report.comparison import render_comparison
 from src.network.families import OURS
@@ -37,8 +39,9 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
     several.
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for path in sorted(path for folder in folders for path in folder.rglob("metrics.json")):
-        figures = json.loads(path.read_text())
+    found = [path for folder in folders for path in files_below(folder) if path.name == "metrics.json"]
+    for path in sorted(found, key=str):
+        figures = json.loads(read_bytes(path))
         if "cost" not in figures:  # of a training
             continue
         views = _views(figures["tta"] or NO_TTA)

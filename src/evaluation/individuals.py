@@ -14,7 +14,7 @@ class IndividualCounter:
 
     Args:
         table: has labels with individuals.
-        predicted: the label id that each value of a prediction stands for, from 0 on.
+        predicted: the label id that each value of a prediction stands for, from 0 on; any one of its class.
     """
 
     def __init__(self, table: LabelTable, predicted: Sequence[int]):
@@ -33,8 +33,9 @@ class IndividualCounter:
             if label.train_id == IGNORE:
                 continue
             for column, number in enumerate(predicted):
-                row, same = label.id - self.first, labels[number].category == label.category
-                self.is_class[row, column], self.is_category[row, column] = number == label.id, same
+                row, other = label.id - self.first, labels[number]
+                self.is_class[row, column] = other.train_id == label.train_id
+                self.is_category[row, column] = other.category == label.category
 
     def __call__(self, prediction: Tensor, instances: Tensor, image: int) -> list[Individual]:
         """Sorted by instance id.

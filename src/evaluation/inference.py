@@ -93,6 +93,19 @@ class Inference:
                 f"have at most {largest} pixels at these scales. Choose a smaller one, or window=null."
             )
 
+    def memory(self, size: Size, classes: int, per_pixel: int) -> int:
+        """About the bytes that an image of (height, width) takes at its peak.
+
+        Args:
+            per_pixel: what the network itself takes for a pixel that it sees.
+        """
+        seen = scaled(size, max(self.scales))
+        if self.window:
+            seen = (min(seen[0], self.window[0]), min(seen[1], self.window[1]))
+        several = self.flip or len(self.scales) > 1
+        beside = 3 if several else 1 if self.window else 0  # the sum, a view's logits, its probabilities
+        return seen[0] * seen[1] * per_pixel + size[0] * size[1] * 4 * classes * beside
+
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:
         if not self.flip and len(self.scales) == 1:

@@ -72,7 +72,7 @@ def official_scores(
         if label.has_instances:
             false = _false_positives(matrix, [label], [e for e in table.train_labels if e is not label])
             known = label.name in AVERAGE_SIZE
-            class_iiou[label.name] = _iiou(of_classes[label.id], false) if known else None
+            class_iiou[label.name] = _iiou(of_classes[label.train_id], false) if known else None
     for name, members in table.categories.items():
         if all(label.has_instances for label in members):
             false = _false_positives(matrix, members, _outside(name, table))
@@ -122,7 +122,7 @@ class _Weighted:
 def _weighted_pixels(
     individuals: Iterable[Individual], table: LabelTable
 ) -> tuple[dict[int, _Weighted], dict[str, _Weighted]]:
-    """By label id, and by category."""
+    """By train id, and by category."""
     labels = {label.id: label for label in table.labels}
     by_class: dict[int, _Weighted] = defaultdict(_Weighted)
     by_category: dict[str, _Weighted] = defaultdict(_Weighted)
@@ -132,7 +132,7 @@ def _weighted_pixels(
             continue
         weight = AVERAGE_SIZE[label.name] / individual.pixels
         for sums, hits in (
-            (by_class[label.id], individual.hits),
+            (by_class[label.train_id], individual.hits),
             (by_category[label.category], individual.category_hits),
         ):
             sums.hits += hits * weight

@@ -30,7 +30,7 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)  # that an archive can note
 
 def check_can_submit(table: LabelTable, names: Sequence[str]) -> None:
     """Raises UserError where the server could not compare predictions for images of these names."""
-    if table.name != CITYSCAPES.name:
+    if table != CITYSCAPES:
         raise UserError(
             f"submission=true: data.labels={table.name} has no ids that Cityscapes' server knows. Only a "
             f"network for Cityscapes' 19 classes can be submitted; evaluate this one without submission=true."

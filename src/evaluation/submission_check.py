@@ -6,12 +6,14 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from src.data.files import HEADER_LENGTH, decode_label, parse_header
+from src.data.files import HEADER_LENGTH, decode_label, parse_header, read_bytes, stamp
+from src.data.folders import files_below, is_folder
 from src.data.layouts import CITYSCAPES_IMAGES
 from src.data.parallel import parallel_map
 from src.errors import UserError
@@ -61,7 +63,7 @@ def check_submission(
 
     Raises UserError where there is nothing to look into.
     """
-    if place.is_dir():
+    if is_folder(place):
         return _check_files(_folder(place), split, sizes)
     try:
         archive = zipfile.ZipFile(place)
@@ -77,8 +79,10 @@ def check_submission(
 
 
 def _folder(place: Path) -> list[_File]:
-    paths = sorted(path for path in place.rglob("*") if path.is_file())
-    return [_File(path.relative_to(place).as_posix(), path.stat().st_size, path.read_bytes) for path in paths]
+    paths = [path for path in files_below(place) if isinstance(path, Path)]
+    return [
+        _File(path.relative_to(place).as_posix(), stamp(path)[0], partial(read_bytes, path)) for path in paths
+    ]
 
 
 def _archive(archive: zipfile.ZipFile) -> list[_File]:

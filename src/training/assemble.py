@@ -13,6 +13,7 @@ from src.masking import without_secrets
 from src.objects import build
 from src.runs import Run
 from src.training.loggers import keep_wandb_id
+from src.training.memory import check_memory
 from src.training.module import SegmentationModule
 from src.training.resume import check_resume
 from src.training.trainer import honest_exit
@@ -54,6 +55,7 @@ def build_module(
         began_from=began_from,
     )
     module.build_optimizer(total_steps=1)  # its values are wrong now, or not at all
+    check_memory(module, data, trainer)
     return module
 
 

@@ -19,15 +19,19 @@ from typing import Any
 import cv2
 import numpy as np
 
+from src.data.files import read_bytes
+from src.data.folders import is_empty, is_folder, is_there
 from src.data.street.scene import Scene, draw_scene
 from src.errors import UserError
 from src.labels import CITYSCAPES
+from src.writing import nearest_existing
 
 VERSION = 1
 """Raise it with every change that alters a pixel: an older street on disk is then refused, not mixed in."""
 
 NOTE = "street.json"
 MIN_WIDTH, MIN_HEIGHT = 64, 32
+_BYTES_PER_PIXEL = 1.5  # of all four files of a scene
 
 Progress = Callable[[int, int], None]
 """Called with the number of scenes written and their total."""
@@ -51,6 +55,7 @@ def write_street(
     wanted = _parameters(splits, width, height, seed)
     if _is_there(root, wanted):
         return
+    _check_room(root, sum(splits.values()), width * height)
     draft = root.parent / f".{root.name}.{os.getpid()}-{secrets.token_hex(4)}"
     try:
         draft.mkdir(parents=True)
@@ -63,6 +68,17 @@ def write_street(
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _check_room(root: Path, scenes: int, pixels: int) -> None:
+    """Raises UserError for more than the disk takes, before a list of all scenes is made."""
+    needed, free = scenes * pixels * _BYTES_PER_PIXEL, shutil.disk_usage(nearest_existing(root)).free
+    if needed > free:
+        raise UserError(
+            f"Cannot write the synthetic street to {root}: {scenes} scenes take about {needed / 1e9:.3g} GB, "
+            f"{free / 1e9:.3g} GB are free. Set data.street.train and data.street.val to fewer, or choose "
+            f"another place (cache_dir=...)."
+        )
 
 
 def _parameters(splits: Mapping[str, int], width: int, height: int, seed: int) -> dict[str, Any]:
@@ -89,15 +105,15 @@ def _parameters(splits: Mapping[str, int], width: int, height: int, seed: int) -
 def _is_there(root: Path, wanted: dict[str, Any]) -> bool:
     """True: the same street; False: nothing. Anything else is an error, and nothing is overwritten."""
     note = root / NOTE
-    try:
-        found = json.loads(note.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if not is_there(note):
+        if not is_there(root) or (is_folder(root) and is_empty(root)):
             return False
         raise UserError(
             f"{root} is not a synthetic street: it has no {NOTE}. "
             "Nothing was changed; choose a new or empty folder."
-        ) from None
+        )
+    try:
+        found = json.loads(read_bytes(note))
     except ValueError as error:
         raise UserError(f"{note} is damaged ({error}). Delete {root} to have it written anew.") from None
     if found == wanted:

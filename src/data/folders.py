@@ -1,0 +1,112 @@
+"""What lies in a folder. Path.glob and rglob leave out, without a word, what may not be read: here it is an
+error that names it."""
+
+import os
+import stat
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from src.data.files import Source, unreadable
+from src.data.zips import ZipPath
+from src.errors import UserError
+
+
+def is_folder(path: Path) -> bool:
+    """False where nothing is there. Raises UserError where that cannot be known."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_file(path: Source) -> bool:
+    """As `is_folder`."""
+    return path.is_file() if isinstance(path, ZipPath) else stat.S_ISREG(_mode(path))
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything has this name, as `is_folder`."""
+    return _mode(path) != 0
+
+
+def is_empty(folder: Path) -> bool:
+    """Hidden files count. Raises UserError where it cannot be read."""
+    return not _entries(folder)
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        raise unreadable(path, error) from error
+
+
+def find(folder: Source, pattern: str) -> set[str]:
+    """Paths below the folder, as text, that fit a pattern such as `*/*.png`; no hidden ones, such as macOS's
+    `._<name>` beside each file. Links are followed. Empty where there is no such folder.
+
+    Raises UserError for a folder that cannot be read, and for names that are no text.
+    """
+    if isinstance(folder, ZipPath):
+        found = [str(path).removeprefix(f"{folder}/") for path in folder.glob(pattern)]
+        return {path for path in found if not path.rpartition("/")[2].startswith(".")}
+    *folders, last = pattern.split("/")
+    places = [""]
+    for part in folders:
+        places = [
+            f"{place}{entry.name}/"
+            for place in places
+            for entry in _visible(folder / place)
+            if _is_folder(entry) and fnmatchcase(entry.name, part)
+        ]
+    paths = {
+        f"{place}{entry.name}"
+        for place in places
+        for entry in _visible(folder / place)
+        if fnmatchcase(entry.name, last)
+    }
+    for path in sorted(paths):
+        if any("\ud800" <= character <= "\udfff" for character in f"{folder}/{path}"):  # Python's stand-ins
+            raise UserError(
+                f"{folder}/{path}: the name is not valid UTF-8, and no log, table or JSON file can hold it. "
+                f"Rename it: image and label alike."
+            )
+    return paths
+
+
+def files_below(folder: Source) -> list[Source]:
+    """All files at any depth, sorted; no hidden ones. Links count as files, also those that lead nowhere.
+
+    Raises UserError for a folder that cannot be read.
+    """
+    found: list[Source] = list(folder.files_below() if isinstance(folder, ZipPath) else _walk(folder))
+    return sorted((path for path in found if not path.name.startswith(".")), key=str)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for entry in _visible(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(folder / entry.name)
+        else:
+            yield folder / entry.name
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    return [entry for entry in _entries(folder) if not entry.name.startswith(".")]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError) as error:
+        raise unreadable(folder, error) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # of a link, and what it leads to
+        raise unreadable(Path(entry.path), error) from error

@@ -1,0 +1,59 @@
+"""What the images of a validation take of memory, said before the first one is tried."""
+
+import logging
+from collections import Counter
+
+import pytorch_lightning as pl
+import torch
+
+from src.data.datamodule import SegmentationDataModule
+from src.errors import UserError, counted
+from src.evaluation.inference import Inference
+from src.machine import usable_memory
+from src.network.cgnet import CGNet
+from src.training.module import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+_CGNET = 200
+"""Bytes of a pixel that the network sees, in float32. Measured, as the growth of a process on a CPU: 198, for
+2000x3000 and 4000x4000 pixels, with 11 and with 19 classes."""
+
+
+def check_memory(module: SegmentationModule, data: SegmentationDataModule, trainer: pl.Trainer) -> None:
+    """Raises UserError where a batch of the validation takes more memory than the device has; warns where it
+    takes more than half of it. Of a network of one's own only the logits are known."""
+    sizes = Counter(data.val_sizes)
+    if not sizes or trainer.limit_val_batches == 0:
+        return
+    classes, device = len(module.classes), trainer.strategy.root_device
+    inference = module.inference if isinstance(module.inference, Inference) else Inference(module)
+    per_pixel = _CGNET if isinstance(module.segmenter.network, CGNet) else 12 + 4 * classes
+    if "16" in str(trainer.precision):
+        per_pixel = per_pixel // 2
+    of_images = {
+        size: inference.memory(size, classes, per_pixel) * min(count, data.config["val_batch_size"])
+        for size, count in sizes.items()
+    }
+    (height, width), needed = max(of_images.items(), key=lambda item: item[1])
+    if device.type == "cpu":
+        needed, there, where = needed * trainer.num_devices, usable_memory(), "this machine"
+    elif device.type == "cuda":
+        there, where = torch.cuda.get_device_properties(device).total_memory, "the GPU"
+    else:
+        return
+    if not there or needed <= there / 2:
+        return
+    batch = min(sizes[height, width], data.config["val_batch_size"])
+    text = (
+        f"{counted(batch, 'image')} of {width}x{height} pixels of the split '{data.config['val_split']}' "
+        f"at once: about {needed / 1e9:.3g} GB of memory, and {where} has {there / 1e9:.3g} GB"
+    )
+    if needed <= there:
+        log.warning("WARNING: %s.", text)
+        return
+    raise UserError(
+        f"{text}. Evaluate through windows (python -m src.eval ... window=[1024,2048]) or at a smaller "
+        f"input_scale; in a training choose data.val_batch_size=1, smaller validation images, or none "
+        f"(trainer.limit_val_batches=0)."
+    )
