@@ -1,8 +1,8 @@
-"""Loggers from the logger group: metrics.csv always, W&B and TensorBoard on request."""
+"""Loggers from the logger group: metrics.csv always; W&B, TensorBoard and any of one's own on request."""
 
 import netrc
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -10,23 +10,78 @@ from uuid import uuid4
 
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from src.config import build
 from src.errors import UserError
 from src.training.csv_log import MetricsCSV
 from src.training.wandb_log import EnduringWandbLogger
 
 
 def build_loggers(config: Mapping[str, Any], run_dir: Path, name: str) -> list[Logger]:
-    loggers: list[Logger] = [MetricsCSV(run_dir / "metrics.csv")]
-    if config["wandb"]:
-        loggers.append(_wandb(config["wandb"], run_dir, name))
-    if config["tensorboard"]:
+    """metrics.csv, then a logger for each entry of the group that is not null, in their order.
+
+    Raises UserError for an entry that is no logger, or whose package is not installed.
+    """
+    entries = {key: entry for key, entry in config.items() if entry is not None}
+    built = [_build(key, entry, run_dir, name) for key, entry in entries.items()]
+    return [MetricsCSV(run_dir / "metrics.csv"), *built]
+
+
+def _build(key: str, entry: Any, run_dir: Path, name: str) -> Logger:
+    if isinstance(entry, Mapping) and "_target_" in entry:
+        return _of_one_s_own(key, entry)
+    if key == "wandb" and isinstance(entry, Mapping):
+        return _wandb(entry, run_dir, name)
+    if key == "tensorboard" and isinstance(entry, Mapping):
         try:
-            loggers.append(
-                TensorBoardLogger(run_dir, name="tensorboard", version="", **config["tensorboard"])
-            )
+            return TensorBoardLogger(run_dir, name="tensorboard", version="", **entry)
         except ModuleNotFoundError as error:
             raise UserError("logger=tensorboard needs the package: pip install tensorboard") from error
-    return loggers
+    raise UserError(
+        f"logger.{key}={entry}: no logger. One of your own needs a _target_, such as "
+        f"{{_target_: pytorch_lightning.loggers.MLFlowLogger}}; wandb and tensorboard need the keys of their "
+        f"files in conf/logger. null switches any off."
+    )
+
+
+def _of_one_s_own(key: str, entry: Mapping[str, Any]) -> Logger:
+    target = entry["_target_"]
+    try:
+        logger = build(f"logger.{key}", entry)
+    except UserError as error:
+        cause = error.__cause__ and error.__cause__.__cause__
+        if not isinstance(cause, ModuleNotFoundError):
+            raise
+        raise UserError(f"logger.{key}: {target} needs a package that is not installed. {cause}") from error
+    if not isinstance(logger, Logger):
+        raise UserError(
+            f"logger.{key}: {target} gives a {type(logger).__name__}, which is no Lightning logger "
+            f"(a subclass of pytorch_lightning.loggers.Logger)."
+        )
+    return logger
+
+
+def explain_failure(error: BaseException, config: Mapping[str, Any], loggers: Sequence[Logger]) -> str | None:
+    """What to say where the error came up within a logger of one's own; None where it did not.
+
+    Args:
+        config: the logger group that `build_loggers` was given.
+    """
+    keys = [key for key, entry in config.items() if entry is not None]
+    own = {
+        id(logger): key
+        for key, logger in zip(keys, loggers[1:], strict=False)  # fast_dev_run has none
+        if "_target_" in config[key]
+    }
+    call = error.__traceback__
+    while call is not None:
+        key = own.get(id(call.tb_frame.f_locals.get("self")))
+        if key:
+            return (
+                f"logger.{key} ({config[key]['_target_']}) has failed: {type(error).__name__}: {error}\n"
+                f"Mend it, or go on without it: logger.{key}=null."
+            )
+        call = call.tb_next
+    return None
 
 
 def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:

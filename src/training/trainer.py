@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import active_children
 from typing import Any
 
 import torch
@@ -20,8 +21,9 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
+from src.training.console import ProgressBar
 from src.training.ranks import EndTogether
-from src.training.stop import StopOnSignal, Stopped
+from src.training.stop import StopOnSignal
 from src.training.sync_batchnorm import CpuLayerSync
 
 
@@ -60,6 +62,7 @@ def build_trainer(
         # Lightning would give each of several processes its share of the cores. Sums over another number of
         # threads are rounded in another way, and a pixel's class could depend on the number of devices.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    bar = [ProgressBar()] if arguments["enable_progress_bar"] else []
     several = devices * arguments["num_nodes"] > 1
     if arguments["strategy"] == "ddp" or (arguments["strategy"] == "auto" and several):
         # broadcast_buffers: DDP's broadcast in each forward pass hangs when devices validate unequal numbers
@@ -68,7 +71,7 @@ def build_trainer(
     try:
         trainer = Trainer(
             **arguments,
-            callbacks=[*callbacks, StopOnSignal(), EndTogether()],
+            callbacks=[*callbacks, *bar, StopOnSignal(), EndTogether()],
             logger=list(loggers) or False,
             plugins=plugins,
             # Our samplers already share out the data, and never repeat an image to make shares equal.
@@ -93,16 +96,30 @@ def honest_exit(trainer: Trainer) -> Iterator[None]:
     try:
         with stop.listening(trainer):
             yield
-    except (MisconfigurationException, ValueError) as error:
-        if isinstance(error, ValueError) and "val_check_interval" not in str(error):
-            raise
-        raise UserError(f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer).") from error
-    except Stopped as stopped:
-        if stopped.number == signal.SIGINT:
-            raise KeyboardInterrupt from stopped
-        raise SystemExit(128 + stopped.number) from stopped
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
+    except BaseException as error:
+        if stop.ended:
+            _end_workers()
+        if stop.ended == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        if stop.ended:
+            raise SystemExit(128 + stop.ended) from error
+        if isinstance(error, SystemExit):  # what Lightning makes of a KeyboardInterrupt
+            raise KeyboardInterrupt from error
+        about_keys = isinstance(error, ValueError) and "val_check_interval" in str(error)
+        if about_keys or isinstance(error, MisconfigurationException):
+            raise UserError(
+                f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer)."
+            ) from error
+        raise
+
+
+def _end_workers() -> None:
+    """Of a loader that was interrupted while it was made: nobody else would, and the process's end waits."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise
+    for worker in active_children():
+        worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, before)
 
 
 def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from src.data.limits import MORE_FILES
 from src.errors import UserError
 from src.runs import Run
+from src.training.loggers import explain_failure
 from src.training.ranks import EndTogether
 from src.writing import CannotWriteError, nearest_existing
 
@@ -42,7 +43,8 @@ def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError) and not isinstance(error, CannotWriteError):
             raise
-        text = explain(error, run.config, trainer, guard.was_training)
+        text = explain_failure(error, run.config.get("logger") or {}, trainer.loggers)
+        text = text or explain(error, run.config, trainer, guard.was_training)
         if text is None:
             raise
         run.check_in_place()
