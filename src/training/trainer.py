@@ -38,10 +38,11 @@ def build_trainer(
     for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes"):
         if not isinstance(arguments[key], int | None):
             raise UserError(f"trainer.{key}={arguments[key]}: give a whole number.")
-    if arguments["max_epochs"] == -1 and arguments["max_steps"] == -1:
+    if arguments["max_epochs"] in (None, -1) and arguments["max_steps"] == -1:  # Lightning: 1000 epochs
+        limit = "" if arguments["max_time"] is None else " trainer.max_time does not say how many steps it has."
         raise UserError(
-            "trainer.max_epochs=-1 and trainer.max_steps=-1: a training without end has no learning-rate "
-            "schedule. Set one of them."
+            f"trainer.max_epochs={arguments['max_epochs']} and trainer.max_steps=-1: a training without end "
+            f"has no learning-rate schedule.{limit} Set one of them."
         )
     if isinstance(arguments["val_check_interval"], str | Mapping):
         raise UserError(
@@ -78,7 +79,7 @@ def build_trainer(
             use_distributed_sampler=False,
             enable_autolog_hparams=False,  # the whole config is logged instead
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError) as error:
         raise UserError(
             f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer)."
         ) from error
@@ -128,8 +129,15 @@ def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
         on_cpu = not any(AcceleratorRegistry.get(name).is_available() for name in ("cuda", "mps"))
     else:
         on_cpu = accelerator == "cpu"
-        usable = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,)}.get(accelerator)
-        if usable and not any(kind.is_available() for kind in usable):
+        usable = {
+            "cpu": (CPUAccelerator,),
+            "gpu": (CUDAAccelerator, MPSAccelerator),
+            "cuda": (CUDAAccelerator,),
+            "mps": (MPSAccelerator,),
+        }.get(accelerator)
+        if usable is None:
+            raise UserError(f"trainer.accelerator={accelerator}: choose auto, gpu, cpu or mps.")
+        if not any(kind.is_available() for kind in usable):
             raise UserError(
                 f"trainer.accelerator={accelerator}: PyTorch can use no GPU here; python -m src.doctor says "
                 f"more. Choose auto, which takes what is there."

@@ -56,7 +56,7 @@ class EnduringWandbLogger(WandbLogger):
     def finish(self, exit_code: int) -> None:
         """Without it a crash looks like success on the dashboard. Says where an offline run lies."""
         run = self._experiment
-        kept = Path(run.dir).parent if run is not None and run.offline else None
+        kept = Path(run.dir).parent if getattr(run, "offline", False) else None
         self._attempt(wandb.finish, exit_code=exit_code)
         if kept is not None and kept.is_dir():
             log.info("W&B kept the run here; to upload it: wandb sync %s", shlex.quote(str(kept)))
