@@ -73,7 +73,7 @@ class ProgressBar(RichProgressBar):
 
 def say_why_it_ended(trainer: pl.Trainer) -> None:
     """Of a training that ended before trainer.max_epochs, which needs no word."""
-    epochs = trainer.fit_loop.epoch_progress.current.processed
+    epochs = trainer.current_epoch  # completed ones
     if epochs == trainer.max_epochs:
         return
     reasons = [

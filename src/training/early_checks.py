@@ -54,8 +54,8 @@ def _name(monitor: str, entries: Mapping[str, Any]) -> str | None:
 
 
 def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None:
-    """Raises UserError where an epoch would have no batch, or the validation interval is longer than an epoch;
-    warns where nothing would ever be validated."""
+    """Raises UserError where an epoch would have no batch, or fewer than the validation interval; warns where
+    nothing would ever be validated."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
     assert data.train_set is not None
@@ -63,7 +63,9 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
     steps = len(data.train_set) // data.config["batch_size"]
     batches = _limited("train", steps * parts, trainer)
     if not batches:
-        raise UserError("trainer.limit_train_batches=0: there would be no training step. null takes them all.")
+        raise UserError(
+            "trainer.limit_train_batches=0: there would be no training step. null takes them all."
+        )
     shares = EvalBatchSampler(
         data.val_sizes, data.config["val_batch_size"], trainer.global_rank, trainer.world_size
     )
@@ -76,9 +78,9 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
     every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
     if validates and every is not None and isinstance(interval, int) and interval > batches:
         raise UserError(
-            f"trainer.val_check_interval={interval}: an epoch has {batches} batches. Give a number up to that, "
-            f"a fraction of an epoch such as 0.5, or trainer.check_val_every_n_epoch=null, to count the batches "
-            f"of all epochs."
+            f"trainer.val_check_interval={interval}: an epoch has {batches} batches. Give a number up to "
+            f"that, a fraction of an epoch such as 0.5, or trainer.check_val_every_n_epoch=null, to count "
+            f"batches across epochs."
         )
     why = None
     if not validates:

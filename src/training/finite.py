@@ -136,8 +136,8 @@ def _what_to_try(trainer: pl.Trainer, step: int) -> str:
     first = ""
     if step <= 1:
         first = (
-            "It is the first step: no learning rate is to blame, and the weights were finite. What the network "
-            "is given may not be (data.mean, data.std), or what it or the loss makes of it.\n"
+            "It is the first step: no learning rate is to blame, and the weights were finite. What the "
+            "network is given may not be (data.mean, data.std), or what it or the loss makes of it.\n"
         )
     tried = f"Try, under another name=: {'; '.join(tries)}. " if tries else ""
     return (

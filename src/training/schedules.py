@@ -19,8 +19,8 @@ class PolyLR(LambdaLR):
                 return lambda step: 1.0
             if min_lr > base:
                 raise UserError(
-                    f"schedule.min_lr={min_lr:g} is above the learning rate, optimizer.lr={base:g}, which would "
-                    f"rise to it. Give a schedule.min_lr from 0 to {base:g}."
+                    f"schedule.min_lr={min_lr:g} is above the learning rate, optimizer.lr={base:g}, which "
+                    f"would rise to it. Give a schedule.min_lr from 0 to {base:g}."
                 )
             floor = min_lr / base
 

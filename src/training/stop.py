@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import active_children
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from pytorch_lightning import Callback
 
 from src.data.shared_memory import leave_shared_folders
+from src.machine import let_go_of_closed_terminal
 from src.training.last import LastCheckpoint, can_save
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,6 @@ class StopOnSignal(Callback):
         self._stop = 0
         self._trainer: pl.Trainer | None = None
         self._pid = os.getpid()
-        self._terminals: list[int] = []
 
     @contextmanager
     def listening(self, trainer: pl.Trainer) -> Iterator[None]:
@@ -59,7 +60,6 @@ class StopOnSignal(Callback):
         signal the handlers stay: what is left to do until the process ends is not for others to interrupt.
         """
         self._trainer = trainer
-        self._terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
         before = {}
         if threading.current_thread() is threading.main_thread():
             heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -111,7 +111,7 @@ class StopOnSignal(Callback):
         if os.getpid() != self._pid:  # a data worker that was forked a moment ago
             return
         again, self.requested = bool(self.requested), max(self.requested, number)
-        self._let_go_of_the_terminal()
+        let_go_of_closed_terminal()
         if again:
             if number == signal.SIGINT:
                 self._end_at_once(number)
@@ -125,12 +125,6 @@ class StopOnSignal(Callback):
             first = "the run ends" if last_validation else "saving after this batch"
             self._say(f"\n{signal.Signals(number).name}: {first}, then stopping.\n")
 
-    def _let_go_of_the_terminal(self) -> None:
-        """One that is closed refuses what is printed: the run would end by that, and not save."""
-        for descriptor in [one for one in self._terminals if not os.isatty(one)]:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-            self._terminals.remove(descriptor)
-
     @staticmethod
     def _say(text: str) -> None:
         with suppress(OSError):
@@ -139,6 +133,7 @@ class StopOnSignal(Callback):
     def _end_at_once(self, number: int) -> NoReturn:
         """As SIGKILL would, which costs nothing that is written: an exception could be lost, or held up."""
         self._end_ranks()
+        end_workers()
         leave_shared_folders()
         self._say(f"\n{signal.Signals(number).name} again: stopped at once.\n")
         os._exit(128 + number)
@@ -149,6 +144,15 @@ class StopOnSignal(Callback):
         launcher = self._trainer.strategy.launcher
         if launcher is not None:
             launcher.kill(signal.SIGKILL)
+
+
+def end_workers() -> None:
+    """Those of a loader that was interrupted while it was made would hold up the end of the process."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise
+    for worker in active_children():
+        worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, before)
 
 
 def _last_validation(trainer: pl.Trainer) -> bool:

@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing import active_children
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
 from src.training.console import ProgressBar
 from src.training.ranks import EndTogether
-from src.training.stop import StopOnSignal
+from src.training.stop import StopOnSignal, end_workers
 from src.training.sync_batchnorm import CpuLayerSync
 
 
@@ -39,7 +38,9 @@ def build_trainer(
         if not isinstance(arguments[key], int | None):
             raise UserError(f"trainer.{key}={arguments[key]}: give a whole number.")
     if arguments["max_epochs"] in (None, -1) and arguments["max_steps"] == -1:  # Lightning: 1000 epochs
-        limit = "" if arguments["max_time"] is None else " trainer.max_time does not say how many steps it has."
+        limit = (
+            "" if arguments["max_time"] is None else " trainer.max_time does not say how many steps it has."
+        )
         raise UserError(
             f"trainer.max_epochs={arguments['max_epochs']} and trainer.max_steps=-1: a training without end "
             f"has no learning-rate schedule.{limit} Set one of them."
@@ -99,7 +100,7 @@ def honest_exit(trainer: Trainer) -> Iterator[None]:
             yield
     except BaseException as error:
         if stop.ended:
-            _end_workers()
+            end_workers()
         if stop.ended == signal.SIGINT:
             raise KeyboardInterrupt from error
         if stop.ended:
@@ -112,15 +113,6 @@ def honest_exit(trainer: Trainer) -> Iterator[None]:
                 f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer)."
             ) from error
         raise
-
-
-def _end_workers() -> None:
-    """Of a loader that was interrupted while it was made: nobody else would, and the process's end waits."""
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise
-    for worker in active_children():
-        worker.kill()
-        worker.join()
-    signal.signal(signal.SIGCHLD, before)
 
 
 def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:

@@ -55,7 +55,7 @@ class EnduringWandbLogger(WandbLogger):
 
     def finish(self, exit_code: int) -> None:
         """Without it a crash looks like success on the dashboard. Says where an offline run lies."""
-        run = self._experiment
+        run: Any = self._experiment
         kept = Path(run.dir).parent if getattr(run, "offline", False) else None
         self._attempt(wandb.finish, exit_code=exit_code)
         if kept is not None and kept.is_dir():
