@@ -18,6 +18,7 @@ from spy import Crash
 
 from src.checkpoints import load_checkpoint
 from src.training.module import SegmentationModule
+from src.training.stop import StopOnSignal
 
 # Four steps an epoch, two epochs; dropout draws from the global generator.
 PLAIN = (
@@ -125,7 +126,7 @@ def test_sigterm_saves_within_the_batch(doors, stop, whole, conf, hook, at, save
     assert_same(run, whole(*EVERYTHING))
 
 
-@pytest.mark.parametrize(("what", "code"), [("SIGUSR1", 138), ("SIGINT", 130)])
+@pytest.mark.parametrize(("what", "code"), [("SIGUSR1", 138), ("SIGINT", 130), ("SIGHUP", 129)])
 def test_the_exit_code_says_which_signal(doors, stop, what, code):
     assert stop(*PLAIN, hook="on_train_batch_start", at=2, what=what) == code
     assert step(doors) == (0, 2)
@@ -220,6 +221,17 @@ class Killed:
             self.resume()
             shutil.rmtree(self.doors.folder / "train/run")
         return code != 0
+
+
+def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored():
+    """nohup has SIGHUP so, and a shell the Ctrl-C of what it runs in the background."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopOnSignal().listening(None):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow
