@@ -2,7 +2,7 @@
 
 import netrc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -58,30 +58,6 @@ def _of_one_s_own(key: str, entry: Mapping[str, Any]) -> Logger:
             f"(a subclass of pytorch_lightning.loggers.Logger)."
         )
     return logger
-
-
-def explain_failure(error: BaseException, config: Mapping[str, Any], loggers: Sequence[Logger]) -> str | None:
-    """What to say where the error came up within a logger of one's own; None where it did not.
-
-    Args:
-        config: the logger group that `build_loggers` was given.
-    """
-    keys = [key for key, entry in config.items() if entry is not None]
-    own = {
-        id(logger): key
-        for key, logger in zip(keys, loggers[1:], strict=False)  # fast_dev_run has none
-        if "_target_" in config[key]
-    }
-    call = error.__traceback__
-    while call is not None:
-        key = own.get(id(call.tb_frame.f_locals.get("self")))
-        if key:
-            return (
-                f"logger.{key} ({config[key]['_target_']}) has failed: {type(error).__name__}: {error}\n"
-                f"Mend it, or go on without it: logger.{key}=null."
-            )
-        call = call.tb_next
-    return None
 
 
 def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:

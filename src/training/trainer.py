@@ -14,6 +14,7 @@ from pytorch_lightning.accelerators import (
     CUDAAccelerator,
     MPSAccelerator,
 )
+from pytorch_lightning.callbacks import ProgressBar as AnyProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -64,7 +65,8 @@ def build_trainer(
         # Lightning would give each of several processes its share of the cores. Sums over another number of
         # threads are rounded in another way, and a pixel's class could depend on the number of devices.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    bar = [ProgressBar()] if arguments["enable_progress_bar"] else []
+    has_bar = any(isinstance(callback, AnyProgressBar) for callback in callbacks)
+    bar = [ProgressBar()] if arguments["enable_progress_bar"] and not has_bar else []
     several = devices * arguments["num_nodes"] > 1
     if arguments["strategy"] == "ddp" or (arguments["strategy"] == "auto" and several):
         # broadcast_buffers: DDP's broadcast in each forward pass hangs when devices validate unequal numbers
