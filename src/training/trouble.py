@@ -93,9 +93,7 @@ def _of_a_logger(error: BaseException, config: dict[str, Any], trainer: pl.Train
     entries = {key: entry for key, entry in (config.get("logger") or {}).items() if entry is not None}
     own = {
         id(logger): f"logger.{key}"
-        for key, logger in zip(
-            entries, trainer.loggers[1:], strict=False
-        )  # after metrics.csv, see build_loggers
+        for key, logger in zip(entries, trainer.loggers[1:], strict=False)  # the first is metrics.csv
         if "_target_" in entries[key]
     }
     call = error.__traceback__
