@@ -151,7 +151,7 @@ def end_workers() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise
     for worker in active_children():
         worker.kill()
-        worker.join()
+        worker.join(1)
     signal.signal(signal.SIGCHLD, before)
 
 
