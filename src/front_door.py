@@ -88,7 +88,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
 
 def _interrupted(*_: object) -> NoReturn:
     """Ctrl-C, where no training listens. The first may be lost in a destructor of what it interrupts, such as
-    an import's: the second ends the process by itself, without a word of how it was interrupted at its end."""
+    an import's; the second ends the process by itself, and its end is not interrupted with a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise KeyboardInterrupt
 
