@@ -127,9 +127,9 @@ def conf_choice(group: str, choice: str | None) -> str:
 
 
 def _is_new_entry(config: DictConfig, key: str) -> bool:
-    """Whether it is a callback or a step of the augmentation that the user adds."""
+    """Whether it is a callback, a step of the augmentation or a logger that the user adds."""
     group, _, name = key.partition(".")
-    if group not in ("callbacks", "augment"):
+    if group not in ("callbacks", "augment", "logger"):
         return False
     entry = OmegaConf.select(config, f"{group}.{name.partition('.')[0]}")
     return OmegaConf.is_config(entry) and "_target_" in entry and "." not in name

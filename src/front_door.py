@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -45,6 +46,8 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         # OpenMP threads that wait by spinning take the cores from the data workers: on 2 cores an epoch on
         # the CPU can take many times longer. Must be set before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupted)
         register_resolvers()
         problems: list[UserError] = []
         composed: list[bool] = []
@@ -92,6 +95,13 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         return 2 if problems else 0
 
     return main
+
+
+def _interrupted(*_: object) -> NoReturn:
+    """Ctrl-C, where no training listens. The first may be lost in a destructor of what it interrupts, such as
+    an import's; the second ends the process by itself, and its end is not interrupted with a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _is_one_of_several() -> bool:

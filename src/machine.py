@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import stat
 from contextlib import suppress
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -97,3 +98,13 @@ def _nvidia_driver() -> str | None:
     except OSError:
         return None
     return found.group() if found else None
+
+
+def let_go_of_closed_terminal() -> None:
+    """One that was closed refuses what is printed: a program would end by that error, not as it should."""
+    for descriptor in (1, 2):
+        with suppress(OSError):  # closed altogether
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)

@@ -22,6 +22,7 @@ def train(config: DictConfig) -> float | None:
     from src.runs import Run
     from src.training.agreement import Agreement
     from src.training.assemble import build_callbacks, build_module, fit
+    from src.training.early_checks import check_monitors, check_validations
     from src.training.loggers import build_loggers
     from src.training.start import begin_from
     from src.training.trainer import build_trainer
@@ -40,6 +41,8 @@ def train(config: DictConfig) -> float | None:
     data.setup("fit")
     data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)
     module = build_module(plain(config), data, trainer, start.record)
+    check_monitors(trainer, module, config.callbacks)
+    check_validations(trainer, data)
     start.give(module)
     data.cache_frames()
 

@@ -109,3 +109,30 @@ def real_data() -> Path:
     if not (root / "camvid").is_dir() or not (root / "kitti").is_dir():
         pytest.skip(f"no camvid/ and kitti/ in {root}: set the environment variable REAL_DATA")
     return root
+
+
+@pytest.fixture(scope="module")
+def faulty_conf(tmp_path_factory):
+    """A user's own callbacks: the EMA's, and a fault that strikes where a test says so."""
+    folder = tmp_path_factory.mktemp("conf")
+    (folder / "callbacks").mkdir()
+    (folder / "callbacks/faulty.yaml").write_text(
+        "defaults: [ema, _self_]\nfault: {_target_: spy.Fault, orders: '${runs_dir}/fault.json'}\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(module_doors, faulty_conf):
+    """Uninterrupted runs, one per list of overrides."""
+    runs = {}
+
+    def run(*overrides):
+        if overrides not in runs:
+            runs[overrides] = module_doors(
+                "train", f"--config-dir={faulty_conf}", *overrides, name=f"whole{len(runs)}"
+            )
+            assert runs[overrides].code == 0, runs[overrides].err
+        return runs[overrides]
+
+    return run

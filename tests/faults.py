@@ -89,3 +89,17 @@ class SpoilWeights(Fault):
 
     def strike(self, trainer: pl.Trainer) -> None:
         """Too early: the loss would show it."""
+
+
+class SpoilFirst(Fault):
+    """The loss of the step is NaN."""
+
+    def strike(self, trainer: pl.Trainer) -> None:
+        next(trainer.lightning_module.parameters()).data.fill_(float("nan"))
+
+
+class SpoiltFromTheStart(pl.Callback):
+    """Weights that are NaN before the first step, as those of a damaged file."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        next(pl_module.parameters()).data.fill_(float("nan"))

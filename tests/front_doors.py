@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -23,6 +24,8 @@ TINY = (
     "trainer.accelerator=cpu",
     "callbacks.pictures.count=2",
 )
+
+_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 # Images of the handmade test split (fixture `cityscapes_root`).
 TEST_NAMES = [f"{city}_{i:06d}_000019" for city, count in (("berlin", 3), ("ulm", 2)) for i in range(count)]
@@ -85,9 +88,12 @@ class FrontDoors:
     def _in_this_process(task: str, arguments: list[str]) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
         before, sys.argv = sys.argv, [f"src/{task}.py", *arguments]
+        handlers = {number: signal.getsignal(number) for number in _HANDLED}
         try:
             with redirect_stdout(out), redirect_stderr(err):
                 code = import_module(f"src.{task}").main()
         finally:
             sys.argv = before
+            for number, handler in handlers.items():  # of a command that a signal ended, they stay
+                signal.signal(number, handler)
         return code, out.getvalue(), err.getvalue()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
 
 
 class RankSpy(pl.Callback):
@@ -51,3 +52,25 @@ class Chat(pl.Callback):
 
     def __init__(self, chat_token: str):
         self.chat_token = chat_token
+
+
+class Notebook(Logger):
+    """A logger of a user's own: a line for all that it is given. `fails`: what raises."""
+
+    name, version = "notebook", "1"
+
+    def __init__(self, path: str, fails: str = ""):
+        super().__init__()
+        self.path, self.fails = Path(path), fails
+
+    def log_hyperparams(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        self._note("hyperparameters", {"seed": params["seed"], "lr": params["optimizer"]["lr"]})
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self._note("metrics", metrics)
+
+    def _note(self, what: str, values: dict[str, Any]) -> None:
+        if what == self.fails:
+            raise ConnectionError("no server at http://notebook")
+        with self.path.open("a") as file:
+            file.write(json.dumps({what: values}) + "\n")

@@ -64,7 +64,7 @@ def test_an_interrupted_trial_is_taken_up_with_its_values_in_its_directory(sweep
     assert after[len(before)].state.name == "FAIL", "a trial without values cannot run"
     assert before[-1].number in goes_on.started
     assert (goes_on.directory / str(before[-1].number) / "starts").read_text() == "**"
-    assert len(after) == 3
+    assert len(after) == 3 + 1, "one that never ran does not count"
     assert not [trial for trial in after if trial.state.name == "RUNNING"]
 
 
@@ -80,7 +80,17 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(sweep):
     assert set(states) == {"FAIL", "COMPLETE"}, "choose another sampler.seed for this test"
     assert len(states) == 3
     assert found.code == 2
-    assert "jobs failed" in found.err
+    assert "trials failed" in found.err
+
+
+def test_failed_trials_are_said_each_time_until_others_are_asked_for(sweep):
+    search = (*SEARCH, "hydra.sweeper.n_trials=3", "seed=13")
+    assert sweep(*search).code == 2
+    again = sweep(*search)
+    assert (again.code, again.started) == (2, set()), "they count, and are not repeated"
+    assert "3 of 3 trials failed. None has finished, so there is no best one." in again.err
+    assert "exit code" in again.err
+    assert "n_trials=6 runs 3 more" in again.err
 
 
 def test_another_recipe_under_the_name_of_a_search_is_refused(sweep):

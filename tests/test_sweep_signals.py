@@ -15,14 +15,14 @@ from src.sweep.jobs import read_jobs
 # waits for signals instead of handling them: of two at once, Python may run the first one's handler alone.
 JOB = """
 import signal, sys
-awaited = {signal.SIGINT, signal.SIGTERM}
+awaited = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
 print("up", file=open(sys.argv[1], "w"))
 noted = [signal.sigtimedwait(awaited, 60).si_signo]
 while more := signal.sigtimedwait(awaited, 1):
     noted.append(more.si_signo)
 print(*noted, file=open(sys.argv[1], "a"))
-sys.exit({signal.SIGINT: 130, signal.SIGTERM: 143}[noted[0]])
+sys.exit(128 + noted[0])
 """
 SWEEP = f"""
 import sys
@@ -35,7 +35,8 @@ sys.exit(main())
 
 
 @pytest.mark.parametrize(
-    ("number", "to_all", "code"), [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)]
+    ("number", "to_all", "code"),
+    [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129)],
 )
 def test_the_job_is_told_once_then_the_sweep_ends(doors, tmp_path, number, to_all, code):
     """Ctrl-C goes to all processes of a terminal; a cluster's SIGTERM, or a user's, to the one it knows."""

@@ -10,6 +10,8 @@ def test_an_offline_run_holds_metrics_config_and_pictures_with_masks(doors):
     run = doors("train", *TINY, "logger=wandb", "logger.wandb.offline=true", "seed=7", own_process=True)
     assert run.code == 0, run.err
     (file,) = run.directory.glob("wandb/offline-run-*/run-*.wandb")
+    assert f"wandb sync {file.parent}\n" in run.out
+    assert "anonymous" not in run.out + run.err
     records = list(read_records(file))
 
     config = {e.key or ".".join(e.nested_key): e.value_json for r in records for e in r.run.config.update}

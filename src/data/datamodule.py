@@ -290,8 +290,9 @@ def _say_every_quarter(done: int, total: int) -> None:
 
 def _calm_worker(_: int) -> None:
     cv2.setNumThreads(0)  # each worker would otherwise start a thread per core
-    # SLURM and Ctrl-C signal every process, but the run still wants its batch before it ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # SLURM, Ctrl-C and a terminal that is closed signal every process, but the run still wants its batch
+    # before it ends its workers.
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     # Not for ever: with SIGTERM Python itself ends them.
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(600))

@@ -65,6 +65,12 @@ def _leave(folder: Path, pid: int) -> None:
         _remove_if_alone(folder, _joined.pop(folder))
 
 
+def leave_shared_folders() -> None:
+    """For a process that is about to end without the interpreter's own end."""
+    for folder in list(_joined):
+        _remove_if_alone(folder, _joined.pop(folder))
+
+
 def _remove_unused(folder: Path) -> None:
     try:
         users = os.open(folder / ".users", os.O_RDWR)

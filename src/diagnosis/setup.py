@@ -20,6 +20,7 @@ from src.errors import UserError, counted
 from src.machine import usable_cores
 from src.runs import Run
 from src.training.assemble import build_callbacks, build_module
+from src.training.early_checks import check_monitors, check_validations
 from src.training.loggers import build_loggers
 from src.training.module import SegmentationModule
 from src.training.start import Start, begin_from
@@ -102,6 +103,9 @@ class Setup:
         if self.data and self.trainer:
             with notes.trying(CONFIG, "model"):
                 self.module = build_module(self._values(), self.data, self.trainer)
+                check_monitors(self.trainer, self.module, self.config.callbacks)
+                if self.data.train_set:
+                    check_validations(self.trainer, self.data)
                 self.start.give(self.module)
                 number = sum(p.numel() for p in self.module.segmenter.parameters())
                 notes.fact(

@@ -172,7 +172,7 @@ TARGETED = ("model", "loss", "optimizer", "schedule")
 TARGETS: dict[str, dict[str, Kind]] = {
     "src.network.cgnet.CGNet": {
         "num_classes": Integer(1, 255),
-        "num_blocks": ListOf(Integer(1, 256), 2),
+        "num_blocks": ListOf(Integer(1, 128), 2),
         "channels": ListOf(Integer(1, 4096), 3),
         "dilations": ListOf(Integer(1, 4096), 2),
         "reductions": ListOf(Integer(1, 4096), 2),
@@ -262,6 +262,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "count": Integer(0, 1000),
         "every_n_epochs": Integer(1, 10**6),
         "width": Integer(16, 2**14),
+        "keep": Integer(2, 10**6) | _NULL,
     },
     "src.training.best_and_worst.BestAndWorstImages": {"path": Path(), "count": Integer(0, 100)},
     "hydra_plugins.cgnet.GridSweeper": {

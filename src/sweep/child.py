@@ -23,6 +23,7 @@ from omegaconf import DictConfig
 from src.config import overrides as config_overrides
 from src.errors import UserError
 from src.locks import is_held
+from src.machine import let_go_of_closed_terminal
 from src.masking import hide_secrets
 from src.runs import sweep_job_score
 from src.sweep.jobs import Job, identity
@@ -34,11 +35,13 @@ _LAUNCHERS = re.compile(
     r"|TORCHELASTIC_.*|(LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_|GROUP_)?WORLD_SIZE"
 )
 
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+
 
 def run_job(config: DictConfig, task: str) -> float:
     """Run the job that Hydra has just composed, unless it is finished. Returns its score, NaN without one.
 
-    Raises UserError when it failed, KeyboardInterrupt or SystemExit(143) when the sweep was told to end.
+    Raises UserError when it failed, KeyboardInterrupt or SystemExit when the sweep was told to end.
     """
     settings = HydraConfig.get()
     overrides = config_overrides()
@@ -66,8 +69,9 @@ def _run(job: Job, config: DictConfig, task: str) -> None:
         job.end("interrupted", code)
     else:
         job.end("failed", code, error=child.last_words)
-    if signal.SIGTERM in child.told_to_end:
-        raise SystemExit(143)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if number in child.told_to_end:
+            raise SystemExit(128 + number)
     if child.told_to_end or code == 130:
         raise KeyboardInterrupt
     if code:
@@ -94,14 +98,17 @@ class _Child:
         self.told_to_end: list[int] = []
         self._words: deque[str] = deque(maxlen=300)  # tracebacks of several ranks: the cause comes first
         self._before = {
-            number: signal.signal(number, self._pass_on) for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._pass_on)
+            for number in (signal.SIGINT, *_PASSED_ON)
+            if signal.getsignal(number) != signal.SIG_IGN  # as nohup has it with SIGHUP
         }
         with _ignored(signal.SIGUSR2):
             self._process = subprocess.Popen(
                 command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
             )
-        if signal.SIGTERM in self.told_to_end:  # between the two statements above
-            self._process.terminate()
+        for number in self.told_to_end:  # between the two statements above
+            if number in _PASSED_ON:
+                self._process.send_signal(number)
         assert self._process.stderr is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
         self._reader.start()
@@ -129,8 +136,9 @@ class _Child:
     def _pass_on(self, number: int, _: object) -> None:
         """Ctrl-C reaches every process of a terminal by itself; twice would cut a job's clean end short."""
         self.told_to_end.append(number)
-        if number == signal.SIGTERM and hasattr(self, "_process"):
-            self._process.terminate()
+        let_go_of_closed_terminal()
+        if number in _PASSED_ON and hasattr(self, "_process"):
+            self._process.send_signal(number)
 
     def _read(self, stream: TextIO) -> None:
         for line in stream:

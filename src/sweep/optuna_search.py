@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.errors import UserError
+from src.errors import UserError, shorten
 from src.sweep.jobs import find, identity
 from src.sweep.sweepers import HouseSweeper
 from src.writing import write_json
@@ -68,9 +68,19 @@ class OptunaSweeper(HouseSweeper):
         )
         self._check_same_recipe()
         self._take_up(space)
-        while (left := self.n_trials - len(self.study.trials)) > 0:
+        while (left := self.n_trials - len(self._trials(space))) > 0:
             self._run_trials([self._ask(space) for _ in range(min(self.n_jobs, left))])
         self._report()
+        self._check_failed(self._trials(space))
+
+    def _trials(self, space: dict[str, BaseDistribution]) -> list[FrozenTrial]:
+        """Those that count; one that was interrupted before it had all its values has never run."""
+        from optuna.trial import TrialState
+
+        def never_ran(trial: FrozenTrial) -> bool:
+            return trial.state == TrialState.FAIL and trial.params.keys() < space.keys()
+
+        return [trial for trial in self.study.trials if not never_ran(trial)]
 
     def _check_same_recipe(self) -> None:
         now = sorted(identity(self.fixed))
@@ -131,6 +141,27 @@ class OptunaSweeper(HouseSweeper):
         values = " ".join(f"{key}={value}" for key, value in best.params.items())
         print(
             f"Best of {len(complete)} finished trials: {best.value:.4f} with {values} ({where})", flush=True
+        )
+
+    def _check_failed(self, trials: Sequence[FrozenTrial]) -> None:
+        """Raises UserError for failed trials, also of earlier commands: they count, and are not repeated."""
+        from optuna.trial import TrialState
+
+        failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+        if not failed:
+            return
+        jobs = [find(self.directory, self._overrides(trial), self.varied) for trial in failed]
+        lines = [
+            f"  {job.directory} ("
+            + (f"exit code {job.exit_code})" if job.exit_code else "without a val mIoU)")
+            for job in {job.directory: job for job in jobs if job}.values()
+        ]
+        none = "" if len(failed) < len(trials) else " None has finished, so there is no best one."
+        raise UserError(
+            f"{len(failed)} of {len(trials)} trials failed.{none}\n{shorten(lines, 20)}\n"
+            f"Their job.json says why. A failed trial counts and is not repeated: its values may be the "
+            f"reason. hydra.sweeper.n_trials={len(trials) + len(failed)} runs {len(failed)} more, with other "
+            f"values; another name=... begins anew."
         )
 
 

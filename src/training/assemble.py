@@ -1,7 +1,7 @@
 """From the config to the parts of a training run, and the run itself."""
 
 import logging
-import os
+from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +12,7 @@ from src.errors import UserError, counted
 from src.masking import without_secrets
 from src.objects import build
 from src.runs import Run
+from src.training.console import say_why_it_ended
 from src.training.loggers import keep_wandb_id
 from src.training.memory import check_memory
 from src.training.module import SegmentationModule
@@ -66,27 +67,25 @@ def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataM
     if trainer.is_global_zero:
         keep_wandb_id(trainer.loggers, run.directory)
         _say_what_runs(trainer, module, data, run)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(run.config)
     failed = True
     try:
         with clear_errors(run, trainer), honest_exit(trainer):
+            for logger in trainer.loggers:
+                logger.log_hyperparams(run.config)
             trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
         failed = False
+        if trainer.is_global_zero:
+            say_why_it_ended(trainer)
     except (KeyboardInterrupt, SystemExit):
         if trainer.is_global_zero:
             _say_how_to_go_on(run)
         raise
     finally:
-        trainer.fit_loop.teardown()  # Lightning ends the loader that is at work, not the one that waits
+        with suppress(RuntimeError):  # of a loader that was interrupted while it was made
+            trainer.fit_loop.teardown()  # Lightning ends the loader that is at work, not the one that waits
         for logger in trainer.loggers:
-            if not isinstance(logger, EnduringWandbLogger):
-                continue
-            logger.finish(exit_code=int(failed))
-            if trainer.is_global_zero and os.environ.get("WANDB_MODE") == "offline":
-                log.info(
-                    "W&B kept the run here; to upload it: wandb sync %s/wandb/offline-run-*", run.directory
-                )
+            if isinstance(logger, EnduringWandbLogger):
+                logger.finish(exit_code=int(failed))
 
 
 def _say_how_to_go_on(run: Run) -> None:

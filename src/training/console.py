@@ -1,4 +1,4 @@
-"""What training says on the terminal and in train.log: a line per epoch, more where there is no bar."""
+"""What training says on the terminal and in train.log: a bar or lines, and why it ended."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, RichProgressBar, Timer
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,35 @@ class EpochLines(Callback):
                 parts.append(f"{name} {float(figures[key]):.4f}")
         parts.append(f"{time.monotonic() - self._epoch_start:.0f} s")
         log.info("  ".join(parts))
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's, with epochs that count from 1, as in all that the log says."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        description = f"Epoch {_of(current_epoch + 1, self.trainer.max_epochs)}"
+        return description.ljust(len(self.validation_description))  # else the bars would flicker
+
+
+def say_why_it_ended(trainer: pl.Trainer) -> None:
+    """Of a training that ended before trainer.max_epochs, which needs no word."""
+    epochs = trainer.current_epoch  # completed ones
+    if epochs == trainer.max_epochs:
+        return
+    reasons = [
+        f"EarlyStopping (monitor={callback.monitor}, patience={callback.patience}): "
+        + str(callback.stopping_reason_message).removesuffix(" Signaling Trainer to stop.")
+        for callback in trainer.early_stopping_callbacks
+        if getattr(callback, "stopping_reason_message", None)
+    ]
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) < 0:
+            reasons.append(f"trainer.max_time is over ({callback.time_elapsed():.0f} s).")
+    if trainer.global_step == trainer.max_steps:
+        reasons.append(f"trainer.max_steps={trainer.max_steps} is reached.")
+    if not reasons and trainer.should_stop:
+        reasons.append("a callback has set trainer.should_stop.")
+    log.info("Ended in epoch %s: %s", _of(epochs, trainer.max_epochs), " ".join(reasons))
 
 
 def _of(number: int, total: int | None) -> str:

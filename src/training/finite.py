@@ -43,6 +43,18 @@ class FiniteLoss(Callback):
         self._rates: list[float] = []
         self._names: list[str] = []  # of the batches that are accumulated to the next step
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """No step has changed anything yet: what is not finite now was given so."""
+        values = [*pl_module.named_parameters(), *pl_module.named_buffers()]
+        bad = [name for name, value in values if value.is_floating_point() and not value.isfinite().all()]
+        if bad:
+            raise UserError(
+                f"The training would begin with values that are NaN or infinite:\n"
+                f"{shorten([f'  {name}' for name in bad])}\n"
+                f"Those of segmenter are the network's: of the file that checkpoint= names, or of how it is "
+                f"initialised. loss.weight is made of data.class_weights."
+            )
+
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         self._rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
 
@@ -77,7 +89,7 @@ class FiniteLoss(Callback):
                 f"The weights are NaN or infinite after step {trainer.global_step} (epoch "
                 f"{trainer.current_epoch + 1}), though every loss until then was finite: a gradient was "
                 f"not. No checkpoint is written with them; those from before are kept.\n"
-                f"{_what_to_try(trainer)}"
+                f"{_what_to_try(trainer, trainer.global_step)}"
             )
 
     def _look(self, trainer: pl.Trainer, leave: int = 0) -> None:
@@ -108,19 +120,28 @@ def _message(step: _Step, trainer: pl.Trainer) -> str:
     return (
         f"The loss is {step.loss.item()} in step {step.number} (epoch {step.epoch + 1}), at a learning rate "
         f"of {rates}. No checkpoint is written from here on; those from before are kept.\n"
-        f"The batch, on all devices:\n{shorten([f'  {name}' for name in names], 64)}\n{_what_to_try(trainer)}"
+        f"The batch, on all devices:\n{shorten([f'  {name}' for name in names], 64)}\n"
+        f"{_what_to_try(trainer, step.number)}"
     )
 
 
-def _what_to_try(trainer: pl.Trainer) -> str:
+def _what_to_try(trainer: pl.Trainer, step: int) -> str:
+    """step: in which it was seen; what the weights were in step 1 no learning rate has made."""
     rate = trainer.optimizers[0].defaults["lr"]
-    tries = [f"a lower learning rate (optimizer.lr={rate / 3:.2g})"]
+    tries = [f"a lower learning rate (optimizer.lr={rate / 3:.2g})"] if step > 1 else []
     if trainer.precision != "32-true":
         tries.append("full precision (trainer.precision=32-true)")
-    if not trainer.gradient_clip_val:
+    if step > 1 and not trainer.gradient_clip_val:
         tries.append("clipped gradients (trainer.gradient_clip_val=1.0)")
+    first = ""
+    if step <= 1:
+        first = (
+            "It is the first step: no learning rate is to blame, and the weights were finite. What the "
+            "network is given may not be (data.mean, data.std), or what it or the loss makes of it.\n"
+        )
+    tried = f"Try, under another name=: {'; '.join(tries)}. " if tries else ""
     return (
-        f"The same command would come to the same end. Try, under another name=: {'; '.join(tries)}. "
+        f"{first}The same command would come to the same end. {tried}"
         f"trainer.detect_anomaly=true names the operation that makes the first NaN, slowly. "
         f"callbacks.finite=null goes on regardless.\n{ASK_THE_DOCTOR}"
     )

@@ -1,4 +1,4 @@
-"""Loggers from the logger group: metrics.csv always, W&B and TensorBoard on request."""
+"""Loggers from the logger group: metrics.csv always; W&B, TensorBoard and any of one's own on request."""
 
 import netrc
 import os
@@ -12,22 +12,53 @@ from uuid import uuid4
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from src.errors import UserError
+from src.objects import build
 from src.training.csv_log import MetricsCSV
 from src.training.wandb_log import EnduringWandbLogger
 
 
 def build_loggers(config: Mapping[str, Any], run_dir: Path, name: str) -> list[Logger]:
-    loggers: list[Logger] = [MetricsCSV(run_dir / "metrics.csv")]
-    if config["wandb"]:
-        loggers.append(_wandb(config["wandb"], run_dir, name))
-    if config["tensorboard"]:
+    """metrics.csv, then a logger for each entry of the group that is not null, in their order.
+
+    Raises UserError for an entry that is no logger, or whose package is not installed.
+    """
+    entries = {key: entry for key, entry in config.items() if entry is not None}
+    built = [_build(key, entry, run_dir, name) for key, entry in entries.items()]
+    return [MetricsCSV(run_dir / "metrics.csv"), *built]
+
+
+def _build(key: str, entry: Any, run_dir: Path, name: str) -> Logger:
+    if isinstance(entry, Mapping) and "_target_" in entry:
+        return _of_one_s_own(key, entry)
+    if key == "wandb" and isinstance(entry, Mapping):
+        return _wandb(entry, run_dir, name)
+    if key == "tensorboard" and isinstance(entry, Mapping):
         try:
-            loggers.append(
-                TensorBoardLogger(run_dir, name="tensorboard", version="", **config["tensorboard"])
-            )
+            return TensorBoardLogger(run_dir, name="tensorboard", version="", **entry)
         except ModuleNotFoundError as error:
             raise UserError("logger=tensorboard needs the package: pip install tensorboard") from error
-    return loggers
+    raise UserError(
+        f"logger.{key}={entry}: no logger. One of your own needs a _target_, such as "
+        f"{{_target_: pytorch_lightning.loggers.MLFlowLogger}}; wandb and tensorboard need the keys of their "
+        f"files in conf/logger. null switches any off."
+    )
+
+
+def _of_one_s_own(key: str, entry: Mapping[str, Any]) -> Logger:
+    target = entry["_target_"]
+    try:
+        logger = build(f"logger.{key}", entry)
+    except UserError as error:
+        cause = error.__cause__ and error.__cause__.__cause__
+        if not isinstance(cause, ModuleNotFoundError):
+            raise
+        raise UserError(f"logger.{key}: {target} needs a package that is not installed. {cause}") from error
+    if not isinstance(logger, Logger):
+        raise UserError(
+            f"logger.{key}: {target} gives a {type(logger).__name__}, which is no Lightning logger "
+            f"(a subclass of pytorch_lightning.loggers.Logger)."
+        )
+    return logger
 
 
 def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:

@@ -140,12 +140,7 @@ class SegmentationModule(LightningModule):
         self.scores = scores(matrix.cpu(), self.classes)
         self.scored_epoch = self.trainer.current_epoch
         self.scores["num_images"] = self._sum_over_devices(self.num_images)
-        epoch_scores: dict[str, Any] = {
-            f"val/{key}": self.scores[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")
-        }
-        epoch_scores |= {f"val_IoU/{name}": value for name, value in self.scores["IoU"].items()}
-        if self.loss is not None:
-            epoch_scores["val/loss"] = self.val_loss.compute().item()
+        epoch_scores = self._epoch_scores(self.scores, self.val_loss.compute().item())
         # The matrix is already summed over devices: every rank logs the same values, none is reduced again.
         # float64, or logging would round them.
         logged = {
@@ -154,6 +149,17 @@ class SegmentationModule(LightningModule):
             if value is not None
         }
         self.log_dict(logged)
+
+    def _epoch_scores(self, figures: dict[str, Any], loss: float) -> dict[str, Any]:
+        named = {f"val/{key}": figures[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")}
+        named |= {f"val_IoU/{name}": value for name, value in figures["IoU"].items()}
+        return named if self.loss is None else named | {"val/loss": loss}
+
+    @property
+    def metric_names(self) -> list[str]:
+        """All that a training logs, for callbacks with a `monitor`; without the LearningRateMonitor's."""
+        none_yet = scores(torch.zeros(len(self.classes), len(self.classes)), self.classes)
+        return ["train/loss_step", "train/loss_epoch", *self._epoch_scores(none_yet, 0.0)]
 
     def _sum_over_devices(self, number: int) -> int:
         if self.trainer.world_size == 1:

@@ -27,6 +27,8 @@ class PicturePanel(Callback):
         directory: where the pictures go.
         count: samples of the panel.
         every_n_epochs: validations without a panel in between are skipped.
+        keep: so many files stay, 2 or more, spread over the epochs so far, the first and the newest among
+            them; None = all.
         width: pixels of one picture of the panel at the most.
         filename: may contain {epoch}, counted from 1.
 
@@ -39,12 +41,14 @@ class PicturePanel(Callback):
         directory: str | Path,
         count: int = 4,
         every_n_epochs: int = 1,
+        keep: int | None = None,
         width: int = 512,
         filename: str = "epoch_{epoch:04d}.jpg",
     ):
         self.directory = Path(directory)
         self.count = check_count("pictures", count)
         self.every_n_epochs = every_n_epochs
+        self.keep = keep
         self.width = width
         self.filename = filename
         self._samples: list[Sample] = []
@@ -64,11 +68,22 @@ class PicturePanel(Callback):
         picture = panel(rows, dataset.table, max_width=self.width)
         self.directory.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays away
         write_image(self.directory / self.filename.format(epoch=trainer.current_epoch + 1), picture)
+        if self.keep:
+            self._thin_out(trainer.current_epoch + 1, self.keep)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 _log_wandb(logger, rows, dataset.table, self.width, trainer.global_step)
             elif isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("val/panel", picture, trainer.global_step, dataformats="HWC")
+
+    def _thin_out(self, newest: int, keep: int) -> None:
+        """Remove, while there are too many, the picture that is nearest to its neighbours."""
+        there = {path.name for path in self.directory.iterdir()}
+        epochs = [n for n in range(1, newest + 1) if self.filename.format(epoch=n) in there]
+        while len(epochs) > keep:
+            least = min(range(1, len(epochs) - 1), key=lambda i: epochs[i + 1] - epochs[i - 1])
+            gone = self.directory / self.filename.format(epoch=epochs.pop(least))
+            gone.unlink(missing_ok=True)
 
     def _load(self, dataset: SegmentationDataset) -> list[Sample]:
         indices = np.linspace(0, len(dataset) - 1, min(self.count, len(dataset))).round().astype(int)

@@ -3,6 +3,8 @@
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from src.errors import UserError
+
 
 class PolyLR(LambdaLR):
     """(lr - min_lr) * (1 - step / total_steps) ** power + min_lr, per step.
@@ -13,6 +15,13 @@ class PolyLR(LambdaLR):
 
     def __init__(self, optimizer: Optimizer, total_steps: int, power: float = 0.9, min_lr: float = 0.0):
         def factor(base: float):
+            if base == 0:  # of parameters that are not to be trained
+                return lambda step: 1.0
+            if min_lr > base:
+                raise UserError(
+                    f"schedule.min_lr={min_lr:g} is above the learning rate, optimizer.lr={base:g}, which "
+                    f"would rise to it. Give a schedule.min_lr from 0 to {base:g}."
+                )
             floor = min_lr / base
 
             def at(step: int) -> float:

@@ -5,21 +5,25 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import active_children
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from pytorch_lightning import Callback
 
+from src.data.shared_memory import leave_shared_folders
+from src.machine import let_go_of_closed_terminal
 from src.training.last import LastCheckpoint, can_save
 
 log = logging.getLogger(__name__)
 
-# SIGUSR1 is what SLURM sends before a time limit (scripts/slurm/train.sbatch).
-_SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
+# SIGUSR1 is what SLURM sends before a time limit (scripts/slurm/train.sbatch), SIGHUP what a terminal or an
+# ssh connection sends that is closed, often twice: once by the system, once by the shell.
+_SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -31,30 +35,41 @@ class Stopped(BaseException):
 
 
 class StopOnSignal(Callback):
-    """SIGTERM, SIGUSR1 and Ctrl-C: finish the batch, save, stop. A second Ctrl-C stops at once.
+    """SIGTERM, SIGUSR1, SIGHUP and Ctrl-C: finish the batch, save, stop. Ctrl-C after any of them: at once.
 
     All ranks stop after the same step, whichever of them was told to. Lightning's own handlers broadcast from
     within the handler, which may come in the middle of another collective operation; they are replaced.
     In validation there is nothing to save: last.ckpt was written right before it.
+
+    ended: the signal that has ended the run; 0 for none. Whatever error comes up after it is a consequence:
+    an exception out of nowhere breaks what it interrupts, such as the writing of a checkpoint, which stays
+    away (src/writing.py).
     """
 
     def __init__(self) -> None:
-        self.requested = 0
+        self.requested = self.ended = 0
         self._stop = 0
         self._trainer: pl.Trainer | None = None
+        self._pid = os.getpid()
 
     @contextmanager
     def listening(self, trainer: pl.Trainer) -> Iterator[None]:
-        """Around the whole of a Trainer's work, its preparations included."""
+        """Around the whole of a Trainer's work, its preparations included.
+
+        Signals that the process was started to ignore, as nohup has it with SIGHUP, stay ignored. After a
+        signal the handlers stay: what is left to do until the process ends is not for others to interrupt.
+        """
         self._trainer = trainer
         before = {}
         if threading.current_thread() is threading.main_thread():
-            before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+            heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            before = {number: signal.signal(number, self._handle) for number in heard}
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            if not self.requested:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not _last_validation(trainer):
@@ -70,6 +85,10 @@ class StopOnSignal(Callback):
                 if isinstance(callback, LastCheckpoint):
                     callback.save(trainer)
 
+    def on_validation_batch_start(self, *args: Any) -> None:
+        if self.ended:  # and what it interrupted has swallowed the exception, as a destructor does
+            self._raise()
+
     # Only here, after Lightning has passed on what the last batch logged.
     def on_train_batch_start(self, *args: Any) -> None:
         self._raise()
@@ -84,19 +103,40 @@ class StopOnSignal(Callback):
 
     def _raise(self) -> None:
         if self._stop:
+            self.ended = self._stop
             raise Stopped(self._stop)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         assert self._trainer is not None
-        repeated = number == signal.SIGINT == self.requested
-        self.requested = max(self.requested, number)
+        if os.getpid() != self._pid:  # a data worker that was forked a moment ago
+            return
+        again, self.requested = bool(self.requested), max(self.requested, number)
+        let_go_of_closed_terminal()
+        if again:
+            if number == signal.SIGINT:
+                self._end_at_once(number)
+            return
         last_validation = _last_validation(self._trainer)
-        if repeated or not (self._trainer.training or last_validation):
+        if not (self._trainer.training or last_validation):
             self._end_ranks()
+            self._stop = self.ended = number
             raise Stopped(number)
         if self._trainer.is_global_zero:
             first = "the run ends" if last_validation else "saving after this batch"
-            os.write(2, f"\n{signal.Signals(number).name}: {first}, then stopping.\n".encode())
+            self._say(f"\n{signal.Signals(number).name}: {first}, then stopping.\n")
+
+    @staticmethod
+    def _say(text: str) -> None:
+        with suppress(OSError):
+            os.write(2, text.encode())
+
+    def _end_at_once(self, number: int) -> NoReturn:
+        """As SIGKILL would, which costs nothing that is written: an exception could be lost, or held up."""
+        self._end_ranks()
+        end_workers()
+        leave_shared_folders()
+        self._say(f"\n{signal.Signals(number).name} again: stopped at once.\n")
+        os._exit(128 + number)
 
     def _end_ranks(self) -> None:
         """Those that this process started would wait for it in the next collective operation."""
@@ -104,6 +144,15 @@ class StopOnSignal(Callback):
         launcher = self._trainer.strategy.launcher
         if launcher is not None:
             launcher.kill(signal.SIGKILL)
+
+
+def end_workers() -> None:
+    """Those of a loader that was interrupted while it was made would hold up the end of the process."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise
+    for worker in active_children():
+        worker.kill()
+        worker.join(1)
+    signal.signal(signal.SIGCHLD, before)
 
 
 def _last_validation(trainer: pl.Trainer) -> bool:

@@ -14,14 +14,16 @@ from pytorch_lightning.accelerators import (
     CUDAAccelerator,
     MPSAccelerator,
 )
+from pytorch_lightning.callbacks import ProgressBar as AnyProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
+from src.training.console import ProgressBar
 from src.training.ranks import EndTogether
-from src.training.stop import StopOnSignal, Stopped
+from src.training.stop import StopOnSignal, end_workers
 from src.training.sync_batchnorm import CpuLayerSync
 
 
@@ -36,10 +38,13 @@ def build_trainer(
     for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes"):
         if not isinstance(arguments[key], int | None):
             raise UserError(f"trainer.{key}={arguments[key]}: give a whole number.")
-    if arguments["max_epochs"] == -1 and arguments["max_steps"] == -1:
+    if arguments["max_epochs"] in (None, -1) and arguments["max_steps"] == -1:  # Lightning: 1000 epochs
+        limit = (
+            "" if arguments["max_time"] is None else " trainer.max_time does not say how many steps it has."
+        )
         raise UserError(
-            "trainer.max_epochs=-1 and trainer.max_steps=-1: a training without end has no learning-rate "
-            "schedule. Set one of them."
+            f"trainer.max_epochs={arguments['max_epochs']} and trainer.max_steps=-1: a training without end "
+            f"has no learning-rate schedule.{limit} Set one of them."
         )
     if isinstance(arguments["val_check_interval"], str | Mapping):
         raise UserError(
@@ -60,6 +65,8 @@ def build_trainer(
         # Lightning would give each of several processes its share of the cores. Sums over another number of
         # threads are rounded in another way, and a pixel's class could depend on the number of devices.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    has_bar = any(isinstance(callback, AnyProgressBar) for callback in callbacks)
+    bar = [ProgressBar()] if arguments["enable_progress_bar"] and not has_bar else []
     several = devices * arguments["num_nodes"] > 1
     if arguments["strategy"] == "ddp" or (arguments["strategy"] == "auto" and several):
         # broadcast_buffers: DDP's broadcast in each forward pass hangs when devices validate unequal numbers
@@ -68,14 +75,14 @@ def build_trainer(
     try:
         trainer = Trainer(
             **arguments,
-            callbacks=[*callbacks, StopOnSignal(), EndTogether()],
+            callbacks=[*callbacks, *bar, StopOnSignal(), EndTogether()],
             logger=list(loggers) or False,
             plugins=plugins,
             # Our samplers already share out the data, and never repeat an image to make shares equal.
             use_distributed_sampler=False,
             enable_autolog_hparams=False,  # the whole config is logged instead
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ModuleNotFoundError, ValueError, TypeError) as error:
         raise UserError(
             f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer)."
         ) from error
@@ -93,16 +100,21 @@ def honest_exit(trainer: Trainer) -> Iterator[None]:
     try:
         with stop.listening(trainer):
             yield
-    except (MisconfigurationException, ValueError) as error:
-        if isinstance(error, ValueError) and "val_check_interval" not in str(error):
-            raise
-        raise UserError(f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer).") from error
-    except Stopped as stopped:
-        if stopped.number == signal.SIGINT:
-            raise KeyboardInterrupt from stopped
-        raise SystemExit(128 + stopped.number) from stopped
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
+    except BaseException as error:
+        if stop.ended:
+            end_workers()
+        if stop.ended == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        if stop.ended:
+            raise SystemExit(128 + stop.ended) from error
+        if isinstance(error, SystemExit):  # what Lightning makes of a KeyboardInterrupt
+            raise KeyboardInterrupt from error
+        about_keys = isinstance(error, ValueError) and "val_check_interval" in str(error)
+        if about_keys or isinstance(error, MisconfigurationException):
+            raise UserError(
+                f"Lightning refuses: {error}\nCheck the keys of `trainer` (conf/trainer)."
+            ) from error
+        raise
 
 
 def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
@@ -111,8 +123,15 @@ def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
         on_cpu = not any(AcceleratorRegistry.get(name).is_available() for name in ("cuda", "mps"))
     else:
         on_cpu = accelerator == "cpu"
-        usable = {"gpu": (CUDAAccelerator, MPSAccelerator), "cuda": (CUDAAccelerator,)}.get(accelerator)
-        if usable and not any(kind.is_available() for kind in usable):
+        usable = {
+            "cpu": (CPUAccelerator,),
+            "gpu": (CUDAAccelerator, MPSAccelerator),
+            "cuda": (CUDAAccelerator,),
+            "mps": (MPSAccelerator,),
+        }.get(accelerator)
+        if usable is None:
+            raise UserError(f"trainer.accelerator={accelerator}: choose auto, gpu, cpu or mps.")
+        if not any(kind.is_available() for kind in usable):
             raise UserError(
                 f"trainer.accelerator={accelerator}: PyTorch can use no GPU here; python -m src.doctor says "
                 f"more. Choose auto, which takes what is there."

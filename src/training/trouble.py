@@ -49,7 +49,9 @@ def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
                 f"{run.last_checkpoint}: the run cannot go on from it ({type(error).__name__}: {error}): "
                 f"{WAYS_ON}"
             ) from error
-        text = explain(error, run.config, trainer, guard.was_training)
+        text = _of_a_logger(error, run.config, trainer) or explain(
+            error, run.config, trainer, guard.was_training
+        )
         if text is None:
             raise
         run.check_in_place()
@@ -99,6 +101,28 @@ def explain(error: BaseException, config: dict[str, Any], trainer: pl.Trainer, t
         # A fault of the program may come up while a file that is not there is dealt with.
         chained = isinstance(cause, OSError | RuntimeError) and not cause.__suppress_context__
         cause = cause.__cause__ or (cause.__context__ if chained else None)
+    return None
+
+
+def _of_a_logger(error: BaseException, config: dict[str, Any], trainer: pl.Trainer) -> str | None:
+    """Where the error came up within a logger of the user's own; None where it did not."""
+    entries = {key: entry for key, entry in (config.get("logger") or {}).items() if entry is not None}
+    own = {
+        id(logger): f"logger.{key}"
+        for key, logger in zip(entries, trainer.loggers[1:], strict=False)  # the first is metrics.csv
+        if "_target_" in entries[key]
+    }
+    call = error.__traceback__
+    while call is not None:
+        logger = call.tb_frame.f_locals.get("self")
+        if id(logger) in own:
+            key = own[id(logger)]
+            kind = f"{type(logger).__module__}.{type(logger).__name__}"
+            return (
+                f"{key} ({kind}) has failed: {type(error).__name__}: {error}\n"
+                f"Mend it, or go on without it: {key}=null."
+            )
+        call = call.tb_next
     return None
 
 

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import wandb
@@ -27,6 +29,7 @@ class EnduringWandbLogger(WandbLogger):
         os.environ.setdefault("WANDB_INIT_TIMEOUT", "20")
         os.environ.setdefault("WANDB_FINISH_TIMEOUT", "60")
         super().__init__(**kwargs)
+        self._wandb_init.pop("anonymous", None)  # Lightning passes it on; W&B warns that it has no effect
 
     @property
     @rank_zero_experiment
@@ -36,8 +39,8 @@ class EnduringWandbLogger(WandbLogger):
         except wandb.errors.Error as error:
             reason = " ".join(str(error).split())
         log.warning(
-            "W&B cannot be used (%s): the training goes on, and its W&B run is kept offline. To upload it "
-            "later: wandb sync <run directory>/wandb/offline-run-*",
+            "W&B cannot be used (%s): the training goes on, and its W&B run is kept offline. The log "
+            "says at its end how to upload it.",
             reason,
         )
         wandb.teardown()  # of what is still trying
@@ -51,8 +54,12 @@ class EnduringWandbLogger(WandbLogger):
         self._attempt(super().log_image, *args, **kwargs)
 
     def finish(self, exit_code: int) -> None:
-        """Without it a crash looks like success on the dashboard."""
+        """Without it a crash looks like success on the dashboard. Says where an offline run lies."""
+        run: Any = self._experiment
+        kept = Path(run.dir).parent if getattr(run, "offline", False) else None
         self._attempt(wandb.finish, exit_code=exit_code)
+        if kept is not None and kept.is_dir():
+            log.info("W&B kept the run here; to upload it: wandb sync %s", shlex.quote(str(kept)))
 
     def _attempt(self, action: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         if self._gone:

@@ -1,0 +1,110 @@
+"""What a training would otherwise find out after its first epoch, or never."""
+
+import logging
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor
+
+from src.data.datamodule import SegmentationDataModule
+from src.data.samplers import EvalBatchSampler
+from src.errors import UserError
+from src.training.module import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+
+def check_monitors(trainer: pl.Trainer, module: SegmentationModule, entries: Mapping[str, Any]) -> None:
+    """Raises UserError where a callback waits for a metric that nobody logs.
+
+    A callback of one's own may log any: then it is only a warning.
+
+    Args:
+        entries: the callbacks group, for the names of keys.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    known = module.metric_names
+    rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
+    others_log = any(type(c).__module__.split(".")[0] not in ("src", "pytorch_lightning") for c in callbacks)
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if not isinstance(monitor, str):
+            continue
+        key = f"callbacks.{_name(monitor, entries) or type(callback).__name__}"
+        if monitor == "train/loss_epoch" and getattr(callback, "_save_on_train_epoch_end", None) is False:
+            raise UserError(
+                f"{key}.monitor={monitor}: is known at the end of an epoch, and this callback looks after "
+                f"the validation before. Set {key}.save_on_train_epoch_end=true."
+            )
+        if monitor in known or (rates and monitor.startswith("lr-")):
+            continue
+        (close,) = get_close_matches(monitor, known, n=1, cutoff=0.0)
+        text = f"{key}.monitor={monitor}: not a metric of this training. Did you mean {close}?"
+        if not others_log:
+            raise UserError(f"{text} There are: {', '.join(known)}{', lr-<optimizer>' if rates else ''}.")
+        if trainer.is_global_zero:
+            log.warning("WARNING: %s One of your own callbacks has to log it.", text)
+
+
+def _name(monitor: str, entries: Mapping[str, Any]) -> str | None:
+    return next((name for name, entry in entries.items() if entry and entry.get("monitor") == monitor), None)
+
+
+def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None:
+    """Raises UserError where an epoch would have no batch, or fewer than the validation interval; warns where
+    nothing would ever be validated."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
+    assert data.train_set is not None
+    parts = trainer.accumulate_grad_batches
+    steps = len(data.train_set) // data.config["batch_size"]
+    batches = _limited("train", steps * parts, trainer)
+    if not batches:
+        raise UserError(
+            "trainer.limit_train_batches=0: there would be no training step. null takes them all."
+        )
+    shares = EvalBatchSampler(
+        data.val_sizes, data.config["val_batch_size"], trainer.global_rank, trainer.world_size
+    )
+    validates = _limited("val", len(shares), trainer)
+    steps = math.ceil(batches / parts)
+    epochs: float = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
+    within_steps = trainer.max_steps > 0 and trainer.max_steps / steps < epochs
+    if within_steps:
+        epochs = math.ceil(trainer.max_steps / steps)
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
+    if validates and every is not None and isinstance(interval, int) and interval > batches:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {batches} batches. Give a number up to "
+            f"that, a fraction of an epoch such as 0.5, or trainer.check_val_every_n_epoch=null, to count "
+            f"batches across epochs."
+        )
+    why = None
+    if not validates:
+        why = "trainer.limit_val_batches=0"
+    elif every is not None and every > epochs:
+        why = f"trainer.check_val_every_n_epoch={every}, and the training has {epochs}"
+    elif every is None and isinstance(interval, int) and interval > batches * epochs and not within_steps:
+        why = f"trainer.val_check_interval={interval}, and the training has {batches * epochs} batches"
+    if why and trainer.is_global_zero:
+        log.warning(
+            "WARNING: nothing will be validated: %s. There will be no best.ckpt, no metrics.json and no "
+            "report, only last.ckpt.",
+            why,
+        )
+
+
+def _limited(kind: str, number: int, trainer: pl.Trainer) -> int:
+    """The batches of an epoch that trainer.limit_*_batches leaves, as Lightning counts them."""
+    key = "overfit_batches" if trainer.overfit_batches else f"limit_{kind}_batches"  # type: ignore[attr-defined]
+    limit: int | float = getattr(trainer, f"limit_{kind}_batches")
+    left = min(number, limit) if isinstance(limit, int) else int(number * limit)
+    if limit and not left:
+        raise UserError(
+            f"trainer.{key}={limit}: of {number} batches ({kind}) not one. Give at least "
+            f"{math.ceil(1000 / number) / 1000:g}, or a number of batches."
+        )
+    return left
