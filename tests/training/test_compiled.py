@@ -1,17 +1,25 @@
 """compile=true compiles the training step, says so, and changes nothing else."""
 
+import copy
 import json
 import re
 from functools import partial
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from front_doors import TINY
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.checkpoints import load_checkpoint
 from src.errors import UserError
+from src.labels import CAMVID, IGNORE
+from src.network.segmenter import Segmenter
 from src.training.compiled import Compiled
+from src.training.losses import WeightedCrossEntropy
+from src.training.module import loss_sums
 
 COMPILED = (*TINY, "model.num_blocks=[1,2]", "callbacks.pictures=null", "report.images=0", "compile=true")
 
@@ -83,7 +91,8 @@ def test_what_was_compiled_is_said_once(graphs, caplog):
         for _ in range(3):
             assert compiled(torch.ones(2)) == 2
     assert compiled.graphs == len(graphs) > 1
-    assert len(re.findall(f"are {compiled.graphs} graphs .* [12] graph breaks? .*graph_breaks", caplog.text)) == 1
+    said = f"are {compiled.graphs} graphs .* [12] graph breaks? .*graph_breaks"
+    assert len(re.findall(said, caplog.text)) == 1
 
 
 def test_a_function_that_was_given_up_before_is_compiled(graphs):
@@ -96,7 +105,7 @@ def test_a_function_that_was_given_up_before_is_compiled(graphs):
 
 def test_a_machine_without_a_compiler_is_told_so():
     missing = torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",), "fx_graph_cache": False})
-    with missing, pytest.raises(UserError, match="(?s)compile=true: .*No working C.*compile=false"):
+    with missing, pytest.raises(UserError, match=r"(?s)compile=true: .*No working C.*compile=false"):
         Compiled(square)(torch.ones(2))
 
 
@@ -118,3 +127,48 @@ def test_a_benchmark_says_whether_its_step_is_compiled(doors, graphs):
         step = json.loads((done.directory / "benchmark.json").read_text())["step"]
         assert step["compiled_graphs"] == count
         assert ("compiled into 1 graph" in " ".join(done.out.split())) == bool(count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
+def test_gradients_on_real_images_are_those_of_eager_mode(real_data, layout):
+    folders = (real_data / "camvid" / name for name in ("train", "trainannot"))
+    images, masks = ([cv2.imread(str(p), -1) for p in sorted(f.glob("*.png"))[:2]] for f in folders)
+    frames = [cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[:192, :240] for image in images]
+    labels = [mask[:192, :240] for mask in masks]
+    image = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+    target = torch.from_numpy(CAMVID.to_train_id[np.stack(labels)])
+    assert 0.5 < (target != IGNORE).float().mean() < 1
+    torch.manual_seed(0)
+    model = {"_target_": "src.network.cgnet.CGNet", "num_classes": 11, "num_blocks": [2, 3]}
+    eager = Segmenter.from_config(model | {"preprocessing": {"mean": [100.0] * 3, "std": [50.0] * 3}}).train()
+    for part in eager.modules():
+        if isinstance(part, nn.PReLU):
+            # Else the last bit of a value near zero decides about its slope, in eager mode alone already by
+            # 1e-3 of the gradient.
+            nn.init.ones_(part.weight)
+    loss = WeightedCrossEntropy([1.0 + 0.1 * number for number in range(11)], label_smoothing=0.1)
+    other = copy.deepcopy(eager).to(memory_format=layout)
+    compiled = Compiled(loss_sums)
+    for segmenter, function in ((eager, loss_sums), (other, compiled)):
+        total, weight = function(segmenter, loss, image, target)
+        (total / weight).backward()
+    assert compiled.graphs == 1
+    one, two = (torch.cat([p.grad.flatten() for p in s.parameters()]) for s in (eager, other))
+    assert torch.linalg.vector_norm(one - two) < 5e-5 * torch.linalg.vector_norm(one)
+
+
+@pytest.mark.slow
+def test_the_real_command_compiles_and_its_checkpoint_is_like_any_other(doors):
+    runs = []
+    for switch in (True, False):
+        command = (*COMPILED, f"compile={switch}", "channels_last=true")
+        runs.append(doors("train", *command, name=f"is-{switch}", own_process=True))
+        assert runs[-1].code == 0, runs[-1].err
+    log = (runs[0].directory / "train.log").read_text()
+    assert re.search(r"network and loss are 1 graph of \d+ operations, with 0 graph breaks", log)
+    one, other = (load_checkpoint(r.directory / "checkpoints/last.ckpt")["state_dict"] for r in runs)
+    assert one.keys() == other.keys()
+    assert all(tensor.isfinite().all() for tensor in one.values())
+    judged = doors("eval", f"checkpoint={runs[0].directory}/checkpoints/best.ckpt", "trainer.accelerator=cpu")
+    assert judged.metrics["confusion_matrix"] == runs[0].metrics["confusion_matrix"]
