@@ -8,6 +8,7 @@ from rich.table import Table
 
 from src.benchmarks.advice import rounded
 from src.benchmarks.variants import TITLES, Frames, part_order
+from src.errors import counted
 
 _STYLE: dict[str, Any] = {"box": box.SIMPLE_HEAD, "title_justify": "left", "pad_edge": False}
 
@@ -51,6 +52,8 @@ def loader_and_step_table(loaders: Mapping[str, Any], step: Mapping[str, Any]) -
     how = f"{step['device']}, {step['precision']}, {step['steps']} steps of {step['images']} images"
     if step["images"] != step["per_device"]:
         how += f" (a batch has {step['per_device']})"
+    if step["compiled_graphs"]:
+        how += f", compiled into {counted(step['compiled_graphs'], 'graph')}"
     table.add_row("training step", *_rate(step), how)
     return table
 

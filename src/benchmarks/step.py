@@ -13,6 +13,7 @@ from src.benchmarks.stopwatch import spread
 from src.data.datamodule import SegmentationDataModule
 from src.data.dataset import SegmentationDataset
 from src.training.assemble import build_module
+from src.training.compiled import Compiled
 from src.training.trainer import build_trainer, honest_exit
 
 _BLOCK = 10  # steps on a GPU between two synchronisations, which would keep it from working ahead
@@ -79,6 +80,7 @@ def measure_step(
         "steps": len(clock.seconds) * clock.block,
         "device": device.type,
         "precision": str(trainer.precision),
+        "compiled_graphs": module.step_forward.graphs if isinstance(module.step_forward, Compiled) else 0,
     }
 
 

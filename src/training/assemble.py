@@ -37,11 +37,12 @@ def build_module(
 ) -> SegmentationModule:
     """The LightningModule, with the loss's class weights as numbers."""
     bf16_on_cpu = trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision
-    if config["channels_last"] and bf16_on_cpu:
-        raise UserError(
-            "channels_last=true with trainer.precision=bf16-mixed on the CPU: PyTorch's gradient of a "
-            "dilated depthwise convolution is NaN at random there (seen with 2.13). Set channels_last=false."
-        )
+    for key in ("compile", "channels_last"):  # torch.compile lays convolutions out as channels_last does
+        if config[key] and bf16_on_cpu:
+            raise UserError(
+                f"{key}=true with trainer.precision={trainer.precision} on the CPU: PyTorch's gradient of a "
+                f"dilated depthwise convolution is NaN at random there (seen with 2.13). Set {key}=false."
+            )
     loss = config["loss"] | {"class_weights": data.class_weights(config["loss"]["class_weights"])}
     training = {
         "loss": loss,

@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 from src.evaluation.confusion import ConfusionMatrix, scores
 from src.network.segmenter import Segmenter
 from src.objects import build
+from src.training.compiled import Compiled
 
 Batch = Mapping[str, Any]
 
@@ -66,15 +67,16 @@ class SegmentationModule(LightningModule):
         self.loss = build("loss", training["loss"]) if training else None
         if training and training["channels_last"]:
             self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if training and training["compile"]:
-            self.segmenter.compile()  # in place: a wrapper would rename the checkpoint's keys
+        # Steps alone are compiled: validation has images of many sizes, and is to be that of src.eval.
+        self.step_forward = Compiled(self.segmenter) if training and training["compile"] else self.forward
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) RGB -> float32 logits (B, C, H, W)."""
         return self.segmenter(image)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        total, weight = self._loss_sums(batch, self(batch["image"]))
+        assert self.loss is not None
+        total, weight = self.loss(self.step_forward(batch["image"]), batch["target"])
         self._parts.append(torch.stack([total.detach(), weight]))
         # The loss of a step is sum(total) / sum(weight) over all its devices and accumulated batches. Nobody
         # knows that weight yet: the number of pixels stands in until `on_before_optimizer_step`.
@@ -129,7 +131,7 @@ class SegmentationModule(LightningModule):
         self.confusion.update(prediction, batch["target"])
         self.num_images += len(batch["image"])
         if self.loss is not None:
-            total, weight = self._loss_sums(batch, logits)
+            total, weight = self.loss(logits, batch["target"])
             self.val_loss.update(total / weight.clamp(min=torch.finfo(torch.float32).tiny), weight)
         return prediction
 
@@ -167,10 +169,6 @@ class SegmentationModule(LightningModule):
         total = torch.tensor(number, device=self.device)
         dist.all_reduce(total)
         return int(total)
-
-    def _loss_sums(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.loss is not None
-        return self.loss(logits, batch["target"])
 
     def build_optimizer(self, total_steps: int) -> tuple[Optimizer, LRScheduler]:
         """Raises UserError for values of the optimizer or the schedule that are not allowed."""

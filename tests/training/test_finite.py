@@ -18,14 +18,16 @@ def _is_finite(path) -> bool:
 
 def _explode_after(step: int, monkeypatch, value: float = float("nan")) -> None:
     """The loss of that step (from 0) is the value, and with it the weights from then on."""
-    sums = SegmentationModule._loss_sums
+    training_step = SegmentationModule.training_step
 
-    def spoilt(module, batch, logits):
-        total, weight = sums(module, batch, logits)
-        now = module.trainer.global_step == step and module.training
-        return (total * value if now else total), weight
+    def spoilt(module, batch, batch_idx):
+        loss = training_step(module, batch, batch_idx)
+        if module.trainer.global_step != step:
+            return loss
+        module._parts[-1][0] *= value
+        return loss * value
 
-    monkeypatch.setattr(SegmentationModule, "_loss_sums", spoilt)
+    monkeypatch.setattr(SegmentationModule, "training_step", spoilt)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""torch.compile that says what it made, and compares: a switch without effect looks like one without use, and
+a graph with wrong gradients like a recipe that does not learn."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from src.errors import UserError, counted
+from src.runs import rank
+
+log = logging.getLogger(__name__)
+
+_RATIO = 1.5  # of two gradients' norms; roundings and dropout make a few percent
+
+
+class Compiled:
+    """A network whose forward pass in training goes through torch.compile, as the key `compile` asks for.
+
+    The network itself stays as it is: a wrapper within it would rename the keys of checkpoints. The loss is
+    not in the graph: with torch 2.13 on the CPU, upsampling and cross entropy in one graph with CGNet have
+    gradients of zero, though each is right by itself.
+
+    graphs: how many the first call was made into; None before that.
+
+    The first call takes a minute or more, and says in the log what was compiled. It raises UserError where
+    that is nothing, which torch itself passes over: a module that is first called under a dispatch mode (a
+    counter of FLOPs is one), or with TORCH_COMPILE_DISABLE=1, stays as it is. It does so too where the
+    compiled gradients are others than those of the network itself.
+    """
+
+    def __init__(self, network: nn.Module):
+        self.network = network
+        self.graphs: int | None = None
+        self._compiled: Callable[[Tensor], Tensor] = network
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if self.graphs is None:
+            self._compile(image)
+        return self._compiled(image)
+
+    def _compile(self, image: Tensor) -> None:
+        if rank() == 0:
+            log.info("torch.compile: compiling the first step, which takes a minute or more")
+        torch._dynamo.reset()  # or it would remember what it gave up in an earlier training
+        before = _counts()
+        self._compiled = torch.compile(lambda image: self.network(image))
+        expected = self._gradient_norm(self.network, image)
+        try:
+            found = self._gradient_norm(self._compiled, image)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = "\n".join(line for line in str(error).splitlines() if line.strip())
+            raise UserError(
+                f"compile=true: torch.compile cannot compile the training step here.\n{reason[:2000]}\n"
+                f"Set compile=false."
+            ) from error
+        made = _counts() - before
+        if not made["graphs"]:
+            raise UserError(
+                "compile=true: torch.compile compiled nothing of the training step. Is it switched off "
+                "(TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE), or does a callback keep a dispatch mode, such "
+                "as a counter of FLOPs, around the step? Else set compile=false."
+            )
+        if not expected / _RATIO <= found <= expected * _RATIO:
+            raise UserError(
+                f"compile=true: torch.compile makes wrong gradients of this network here: their norm is "
+                f"{found:.3g} on the first batch, where without it it is {expected:.3g}. Set compile=false."
+            )
+        self.graphs = made["graphs"]
+        if rank() == 0:
+            log.info(
+                "torch.compile: the network is %s of %d operations, with %s%s",
+                counted(made["graphs"], "graph"),
+                made["operations"],
+                counted(made["breaks"], "graph break"),
+                " (TORCH_LOGS=graph_breaks says where)" if made["breaks"] else "",
+            )
+
+    def _gradient_norm(self, forward: Callable[[Tensor], Tensor], image: Tensor) -> float:
+        """Of the mean square of the logits. Leaves random state and BatchNorm's statistics as they were."""
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        before = [buffer.clone() for buffer in self.network.buffers()]
+        devices = [image.device] if image.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            gradients = torch.autograd.grad(forward(image).square().mean(), parameters, allow_unused=True)
+        with torch.no_grad():
+            for buffer, value in zip(self.network.buffers(), before, strict=True):
+                buffer.copy_(value)
+        return float(torch.stack([g.float().norm() for g in gradients if g is not None]).norm())
+
+
+def _counts() -> Counter[str]:
+    """Of this process until now."""
+    counters = torch._dynamo.utils.counters
+    return Counter(
+        graphs=counters["stats"]["unique_graphs"],
+        operations=counters["stats"]["calls_captured"],
+        breaks=counters["graph_break"].total(),
+    )
