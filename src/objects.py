@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 
 from src.config import plain
 from src.errors import UserError, shorten
+from src.schema.kinds import shown
 
 _HYDRAS_OWN = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}
 
@@ -56,7 +57,9 @@ def check_objects(config: Mapping[str, Any], groups: tuple[str, ...], single: tu
 
 def problem_of(key: str, config: Mapping[str, Any]) -> str:
     """Why the object, or one within its arguments, could not be made; nothing where it can be tried."""
-    target = config["_target_"]
+    target = config.get("_target_") if isinstance(config, Mapping) else None
+    if not isinstance(target, str):
+        return f"{key}={shown(config)}: expected an object with a _target_, or null."
     try:
         found = pydoc.locate(target)
     except pydoc.ErrorDuringImport as error:

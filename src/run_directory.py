@@ -50,7 +50,14 @@ _FILES = (
 
 
 def check_kinds(directory: Path, task: str) -> None:
-    """Raises UserError where a file stands for a folder that the run writes into, or the other way round."""
+    """Raises UserError where a file stands for a folder that the run writes into, or the other way round; and
+    for a folder of other things, such as / or a home."""
+    ours = (".lock", "config.yaml", "job.json", "record.json", "checkpoints")
+    if directory.is_dir() and any(directory.iterdir()) and not any((directory / n).exists() for n in ours):
+        raise UserError(
+            f"{directory}: a folder of other files, where the run would keep its own. Choose another name=, "
+            f"or runs_dir=."
+        )
     for name in _FOLDERS:
         path = directory / name
         if path.exists() and not path.is_dir():

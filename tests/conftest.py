@@ -1,6 +1,8 @@
 import os
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,13 @@ from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
 
 from src.data.street import write_street
 from src.sweep import child
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_counts():
+    """A shell that starts the tests in the background has Ctrl-C ignored, by all that they start, too."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

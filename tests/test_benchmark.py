@@ -106,11 +106,14 @@ def test_what_was_measured_is_said(figures):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("target=speed", r"target=speed: unknown, choose one of data\."),
-        ("measure.rounds=0", r"measure.rounds=0: give a whole number from 1 on"),
-        ("measure.step_batch=many", r"measure.step_batch=many: give auto"),
+        ("target=speed", r"target=speed: expected data\."),
+        ("measure.rounds=0", r"measure.rounds=0: expected a whole number from 1"),
+        (
+            "measure.step_batch=many",
+            r"measure.step_batch=many: expected a whole number from 1 to 4096 or auto",
+        ),
         ("measure.round=3", r"Unknown config key: measure.round. The nearest one is measure.rounds"),
-        ("data.cache=disc", r"data.cache=disc: unknown, choose one of"),
+        ("data.cache=disc", r"data.cache=disc: expected auto, none, disk or ram"),
         ("trainer.accumulate_grad_batches=3", r"cannot be shared out"),
     ],
 )

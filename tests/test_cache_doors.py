@@ -41,7 +41,7 @@ def test_evaluation_from_a_cache(doors, uncached):
 def test_unknown_kind(doors):
     refused = doors("train", *SHORT, "data.cache=yes")
     assert refused.code == 2
-    assert "auto, none, disk, ram" in refused.err
+    assert "expected auto, none, disk or ram" in refused.err
     assert not refused.directory.exists()
 
 

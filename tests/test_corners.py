@@ -69,8 +69,8 @@ def test_another_runs_dir_is_the_same_run(doors, module_doors):
     ("override", "said"),
     [
         ("name=7", "Quote it"),
-        ("trainer.strategy=ddp_spawn", "choose auto or ddp"),
-        ("name=", "a name of its own"),
+        ("trainer.strategy=ddp_spawn", "expected auto or ddp"),
+        ("name=", "expected a name for the run"),
         ("sweep=seeds", "add -m"),
         ("trainer.max_epochs=abc", "a whole number"),
         ("trainer.val_check_interval=1000", "val_check_interval"),
@@ -91,7 +91,7 @@ def test_an_unknown_split_is_named(doors, module_doors):
     checkpoint = f"checkpoint={run.directory}/checkpoints/best.ckpt"
     outcome = doors("eval", checkpoint, "data.split=testing", "trainer.accelerator=cpu")
     assert outcome.code == 2
-    assert "'testing' is unknown" in outcome.err
+    assert "data.split=testing: expected train, val, test, trainval or null" in outcome.err
 
 
 def test_overfitting_a_batch(doors):

@@ -163,25 +163,21 @@ def test_real_frames(real_data, doors):
 def test_all_problems_of_a_config_at_once(doors, tmp_path):
     doctor = doors(
         "doctor", *TINY, "samples=0", "data.street=null", f"data.root={tmp_path / 'nowhere'}",
-        "trainer.devices=3", "model.num_blocks=[0,1]", "loss.label_smoothing=3", "augment.crop.scale=[3,1]",
+        "trainer.devices=3", "model.reductions=[100,16]", "augment.color._target_=albumentations.GaussNois",
         "callbacks.lr._target_=nope",
     )  # fmt: skip
     assert doctor.code == 2
     assert "Traceback" not in doctor.out + doctor.err
-    for part in ("nowhere: no Cityscapes here", "3 devices", "num_blocks=[0, 1]", "RandomScaledCrop", "nope"):
+    for part in ("nowhere: no Cityscapes here", "3 devices", "reductions=[100, 16]", "GaussNois", "nope"):
         assert part in doctor.out
 
 
 @pytest.mark.parametrize(
     ("override", "part"),
     [
-        ("data.labels=nope", "data.labels=nope: unknown"),
-        ("data.num_workers=lots", "data.num_workers=lots: give a number"),
-        ("data.crop_size=[16,16]", "at least 32x32"),
-        ("loss.label_smoothing=3", "label_smoothing=3"),
-        ("optimizer.lr=-1", "Invalid learning rate"),
-        ("schedule.power=abc", "PolyLR"),
-        ("trainer.strategy=fsdp", "choose auto or ddp"),
+        ("optimizer._target_=torch.optim.Adamm", "Did you mean torch.optim.Adam?"),
+        ("model.channels=[32,63,128]", "even numbers for stages 2 and 3"),
+        ("callbacks.best.monitor=val/mIo", "val/mIoU"),
         ("name=../x", "give the run a name of its own"),
     ],
 )
@@ -192,6 +188,14 @@ def test_what_the_config_gets_wrong(doors, override, part):
     assert doctor.out.count(part) == 1
     assert "Training would not work: 1 error" in doctor.err
     assert "Traceback" not in doctor.out + doctor.err
+
+
+def test_wrong_values_are_refused_as_in_training(doors):
+    doctor = doors("doctor", *TINY, "samples=0", "data.num_workers=lots", "optimizer.lr=-1")
+    assert doctor.code == 2
+    assert [line.partition(":")[0] for line in doctor.err.strip().splitlines()] == [
+        "data.num_workers=lots", "optimizer.lr=-1",
+    ]  # fmt: skip
 
 
 def test_unknown_keys_are_refused_as_in_training(doors):

@@ -73,7 +73,7 @@ def test_no_room(doors, monkeypatch, mode, works):
 def test_unknown_kind(doors):
     outcome = doors("doctor", *BRIEF, "data.cache=on")
     assert outcome.code == 2
-    assert "auto, none, disk, ram" in findings(said(outcome)[1], "data")[0]["text"]
+    assert "data.cache=on: expected auto, none, disk or ram" in outcome.err
 
 
 @pytest.mark.parametrize(("mode", "code"), [("disk", 2), ("auto", 0)])
@@ -90,12 +90,12 @@ def test_no_place(doors, mode, code):
 @pytest.mark.parametrize(
     ("override", "part"),
     [
-        ("data.crop_size=512", "follows from crop.size[0]"),
-        ("data.crop_size=[64]", "follows from crop.size[1]"),
-        ("augment.crop=null", "augment.pad=null"),
-        ("data.mean=5", "data.mean=5: give 3 numbers"),
-        ("data.batch_size=null", "data.batch_size=None"),
-        ("data.val_batch_size=null", "data.val_batch_size=None"),
+        ("data.crop_size=512", "data.crop_size=512: expected a list of 2 values"),
+        ("data.crop_size=[64]", "data.crop_size=[64]: expected a list of 2 values"),
+        ("augment.crop=null", "augment.pad.min_height follows from crop.size[0]"),
+        ("data.mean=5", "data.mean=5: expected a list of 3 values"),
+        ("data.batch_size=null", "data.batch_size=null: expected a whole number"),
+        ("data.val_batch_size=null", "data.val_batch_size=null"),
         ("samples=abc", "samples=abc"),
     ],
 )

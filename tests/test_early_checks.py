@@ -27,8 +27,8 @@ QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.ima
         (("trainer.limit_train_batches=0",), "no training step"),
         (("trainer.overfit_batches=0.1",), "trainer.overfit_batches=0.1"),
         (("trainer.limit_val_batches=0.01",), "trainer.limit_val_batches=0.01: of 3 batches (val) not one"),
-        (("trainer.accelerator=tpu",), "trainer.accelerator=tpu: choose auto, gpu, cpu or mps"),
-        (("optimizer.lr=1e-5",), "schedule.min_lr=0.0001 is above the learning rate, optimizer.lr=1e-05"),
+        (("trainer.accelerator=tpu",), "trainer.accelerator=tpu: expected auto, gpu,"),
+        (("optimizer.lr=1e-5",), "schedule.min_lr=0.0001 is above optimizer.lr=1e-05"),
     ],
     ids=str,
 )  # fmt: skip

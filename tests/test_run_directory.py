@@ -47,6 +47,16 @@ def test_a_folder_in_place_of_a_file(stopped, name):
     assert f"{run / name}: a folder, where the run keeps a file" in outcome.err
 
 
+def test_a_folder_of_other_files_is_no_run_directory(doors, tmp_path):
+    (tmp_path / "train/run").mkdir(parents=True)
+    (tmp_path / "train/run/letter.tmp").write_text("mine")
+    for place in ("", "run_dir=/"):
+        outcome = doors("train", *QUIET, *filter(None, [place]))
+        assert outcome.code == 2
+        assert "a folder of other files, where the run would keep its own" in outcome.err
+    assert [path.name for path in (tmp_path / "train/run").iterdir()] == ["letter.tmp"]
+
+
 @pytest.mark.parametrize("name", ["checkpoints", "pictures", "wandb", "tensorboard"])
 def test_a_file_in_place_of_a_folder(stopped, name):
     run, go_on = stopped

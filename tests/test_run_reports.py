@@ -14,7 +14,8 @@ ON_CPU = "trainer.accelerator=cpu"
 
 
 # Averaged weights, so that pictures of others would show, and a rate that spoils all epochs but the first.
-SPOILED = ("callbacks=ema", "optimizer.lr=0.3", "trainer.max_epochs=3")
+# The weights shrink from the first epoch on: it is the best one on any machine.
+SPOILED = ("callbacks=ema", "optimizer.lr=1e-2", "optimizer.weight_decay=100", "trainer.max_epochs=3")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_a_training_ends_with_a_page(trained):
 
 
 def test_pictures_are_those_of_best_and_not_of_last(trained, module_doors):
-    assert trained.metrics["epoch"] < 3, "choose another optimizer.lr: the last epoch should not be the best"
+    assert trained.metrics["epoch"] < 3, "choose another weight decay: the last epoch should not be the best"
     judged = module_doors("eval", f"checkpoint={trained.metrics['checkpoint']}", ON_CPU, name="best")
     assert judged.code == 0, judged.err
     kept, again = images(trained), images(judged)

@@ -80,7 +80,7 @@ def _refusal(key: str, value: Any, expected: str) -> str:
         expected += f", with at most {LONGEST_NAME} bytes from slash to slash and {LONGEST_PATH} in all"
     text = f"{key}={shown(value)}: expected {expected}."
     if isinstance(value, int | float) and not isinstance(value, bool) and expected.startswith("a name"):
-        text += f" Quote what reads as a number: \"{key}='{value}'\"."
+        text += f" Quote it, since it reads as a number: \"{key}='{value}'\"."
     if isinstance(value, list) and key == "checkpoint":
         text += " Several are evaluated in turn: python -m src.eval -m checkpoint=one.ckpt,other.ckpt"
     return text + _as_comment(key)

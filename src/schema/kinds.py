@@ -29,9 +29,9 @@ class AnyOf(Kind):
 
     @property
     def expected(self) -> str:
-        *most, last = [
-            kind.expected for kind in sorted(self.kinds, key=lambda kind: isinstance(kind, ListOf))
-        ]
+        lists_last = sorted(self.kinds, key=lambda kind: isinstance(kind, ListOf))
+        parts = [kind.values if isinstance(kind, Choice) else (kind.expected,) for kind in lists_last]
+        *most, last = [text for part in parts for text in part]
         return f"{', '.join(most)} or {last}"
 
     def allows(self, value: Any) -> bool:

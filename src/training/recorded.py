@@ -108,7 +108,7 @@ _DATA: dict[str, _Check] = {
     "name": _is_text,
     "root": _any_of(_is_text, _one_of(None)),
     "layout": _one_of(*LAYOUTS),
-    "labels": _one_of(*LABEL_TABLES),
+    "labels": lambda value: isinstance(value, str) and value in LABEL_TABLES,
     "num_classes": _integer(1, 255),
     "train_split": _one_of(*SPLITS),
     "val_split": _one_of(*SPLITS),

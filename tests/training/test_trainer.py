@@ -194,7 +194,7 @@ class Dashboard(EnduringWandbLogger):
 
 @pytest.fixture
 def run(tmp_path):
-    values = {"data": {"name": "ones", "batch_size": 1}}
+    values = {"data": {"name": "ones", "batch_size": 1}, "callbacks": {"last": {"path": "last.ckpt"}}}
     kept = [(s, signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM)]
     yield SimpleNamespace(
         directory=tmp_path, config=values, last_checkpoint=None, check_in_place=lambda: None

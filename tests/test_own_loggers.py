@@ -58,7 +58,7 @@ def test_a_file_may_join_several(tmp_path):
         ),
         ("mine: {_target_: torch.nn.Identity}", ["logger.mine", "no Lightning logger"]),
         ("mine: {path: notes}", ["logger.mine", "_target_"]),
-        ("mine: true", ["logger.mine=True", "_target_"]),
+        ("mine: true", ["logger.mine=true", "_target_"]),
         ("mine: {_target_: spy.Notebook, pth: notes}", ["logger.mine", "pth"]),
     ],
     ids=str,
