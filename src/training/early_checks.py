@@ -102,7 +102,7 @@ def _limited(kind: str, number: int, trainer: pl.Trainer) -> int:
     key = "overfit_batches" if trainer.overfit_batches else f"limit_{kind}_batches"  # type: ignore[attr-defined]
     limit: int | float = getattr(trainer, f"limit_{kind}_batches")
     left = min(number, limit) if isinstance(limit, int) else int(number * limit)
-    if limit and not left:
+    if limit and number and not left:  # no images at all are the dataset's fault
         raise UserError(
             f"trainer.{key}={limit}: of {number} batches ({kind}) not one. Give at least "
             f"{math.ceil(1000 / number) / 1000:g}, or a number of batches."

@@ -185,6 +185,7 @@ class Dashboard(EnduringWandbLogger):
 
     def __init__(self):
         Logger.__init__(self)
+        self._experiment = None
 
     def log_hyperparams(self, *args, **kwargs): ...
     def log_metrics(self, *args, **kwargs): ...
@@ -194,10 +195,14 @@ class Dashboard(EnduringWandbLogger):
 
 @pytest.fixture
 def run(tmp_path):
-    values = {"data": {"name": "ones", "batch_size": 1}, "callbacks": {"last": {"path": "last.ckpt"}}}
+    values = {
+        "name": "run",
+        "data": {"name": "ones", "batch_size": 1},
+        "callbacks": {"last": {"path": "last.ckpt"}},
+    }
     kept = [(s, signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM)]
     yield SimpleNamespace(
-        directory=tmp_path, config=values, last_checkpoint=None, check_in_place=lambda: None
+        directory=tmp_path, config=values, id=None, last_checkpoint=None, check_in_place=lambda: None
     )
     for number, handler in kept:
         signal.signal(number, handler)
