@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from src.config import USER_ERRORS, for_the_user, plain
 from src.errors import UserError, shorten
@@ -91,11 +92,19 @@ def _as_comment(key: str) -> str:
     return f"  # {about}" if about else ""
 
 
+def _node(config: DictConfig, key: str) -> Any:
+    """What a key leads to, the whole for an empty one; None where there is a list or a value on the way."""
+    try:
+        return OmegaConf.select(config, key) if key else config
+    except OmegaConfBaseException:
+        return None
+
+
 def _fill_in(config: DictConfig, task: str, needed: Iterable[str]) -> list[str]:
     problems = []
     for key in needed:
         group, _, name = key.rpartition(".")
-        parent = OmegaConf.select(config, group) if group else config
+        parent = _node(config, group)
         if not isinstance(parent, DictConfig) or name in list(parent):  # `name in parent` passes over ???
             continue
         target = parent.get("_target_")
@@ -119,7 +128,7 @@ def _resolve(config: DictConfig, task: str) -> tuple[dict[str, Any], list[str]]:
         unresolved: Any = OmegaConf.to_container(config)
         for key in dict(_walk(unresolved)):
             group, _, name = key.rpartition(".")
-            parent = OmegaConf.select(config, group) if group else config
+            parent = _node(config, group)
             if not isinstance(parent, DictConfig):
                 continue
             try:
@@ -140,5 +149,5 @@ def _walk(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _is_derived(config: DictConfig, key: str) -> bool:
     """Whether the value follows from another key, whose problem is then the one to name."""
     group, _, name = key.rpartition(".")
-    parent = OmegaConf.select(config, group) if group else config
+    parent = _node(config, group)
     return isinstance(parent, DictConfig) and OmegaConf.is_interpolation(parent, name)
