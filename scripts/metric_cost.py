@@ -116,7 +116,7 @@ def from_files(root: Path, pairs: list[Pair], rounds: int) -> dict[str, Any]:
         write_image(predictions[-1], ids)
     np.in1d = np.isin  # type: ignore[attr-defined] # its name until numpy 2.4
     args = copy.copy(official.args)
-    args.quiet, args.JSONOutput = True, False
+    args.evalInstLevelScore, args.quiet, args.JSONOutput = True, True, False
     cores = usable_cores()
     sides: dict[str, Callable[[], Any]] = {
         "cityscapesScripts": lambda: official.evaluateImgLists(predictions, labels, args),

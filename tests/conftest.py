@@ -3,6 +3,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections import defaultdict
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,22 @@ from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
 
 from src.data.street import write_street
 from src.sweep import child
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+def pytest_collection_modifyitems(items):
+    """Of the cases of a test that is marked sampled(n), n stay in the fast set, and the others are slow."""
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for several in cases.values():
+        (count,) = several[0].get_closest_marker("sampled").args
+        assert count < len(several) or len(several) == 1, f"{several[0].nodeid}: all are in the sample"
+        chosen = {number * len(several) // count for number in range(count)}
+        for number, item in enumerate(several):
+            if number not in chosen:
+                item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -52,6 +52,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "averaged": ("trainer.precision=64-true", "callbacks=ema", "trainer.max_epochs=3"),
     "20 losses": ("trainer.max_epochs=20",),
 }
+FEW = {name: overrides for name, overrides in CASES.items() if "half without labels" in name}
 WIDE = {name: (*o, "trainer.precision=64-true") for name, o in CASES.items() if "losses" not in name}
 FULL = {
     "M3N21": ("optimizer=sgd", "model.num_blocks=[3,21]"),
@@ -173,7 +174,7 @@ def on_devices(count: int, street: Path, cache: Path, out: Path, cases: str) -> 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     street, cache, out = map(Path, sys.argv[1:4])
-    cases, count = {"CASES": CASES, "WIDE": WIDE, "FULL": FULL}[sys.argv[4]], int(sys.argv[5])
+    cases, count = {"FEW": FEW, "CASES": CASES, "WIDE": WIDE, "FULL": FULL}[sys.argv[4]], int(sys.argv[5])
     results = {name: fit(street, cache, overrides, devices=count) for name, overrides in cases.items()}
     if count == 1 and cases is CASES:
         results |= {f"turned {turn}": turned(street, cache, CASES["20 losses"], turn) for turn in TURNS}

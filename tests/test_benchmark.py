@@ -103,6 +103,7 @@ def test_what_was_measured_is_said(figures):
     assert {"python", "torch", "numpy", "kornia-rs"} <= figures["versions"].keys()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("override", "message"),
     [

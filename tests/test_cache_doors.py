@@ -26,6 +26,7 @@ def assert_same(run, other):
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("cache", "workers"), [("auto", 0), ("disk", 2), ("ram", 2)])
 def test_training_from_a_cache_is_the_same_training(doors, uncached, cache, workers):
     assert_same(doors("train", *SHORT, f"data.cache={cache}", f"data.num_workers={workers}"), uncached)
@@ -66,6 +67,7 @@ def frames(cache_dir: Path) -> list[Path]:
     return list(cache_dir.glob("frames/*/*.frame"))
 
 
+@pytest.mark.slow
 def test_killed_while_caching_and_two_at_once(doors, tmp_path):
     large, drawn = street_in(doors, tmp_path)
     cache_dir = tmp_path / "cache"

@@ -20,6 +20,7 @@ def _judged_as_recorded(doors, run, name: str) -> bool:
     return judged.metrics["confusion_matrix"] == recorded["confusion_matrix"]
 
 
+@pytest.mark.slow
 def test_max_steps_inside_an_epoch_still_validates_the_last_weights(doors):
     run = doors("train", *TINY, "trainer.max_epochs=-1", "trainer.max_steps=6")
     assert run.code == 0, run.err
@@ -28,6 +29,7 @@ def test_max_steps_inside_an_epoch_still_validates_the_last_weights(doors):
     assert _judged_as_recorded(doors, run, "best.ckpt")
 
 
+@pytest.mark.slow
 def test_a_last_epoch_without_validation_has_no_figures(doors):
     run = doors("train", *TINY, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2")
     assert run.code == 0, run.err
@@ -65,6 +67,7 @@ def test_another_runs_dir_is_the_same_run(doors, module_doors):
     assert again.metrics["confusion_matrix"] == run.metrics["confusion_matrix"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("override", "said"),
     [

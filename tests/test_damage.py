@@ -77,6 +77,7 @@ def _damaged(damage: Damage, intact: Path, folder: Path) -> tuple[list[str], tup
     return named, (f"data={damage.data}", f"data.root={root / damage.root}", *SMALL)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("damage", ERRORS, ids=lambda damage: damage.name)
 def test_doctor_and_training_refuse(damage, intact, doors, tmp_path, monkeypatch, capfd):
     named, overrides = _damaged(damage, intact, tmp_path)
@@ -129,6 +130,7 @@ def _refusal_of_training(damage: Damage, overrides: tuple[str, ...], doors: Fron
     return refused.value.text
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("damage", REMARKS, ids=lambda damage: damage.name)
 def test_the_doctor_remarks_and_training_works(damage, intact, doors, tmp_path):
     named, overrides = _damaged(damage, intact, tmp_path)

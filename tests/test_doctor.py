@@ -172,6 +172,7 @@ def test_all_problems_of_a_config_at_once(doors, tmp_path):
         assert part in doctor.out
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("override", "part"),
     [
@@ -204,6 +205,7 @@ def test_unknown_keys_are_refused_as_in_training(doors):
     assert "trainer.max_epochs" in doctor.err
 
 
+@pytest.mark.slow
 def test_a_run_with_another_config(doors):
     assert doors("train", *TINY, "trainer.max_epochs=1").code == 0
     doctor = doors("doctor", *TINY, "samples=0", "optimizer.lr=0.5")

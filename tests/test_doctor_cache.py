@@ -43,6 +43,7 @@ def test_it_makes_none_and_says_what_they_would_take(doors):
     assert not frames(doors)
 
 
+@pytest.mark.slow
 def test_frames_that_are_there_are_compared_with_their_checksums(doors):
     assert doors("train", *TINY, "data.cache=disk", "trainer.max_steps=1", name="first").code == 0
     assert len(frames(doors)) == 23
@@ -58,6 +59,7 @@ def test_frames_that_are_there_are_compared_with_their_checksums(doors):
     assert report["training_would_work"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("mode", "works"), [("disk", False), ("ram", False), ("auto", True), ("none", True)])
 def test_no_room(doors, monkeypatch, mode, works):
     usage = shutil.disk_usage("/")._replace(free=700_000)
@@ -76,6 +78,7 @@ def test_unknown_kind(doors):
     assert "data.cache=on: expected auto, none, disk or ram" in outcome.err
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("mode", "code"), [("disk", 2), ("auto", 0)])
 def test_no_place(doors, mode, code):
     (doors.cache / "frames").write_text("a file, where the folder should be")
@@ -87,6 +90,7 @@ def test_no_place(doors, mode, code):
     assert "cannot write to" in findings(said(outcome)[1], "cache")[0]["text"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("override", "part"),
     [

@@ -11,6 +11,7 @@ STOP = f"+callbacks.stop={{{STOPPING}, monitor: %s}}"
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.images=0")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -39,6 +40,7 @@ def test_it_is_refused_before_the_run_is_made(doors, overrides, said):
     assert not run.directory.exists()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
@@ -72,6 +74,7 @@ def test_a_callback_of_one_s_own_may_log_what_another_waits_for(doors):
     assert "One of your own callbacks has to log it" in run.out
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -116,6 +119,7 @@ def test_a_first_step_that_is_not_finite_is_not_the_learning_rate_s_fault(doors)
     assert "a lower learning rate" not in run.err
 
 
+@pytest.mark.slow
 def test_pictures_do_not_grow_without_end(doors):
     run = doors("train", *TINY, "callbacks.summary=null", "trainer.max_epochs=7", "callbacks.pictures.keep=4")
     assert run.code == 0, run.err

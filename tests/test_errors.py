@@ -153,6 +153,7 @@ def test_checkpoint_of_another_class_count(doors, module_doors, root):
     assert "has 11 of its own" in message
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
 def test_damaged_checkpoint(doors, tmp_path, content):
     path = tmp_path / "bad.ckpt"
@@ -160,6 +161,7 @@ def test_damaged_checkpoint(doors, tmp_path, content):
     assert str(path) in _refused(doors, f"checkpoint={path}", task="eval")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("override", "nearest"),
     [

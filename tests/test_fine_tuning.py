@@ -121,6 +121,7 @@ def test_the_command_line_goes_before_the_file(doors, tmp_path):
     assert not other.directory.exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_file(doors, tmp_path, mmseg):
     """It was interrupted, and the file has gone; then the file comes back as another one."""
     (tmp_path / "callbacks").mkdir()
@@ -146,6 +147,7 @@ def test_a_run_goes_on_without_the_file(doors, tmp_path, mmseg):
     assert recorded["hyper_parameters"]["began_from"]["family"] == "mmsegmentation"
 
 
+@pytest.mark.slow
 def test_a_repeated_run_begins_with_the_same_file(tuned, module_doors):
     again = module_doors("train", "--config-dir", str(tuned.directory), name="repeated")
     assert again.code == 0, again.err
@@ -159,6 +161,7 @@ def test_a_repeated_run_begins_with_the_same_file(tuned, module_doors):
     assert "not the file that this config began with" in other.err
 
 
+@pytest.mark.slow
 def test_the_doctor_looks_at_the_file_too(doors, tmp_path, mmseg):
     path = _weights(tmp_path / "w", mmseg)
     assert doors("doctor", *QUIET, f"checkpoint={path}").code == 0

@@ -15,6 +15,7 @@ from src.training.module import SegmentationModule
 from src.training.summary import NetworkSummary
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("task", "sentence"),
     [("train", "Trains a network"), ("eval", "Evaluates a checkpoint"), ("doctor", "Tells whether"),
@@ -60,6 +61,7 @@ def test_a_sweep_of_another_primary_config(doors):
     assert outcome.err.strip().startswith("--config-name=eval: not in a sweep.")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("override", "message"),
     [

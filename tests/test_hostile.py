@@ -118,6 +118,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_values_are_refused(judged, monkeypatch, tmp_path, kind):
     monkeypatch.setenv("CGNET_SECRET", "the-secret")
@@ -134,6 +135,7 @@ def test_recorded_strings_are_never_resolved(judged, monkeypatch):
     assert "the-secret" not in outcome.err + outcome.out
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["../../../etc/x", "street,camvid", "street hydra.run.dir=/x", "", "null"])
 def test_a_recorded_group_is_looked_up_in_conf_alone(judged, name):
     outcome = judged(_data(name=name))

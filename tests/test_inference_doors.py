@@ -33,6 +33,7 @@ def test_plain_evaluation_says_that_it_was(plain):
     assert plain.metrics["input_scale"] == 1.0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("keys", [("window=[64,128]",), ("tta.scales=[1]",)], ids=str)
 def test_nothing_to_do_gives_the_same_matrix(judge, plain, keys):
     judged = judge("same", *keys)
@@ -42,6 +43,7 @@ def test_nothing_to_do_gives_the_same_matrix(judge, plain, keys):
     assert np.array_equal(*panels)
 
 
+@pytest.mark.slow
 def test_everything_together_is_recorded_and_shown(judge, plain):
     keys = ("tta=ms_flip", "tta.scales=[0.75,1.0]", "window=[48,64]", "input_scale=0.9", "stride=[16,32]")
     judged = judge("all", *keys)
@@ -73,6 +75,7 @@ def test_two_devices_count_the_same_pixels(judge, tmp_path):
     assert two.metrics["confusion_matrix"] == one.metrics["confusion_matrix"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

@@ -45,6 +45,7 @@ def test_the_experiments_have_no_unknown_key(experiment):
     check(f"experiment={experiment}")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "overrides",
     [(), ("data=street", "data.street.train=4"), ("callbacks=ema",), ("logger=wandb",), ("model=pixelwise",)],
@@ -82,6 +83,7 @@ def test_a_typo_in_an_experiment_file_is_an_error(tmp_path):
     assert "Unknown config key: data.street.trian. The nearest one is data.street.train" in error.value.text
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("override", "unknown", "nearest"),
     [

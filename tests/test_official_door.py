@@ -82,6 +82,7 @@ def test_without_instance_files(doors, trained, street_root, tmp_path):
     assert judged.out.count("no iIoU") == 1
 
 
+@pytest.mark.slow
 def test_zipped(doors, trained, street_root, tmp_path):
     for name in ("leftImg8bit", "gtFine"):
         shutil.make_archive(str(tmp_path / f"{name}_trainvaltest"), "zip", street_root, name)
@@ -106,6 +107,7 @@ def test_instances_of_another_frame(doors, trained, street_root, tmp_path):
     assert "metrics.json" not in judged.files
 
 
+@pytest.mark.slow
 def test_real_frames_without_instances(doors, trained, real_data):
     root = f"data.root={real_data / 'kitti'}"
     judged = judge(doors, trained, "data.street=null", root, "trainer.limit_val_batches=2", "pictures=0")

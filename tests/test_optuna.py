@@ -36,6 +36,7 @@ def test_a_search_finds_prints_and_keeps_the_best(sweep):
     assert "Best of 3 finished trials" in found.out
 
 
+@pytest.mark.slow
 def test_started_again_only_the_missing_trials_run_and_they_are_those_of_one_go(sweep, doors):
     assert sweep(*SEARCH, "hydra.sweeper.n_trials=2", "seed=1").started == {0, 1}
     assert sweep(*SEARCH, "hydra.sweeper.n_trials=2", "seed=1").started == set()

@@ -60,6 +60,7 @@ def test_a_foreign_best_ckpt_is_not_reported(stopped):
     assert not (own / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_runs_of_before_go_on(stopped):
     own, _, go_on = stopped
     record = json.loads((own / "record.json").read_text())
@@ -79,6 +80,7 @@ def test_a_lost_record_takes_the_checkpoints_id(stopped):
     assert json.loads((own / "record.json").read_text())["run"] == before
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -99,6 +101,7 @@ def test_another_config_in_the_checkpoint_is_named(stopped, change, named):
     assert named in outcome.err
 
 
+@pytest.mark.slow
 def test_more_epochs_are_another_training_and_the_message_says_how(runs, module_doors):
     outcome = module_doors("train", *QUIET, "seed=1", "trainer.max_epochs=3", name="seed1")
     assert outcome.code == 2

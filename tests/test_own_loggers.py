@@ -49,6 +49,7 @@ def test_a_file_may_join_several(tmp_path):
     ]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
@@ -70,6 +71,7 @@ def test_what_is_no_logger_is_refused_before_anything_is_made(doors, conf, entry
     assert not run.directory.exists()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("fails", ["hyperparameters", "metrics"])
 def test_one_that_fails_is_named(doors, fails):
     own = f"+logger.mine={{_target_: spy.Notebook, path: {doors.folder}/notes, fails: {fails}}}"

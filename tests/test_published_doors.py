@@ -37,6 +37,7 @@ def _matrix(network, mean, layout, root, table):
     return matrix
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("family", ["authors", "mmseg", "ssseg", "paddle"])
 def test_eval_is_the_family_s_own_evaluation(doors, tmp_path, street_root, camvid_root, family):
     """From the file alone, which tells its dataset by the number of classes."""
@@ -126,6 +127,7 @@ def test_an_unknown_mean_is_the_dataset_s(doors, tmp_path, street_root, monkeypa
     assert np.abs(np.array(judged.metrics["confusion_matrix"]) - expected).sum() <= 4
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("split", ["train", "trainval"])
 def test_any_split_may_have_been_seen(doors, tmp_path, street_root, split):
     path = _weights(tmp_path / "w", MmsegNetwork(**SIZE))

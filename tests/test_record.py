@@ -40,6 +40,7 @@ def start(tmp_path, monkeypatch):
             logging.getLogger().removeHandler(handler)
 
 
+@pytest.mark.slow
 def test_a_front_door_s_record(doors, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "a1b2c3-of-wandb")
     monkeypatch.setenv("TORCH_HUB_TOKEN", "a1b2c3-of-the-hub")

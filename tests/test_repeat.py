@@ -96,6 +96,7 @@ def test_the_same_weights_to_the_bit(first, module_doors):
     }
 
 
+@pytest.mark.slow
 def test_a_repetition_can_be_repeated(first, module_doors, composed):
     second = module_doors("train", f"--config-dir={first}", "trainer.fast_dev_run=true", name="second")
     choices = [
@@ -114,6 +115,7 @@ def test_without_a_name_it_is_the_run_itself(first, module_doors):
     assert (first / "checkpoints/last.ckpt").stat().st_mtime_ns == before
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("flag", ["--config-dir={}", "--config-dir {}", "-cd {}", "-cd={}"])
 def test_the_values_of_the_run(first, composed, flag):
     kept = values(OmegaConf.load(first / "config.yaml"))
@@ -179,6 +181,7 @@ def test_a_run_of_before_there_were_records(copy, composed):
     assert composed(copy, "optimizer=sgd", "name=b").callbacks.best.dirpath.endswith("train/b/checkpoints")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("key", ["trainer.max_epoch", "callbacks.pictures.counts"])
 def test_an_unknown_key_is_an_error(first, composed, key):
     with pytest.raises(UserError, match=f"Unknown config key: {key}"):
@@ -223,6 +226,7 @@ def test_a_secret_has_to_be_given_again(copy, composed):
     assert composed(copy, "callbacks.chat.chat_token=a").callbacks.chat.chat_token == "a"
 
 
+@pytest.mark.slow
 def test_jobs_of_a_sweep_do_not_lie_in_the_run(first, composed):
     assert composed(first).name == "first"
     assert composed(first, more=["-m"]).name != "first"
@@ -252,6 +256,7 @@ def test_a_folder_of_the_user_s_own(tmp_path, monkeypatch, content):
     assert recorded_config("train") is None
 
 
+@pytest.mark.slow
 def test_an_evaluation(first, module_doors):
     checkpoint = f"checkpoint={first}/checkpoints/best.ckpt"
     how = ("data.split=train", "data.val_batch_size=2", "trainer.accelerator=cpu", "latency=0")

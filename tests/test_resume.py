@@ -35,6 +35,7 @@ def step(doors, name="run"):
     return checkpoint["epoch"], checkpoint["global_step"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("hook", "at", "saved"),
     [
@@ -55,12 +56,14 @@ def test_sigterm_saves_within_the_batch(doors, stop, whole, faulty_conf, hook, a
     assert_same(run, whole(*EVERYTHING))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("what", "code"), [("SIGUSR1", 138), ("SIGINT", 130), ("SIGHUP", 129)])
 def test_the_exit_code_says_which_signal(doors, stop, what, code):
     assert stop(*PLAIN, hook="on_train_batch_start", at=2, what=what) == code
     assert step(doors) == (0, 2)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("hook", "at", "saved"),
     [
@@ -80,6 +83,7 @@ def test_a_crash_costs_one_checkpoint_interval(doors, stop, whole, faulty_conf, 
     assert_same(doors("train", f"--config-dir={faulty_conf}", *often), whole(*EVERYTHING))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("overrides", "hook", "at"),
     [

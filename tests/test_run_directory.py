@@ -31,6 +31,7 @@ def stopped(trained, module_doors):
     return run, lambda *more: module_doors("train", *QUIET, *more, name="stopped")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
     [
@@ -57,6 +58,7 @@ def test_a_folder_of_other_files_is_no_run_directory(doors, tmp_path):
     assert [path.name for path in (tmp_path / "train/run").iterdir()] == ["letter.tmp"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["checkpoints", "pictures", "wandb", "tensorboard"])
 def test_a_file_in_place_of_a_folder(stopped, name):
     run, go_on = stopped
@@ -68,6 +70,7 @@ def test_a_file_in_place_of_a_folder(stopped, name):
     assert (run / name).read_bytes() == NOISE
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "content", [NOISE, b"step\nabc\n", b"epoch\n1\n", b'step,a\n1,"open', b"step\n1,2,3\n"]
 )
@@ -82,6 +85,7 @@ def test_a_damaged_metrics_csv_is_kept_aside(stopped, content):
     assert "Traceback" not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_kept_aside(stopped):
     run, go_on = stopped
     for number, content in enumerate((NOISE, b"{}", b'{"starts": [5]}')):
@@ -92,6 +96,7 @@ def test_a_damaged_record_is_kept_aside(stopped):
         assert len(json.loads((run / "record.json").read_text())["starts"]) == 1
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("content", [NOISE, b"[1, 2]", b'{"mIoU": "x"}', b'{"mIoU": 0.5}', b"[" * 100_000])
 def test_damaged_metrics_are_named(stopped, content):
     run, go_on = stopped
@@ -101,6 +106,7 @@ def test_damaged_metrics_are_named(stopped, content):
     assert f"{run}/metrics.json: damaged" in outcome.err
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("content", [NOISE, b"- 1", b"a: [", b"5", b""])
 def test_a_damaged_config_is_named(stopped, content):
     run, go_on = stopped
@@ -111,6 +117,7 @@ def test_a_damaged_config_is_named(stopped, content):
     assert (run / "config.yaml").read_bytes() == content
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_config_that_is_cut_off_is_named(stopped, share):
     run, go_on = stopped
@@ -148,6 +155,7 @@ def test_a_lost_best_is_written_again(stopped):
     assert outcome.metrics["checkpoint"].endswith("last.ckpt")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("absent", ["~callbacks.last", "callbacks.last=null"])
 def test_a_training_without_last_ckpt_ends_with_its_report(doors, absent):
     outcome = doors("train", *QUIET, absent)

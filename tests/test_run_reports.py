@@ -52,6 +52,7 @@ def test_pictures_are_those_of_best_and_not_of_last(trained, module_doors):
     assert (judged.directory / "report.html").read_text().count('class="shot"') == 7
 
 
+@pytest.mark.slow
 def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch):
     """Killed in the second epoch; the first one, before, is the best."""
     command = (*TINY, *SPOILED, *fault("Die", step=6))
@@ -68,6 +69,7 @@ def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch)
     assert "2 starts" in page
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_on_its_page_what_it_warns_of(trained, module_doors):
     checkpoint = f"checkpoint={trained.metrics['checkpoint']}"
     baseline = f"report.baseline={trained.directory}"
@@ -93,6 +95,7 @@ def test_an_evaluation_says_on_its_page_what_it_warns_of(trained, module_doors):
     assert IMAGES not in clean.files
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("task", ["train", "eval"])
 def test_a_baseline_that_is_none_is_refused_before_anything_starts(trained, doors, task):
     what = TINY if task == "train" else (f"checkpoint={trained.metrics['checkpoint']}", ON_CPU)

@@ -89,6 +89,7 @@ def test_the_same_command_goes_on(tmp_path):
     again.open()
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "override",
     [
@@ -113,6 +114,7 @@ def test_where_and_how_a_run_goes_on_may_change(tmp_path, override):
     plan(tmp_path, override)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("override", "named"),
     [

@@ -169,6 +169,7 @@ def refused(overrides: list[str]) -> str:
     return done.stderr
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("override", TYPED)
 def test_a_wrong_value_on_the_command_line(doors, override):
     outcome = doors("train", *TINY, "callbacks=ema", "logger=wandb", override)

@@ -112,6 +112,7 @@ def test_second_signals_at_random_moments(doors, whole, faulty_conf):
     run.resume()
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_does_not_cost_the_batch(doors, faulty_conf):
     """The system's SIGHUP and then the shell's; what is printed from then on is refused."""
     run = Killed(doors, faulty_conf, None)

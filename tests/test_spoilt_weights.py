@@ -79,6 +79,7 @@ def _refused(outcome, *named):
         assert text in outcome.err, outcome.err
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", SPOILT)
 def test_an_evaluation_refuses(doors, content, tmp_path, kind):
     change, name, problem = SPOILT[kind]
@@ -88,6 +89,7 @@ def test_an_evaluation_refuses(doors, content, tmp_path, kind):
     assert not outcome.directory.exists()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["NaN", "negative variance"])
 def test_fine_tuning_refuses(doors, content, tmp_path, kind):
     change, name, problem = SPOILT[kind]
@@ -97,6 +99,7 @@ def test_fine_tuning_refuses(doors, content, tmp_path, kind):
     )
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("key", "change", "problem"),
     [
@@ -143,6 +146,7 @@ SPOILT_STATES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", SPOILT_STATES)
 def test_a_run_does_not_go_on_from_them(module_doors, trained, content, kind):
     change, problem = SPOILT_STATES[kind]

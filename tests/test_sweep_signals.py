@@ -34,6 +34,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("number", "to_all", "code"),
     [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129)],

@@ -69,6 +69,7 @@ def test_an_interrupted_sweep_shows_what_it_has_not_begun_and_goes_on(sweep):
     assert (again.code, again.started) == (0, {1, 2})
 
 
+@pytest.mark.slow
 def test_where_and_how_it_runs_makes_no_other_job_unless_that_is_swept(sweep):
     assert sweep("seed=1", "trainer.devices=1", "logger=csv").started == {0}
     assert sweep("seed=1", "trainer.devices=2").started == set()
@@ -150,6 +151,7 @@ def test_the_jobs_of_a_sweep_are_one_group_of_w_and_b_unless_another_is_set(monk
     assert child._environment("sizes")["WANDB_RUN_GROUP"] == "mine"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

@@ -118,6 +118,7 @@ def test_another_config_under_the_same_name_is_refused(trained, module_doors):
     assert "optimizer.lr: 0.001 before, 0.5 now" in other.err
 
 
+@pytest.mark.slow
 def test_framework_features_together(doors):
     """bf16, EMA, accumulation, clipping and another network in one run."""
     run = doors(
@@ -171,6 +172,7 @@ def test_two_devices_agree_leave_one_run_directory_and_judge_every_image_once(do
     assert best_and_worst[0] == best_and_worst[1]
 
 
+@pytest.mark.slow
 def test_a_sweep_has_one_directory_and_survives_a_failing_job(doors):
     swept = doors(
         "train",

@@ -83,6 +83,7 @@ def test_a_run_directory_that_is_removed(doors):
     assert not path.exists(), "half a run directory was made again"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE with EFBIG")
 def test_a_checkpoint_that_cannot_be_written(doors, monkeypatch):
     overrides = (*TINY, *QUIET, *fault("SmallFiles", step=STEPS + 1))

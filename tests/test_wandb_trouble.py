@@ -82,6 +82,7 @@ def _went_on_offline(outcome) -> None:
     assert list(outcome.directory.glob("wandb/offline-run-*/run-*.wandb"))
 
 
+@pytest.mark.slow
 def test_a_key_that_is_none(doors, logged_in):
     logged_in("http://127.0.0.1:9", key="abc")
     outcome = _trained(doors)

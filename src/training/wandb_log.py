@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 
@@ -34,6 +33,8 @@ class EnduringWandbLogger(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
+        import wandb  # here and below: it takes a second, which only a run that uses it should wait for
+
         try:
             return super().experiment
         except wandb.errors.Error as error:
@@ -55,6 +56,8 @@ class EnduringWandbLogger(WandbLogger):
 
     def finish(self, exit_code: int) -> None:
         """Without it a crash looks like success on the dashboard. Says where an offline run lies."""
+        import wandb
+
         run: Any = self._experiment
         kept = Path(run.dir).parent if getattr(run, "offline", False) else None
         self._attempt(wandb.finish, exit_code=exit_code)
@@ -62,6 +65,8 @@ class EnduringWandbLogger(WandbLogger):
             log.info("W&B kept the run here; to upload it: wandb sync %s", shlex.quote(str(kept)))
 
     def _attempt(self, action: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        import wandb
+
         if self._gone:
             return
         try:

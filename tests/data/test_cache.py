@@ -46,6 +46,7 @@ def written(cache, pairs):
 # ---- the same samples
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("mode", ["auto", "disk", "ram"])
 @pytest.mark.parametrize("name", ["street", "camvid"])
 @pytest.mark.parametrize("workers", [0, 2])

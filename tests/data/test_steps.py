@@ -158,6 +158,7 @@ def test_what_a_training_sees(ready, street_module):
     assert (targets[empty] == IGNORE).mean() > 0.99  # the street itself may have a pixel of this colour
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("task", ["train", "doctor"])
 def test_front_doors(doors, task):
     outcome = doors(task, *TINY, "augment.pad=null")

@@ -37,6 +37,7 @@ def other_root(street_root, tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_other_data_and_another_command(doors, street_root, other_root, tmp_path):
     common = (
         "train",

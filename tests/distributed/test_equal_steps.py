@@ -27,7 +27,10 @@ def street(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["CASES", pytest.param("WIDE", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=["FEW", *(pytest.param(name, marks=pytest.mark.slow) for name in ("CASES", "WIDE"))],
+)
 def cases(request):
     return request.param
 
@@ -41,7 +44,7 @@ def alone(cases, street, cache_dir, tmp_path_factory):
 def together(cases, street, cache_dir, tmp_path_factory):
     """Float32 on 2 devices, float64 on 4: a device's only sample is multiplied by other routines of MKL, and
     float32's last bit flips the sign of an activation."""
-    devices = 2 if cases == "CASES" else 4
+    devices = 4 if cases == "WIDE" else 2
     return on_devices(devices, street, cache_dir, tmp_path_factory.mktemp("together"), cases)
 
 
@@ -82,6 +85,7 @@ def test_the_recipe_does_not_depend_on_the_number_of_devices(alone, together):
         assert len(alone[case]["losses"]) == alone[case]["steps"] == alone[case]["planned steps"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cases", ["CASES"], indirect=True)
 def test_twenty_losses_are_no_further_apart_than_in_another_order(alone, together):
     def apart(losses):

@@ -67,6 +67,7 @@ def test_the_weights_are_those_of_a_training_without(doors, graphs):
         torch.testing.assert_close(one[key], other[key], msg=key)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_it(doors, graphs):
     doors("train", *COMPILED, "trainer.limit_train_batches=2")
     last = doors.folder / "train/run/checkpoints/last.ckpt"
@@ -77,6 +78,7 @@ def test_a_run_goes_on_without_it(doors, graphs):
     assert "torch.compile" not in run.out
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("why", ["switched off", "a dispatch mode"])
 def test_a_training_in_which_nothing_is_compiled_is_refused(doors, graphs, why):
     off = why == "switched off"
@@ -138,6 +140,7 @@ def test_a_machine_without_a_compiler_is_told_so():
         Compiled(Scale())(torch.ones(2))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("key", ["compile", "channels_last"])
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_bf16_on_the_cpu_is_refused(doors, key, precision):
@@ -148,6 +151,7 @@ def test_bf16_on_the_cpu_is_refused(doors, key, precision):
     assert not run.directory.exists()
 
 
+@pytest.mark.slow
 def test_a_benchmark_says_whether_its_step_is_compiled(doors, graphs):
     quick = ("measure.rounds=1", "measure.samples=2", "measure.seconds=0", "measure.frames=2")
     for switch, count in (("true", 1), ("false", 0)):

@@ -64,6 +64,7 @@ class Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize(
     "network",
@@ -97,6 +98,7 @@ def test_a_training_step_calls_nothing_that_is_not_deterministic_on_cuda(network
     assert reductions == {0}  # none
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value", "mode"), [("true", 2), pytest.param("warn", 1, marks=pytest.mark.slow)])
 def test_a_run_and_its_evaluation_twice(doors, value, mode):
     overrides = (*TINY, f"trainer.deterministic={value}", "trainer.max_epochs=1", "callbacks=ema")

@@ -30,6 +30,7 @@ def _explode_after(step: int, monkeypatch, value: float = float("nan")) -> None:
     monkeypatch.setattr(SegmentationModule, "training_step", spoilt)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("step", "value", "said"),
     [(4, float("nan"), "nan"), (7, float("inf"), "inf")],

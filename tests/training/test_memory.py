@@ -33,6 +33,7 @@ def test_a_very_large_image(options, gigabytes):
     assert inference.memory((8000, 12000), classes=19, per_pixel=200) / 1e9 == pytest.approx(gigabytes, 0.02)
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_does_not_fit(doors, trained, machine_of):
     machine_of(3 * 10**6)  # 3 images of 128x64 at 200 bytes a pixel
     keys = (
@@ -51,6 +52,7 @@ def test_an_evaluation_that_does_not_fit(doors, trained, machine_of):
     assert doors("eval", *keys, "data.val_batch_size=1", name="one").code == 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("task", ["train", "doctor"])
 def test_a_training_whose_validation_does_not_fit(doors, machine_of, task):
     machine_of(3 * 10**6)
