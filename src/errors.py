@@ -41,13 +41,6 @@ def brief(value: Any, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[:length]}..."
 
 
-def check_count(key: str, value: Any) -> int:
-    """The value of a key that says how many. Raises UserError for anything but 0, 1, 2, ..."""
-    if type(value) is not int or value < 0:
-        raise UserError(f"{key}={value}: give a whole number from 0 on; 0 = none.")
-    return value
-
-
 def shorten(lines: Sequence[str], shown: int = 5) -> str:
     """The first lines of a list, and how many more there are."""
     more = [f"... and {len(lines) - shown} more"] if len(lines) > shown else []

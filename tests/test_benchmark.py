@@ -125,6 +125,7 @@ def test_what_it_refuses(doors, override, message):
     assert not done.directory.exists()
 
 
+@pytest.mark.slow
 def test_an_augmentation_without_counterpart_leaves_the_baseline_out(doors):
     own = "+augment.blur={_target_: albumentations.Blur, p: 1.0}"
     done = doors("benchmark", *TINY, *QUICK, own)
@@ -136,6 +137,7 @@ def test_an_augmentation_without_counterpart_leaves_the_baseline_out(doors):
     assert found["variants"]["png"]["parts"]["blur"]["median"] > 0
 
 
+@pytest.mark.slow
 def test_without_shared_memory_ram_is_left_out_unless_the_run_wants_it(doors, monkeypatch, tmp_path):
     monkeypatch.setattr("src.data.shared_memory.SHARED_MEMORY", tmp_path / "none")
     done = doors("benchmark", *TINY, *QUICK)

@@ -32,6 +32,7 @@ def test_training_from_a_cache_is_the_same_training(doors, uncached, cache, work
     assert_same(doors("train", *SHORT, f"data.cache={cache}", f"data.num_workers={workers}"), uncached)
 
 
+@pytest.mark.slow
 def test_evaluation_from_a_cache(doors, uncached):
     checkpoint = f"checkpoint={uncached.directory}/checkpoints/best.ckpt"
     judged = doors("eval", checkpoint, "data.cache=disk", "trainer.accelerator=cpu")

@@ -56,6 +56,7 @@ def test_a_moved_run_remembers_its_best(tmp_path):
     assert moved.best_model_path == f"{new}/best.ckpt"
 
 
+@pytest.mark.slow
 def test_another_runs_dir_is_the_same_run(doors, module_doors):
     run = module_doors("train", *TINY, "trainer.max_epochs=1", name="run")
     (run.directory / "metrics.json").unlink()  # as if it had been stopped before its end
@@ -89,6 +90,7 @@ def test_values_that_cannot_work(doors, override, said):
     assert said in outcome.err
 
 
+@pytest.mark.slow
 def test_an_unknown_split_is_named(doors, module_doors):
     run = module_doors("train", *TINY, "trainer.max_epochs=1", name="one")
     checkpoint = f"checkpoint={run.directory}/checkpoints/best.ckpt"

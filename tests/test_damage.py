@@ -77,7 +77,7 @@ def _damaged(damage: Damage, intact: Path, folder: Path) -> tuple[list[str], tup
     return named, (f"data={damage.data}", f"data.root={root / damage.root}", *SMALL)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("damage", ERRORS, ids=lambda damage: damage.name)
 def test_doctor_and_training_refuse(damage, intact, doors, tmp_path, monkeypatch, capfd):
     named, overrides = _damaged(damage, intact, tmp_path)

@@ -94,6 +94,7 @@ def test_the_json_says_it_all(sound):
     assert content["figures"]["configured_mean"] == [110.0] * 3
 
 
+@pytest.mark.slow
 def test_training_finds_the_classes_counted(sound, module_doors):
     outcome = module_doors("train", *TINY, "trainer.max_epochs=1", name="after")
     assert outcome.code == 0, outcome.err
@@ -124,6 +125,7 @@ def test_camvid_s_layout(camvid_root, doors):
     assert "crop larger than the frame" in kinds(doctor, "remark", "dataset")
 
 
+@pytest.mark.slow
 def test_archives_as_downloaded(street_root, doors, tmp_path):
     for folder in ("leftImg8bit", "gtFine"):
         with zipfile.ZipFile(tmp_path / f"{folder}_trainvaltest.zip", "w") as archive:
@@ -143,6 +145,7 @@ def test_the_shipped_weights_and_mean_are_compared(street_root, doors):
     assert "no test images" in found
 
 
+@pytest.mark.slow
 def test_overlapping_splits(street_root, doors):
     doctor = doors("doctor", *STREET, *SMALL, f"data.root={street_root}", "data.train_split=trainval")
     assert doctor.code == 0, doctor.err
@@ -216,6 +219,7 @@ def test_a_run_with_another_config(doors):
     assert "is finished" in same.out
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written(doors):
     (doors.folder / "train").write_text("a file")
     (doors.folder / "doctor").write_text("a file")
@@ -225,6 +229,7 @@ def test_a_place_that_cannot_be_written(doors):
     assert "Traceback" not in doctor.out + doctor.err
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_twenty_lines_and_the_report_all(doors, street_root, tmp_path):
     root = shutil.copytree(street_root, tmp_path / "street")
     labels = [*root.glob("gtFine/*/*/*_labelIds.png")]
@@ -268,6 +273,7 @@ def test_cityscapes_in_full_has_its_number_of_frames(tmp_path, name, remarks):
     assert texts == ["The split 'val' has 499 frames, Cityscapes in full 500. Fine if you mean it."] * remarks
 
 
+@pytest.mark.slow
 def test_a_batch_that_the_gpu_cannot_hold(doors, monkeypatch):
     def too_much(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")

@@ -21,7 +21,7 @@ QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.ima
         (("callbacks.best.monitor=val_IoU/rod",), "Did you mean val_IoU/road?"),
         (("callbacks.best.monitor=lr-Adam", "callbacks.lr=null"), "not a metric of this training"),
         (("callbacks.best.monitor=train/loss_epoch",), "save_on_train_epoch_end=true"),
-        (("trainer.max_epochs=null",), "trainer.max_epochs=None and trainer.max_steps=-1"),
+        (("trainer.max_epochs=null",), "trainer.max_epochs=null and trainer.max_steps=-1"),
         (("trainer.max_epochs=null", "trainer.max_time='00:00:01:00'"), "trainer.max_time does not say"),
         (("trainer.val_check_interval=5",), "an epoch has 4 batches"),
         (("trainer.limit_train_batches=0.01",), "0.01: of 4 batches (train) not one"),

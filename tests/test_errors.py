@@ -74,6 +74,7 @@ def test_missing_label(doors, root):
     assert "extract" in message.lower()
 
 
+@pytest.mark.slow
 def test_half_downloaded_split(doors, root):
     for image in list(root.glob(IMAGES))[1:]:
         image.unlink()
@@ -95,6 +96,7 @@ def test_unreadable_png(doors, root):
     assert f"{image}: not a PNG" in _refused(doors, *SMALL, f"data.root={root}")
 
 
+@pytest.mark.slow
 def test_label_of_another_size(doors, root):
     label = _first(root, LABELS)
     cv2.imwrite(str(label), np.full((16, 64), 7, np.uint8))
@@ -104,6 +106,7 @@ def test_label_of_another_size(doors, root):
     assert "64x32" in message
 
 
+@pytest.mark.slow
 def test_id_outside_the_table(doors, root):
     label = _first(root, LABELS)
     cv2.imwrite(str(label), np.full((32, 64), 77, np.uint8))
@@ -112,6 +115,7 @@ def test_id_outside_the_table(doors, root):
     assert "77" in message
 
 
+@pytest.mark.slow
 def test_train_ids_given_for_label_ids(doors, root):
     for label in root.glob("gtFine/*/*/*_labelIds.png"):
         ids = np.tile(np.arange(19, dtype=np.uint8).repeat(2)[:32, None], (1, 64))
@@ -136,6 +140,7 @@ def test_unwritable_run_directory(doors):
     assert str(doors.folder / "train") in outcome.err
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_class_count(doors, module_doors, root):
     trained = module_doors("train", *TINY, "trainer.max_epochs=1", name="nineteen")
     camvid = doors.folder / "camvid"

@@ -81,6 +81,7 @@ def test_an_evaluation_of_the_run_knows_that_it_may_have_seen_the_images(tuned, 
     assert judged.metrics["trained_on"] is None
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_another_run_s_best(tuned, module_doors):
     own = module_doors("train", *STILL, "optimizer.lr=0.01", name="own")
     first = f"checkpoint={own.directory}/checkpoints/best.ckpt"
@@ -107,6 +108,7 @@ def test_another_number_of_classes_starts_the_classifier_anew(doors, tmp_path):
     assert state[CLASSIFIER].shape == (19, 256, 1, 1)
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_before_the_file(doors, tmp_path):
     path = _weights(tmp_path / "w", randomized(SssegNetwork(m=2, n=2)))
     run = doors("train", *STILL, f"checkpoint={path}", "model.norm_eps=0.02", "model.dropout=0.1")

@@ -118,7 +118,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_values_are_refused(judged, monkeypatch, tmp_path, kind):
     monkeypatch.setenv("CGNET_SECRET", "the-secret")
@@ -142,6 +142,7 @@ def test_a_recorded_group_is_looked_up_in_conf_alone(judged, name):
     assert outcome.code == 0, outcome.err  # all values are recorded, no group is needed
 
 
+@pytest.mark.slow
 def test_targets_in_what_only_training_uses_are_not_called(judged, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     training = dict.fromkeys(("loss", "optimizer", "schedule", "augment"), CALL)
@@ -149,6 +150,7 @@ def test_targets_in_what_only_training_uses_are_not_called(judged, tmp_path, mon
     assert not (tmp_path / CALL["path"]).exists()
 
 
+@pytest.mark.slow
 def test_a_recorded_street_is_drawn_into_the_cache_alone(judged, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     outcome = judged(_data(root=str(elsewhere)))

@@ -91,6 +91,7 @@ def test_two_devices_count_the_same_pixels(judge, tmp_path):
         (("window=[64,64]", "stride=[0,64]"), "stride=[0, 64]"),
         (("window=[64,64]", "stride=[64,65]"), "stride=[64, 65]"),
         (("stride=[64,65]",), "give window=[height,width], too"),
+        (("input_scale=3", "tta.scales=[1.0,2.0]"), "tta.scales=[1.0, 2.0] times input_scale=3"),
         (("input_scale=0.4",), "128x64 pixels times 0.4"),
         (("latency=-1",), "latency=-1: expected a whole number from 0"),
         (("report.images=1.5",), "report.images=1.5: expected a whole number from 0"),

@@ -40,6 +40,7 @@ def refusal(*overrides, name="train"):
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_experiments_have_no_unknown_key(experiment):
     check(f"experiment={experiment}")

@@ -49,6 +49,7 @@ def test_started_again_only_the_missing_trials_run_and_they_are_those_of_one_go(
     assert len({values["optimizer.lr"] for values in in_parts}) == 4
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_taken_up_with_its_values_in_its_directory(sweep, doors):
     """Interrupted in its second trial, and in the choice of a third trial's values."""
     search = (*SEARCH, "hydra.sweeper.n_trials=3", "seed=choice(1,130)", "hydra.sweeper.sampler.seed=5")
@@ -84,6 +85,7 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(sweep):
     assert "trials failed" in found.err
 
 
+@pytest.mark.slow
 def test_failed_trials_are_said_each_time_until_others_are_asked_for(sweep):
     search = (*SEARCH, "hydra.sweeper.n_trials=3", "seed=13")
     assert sweep(*search).code == 2

@@ -72,6 +72,7 @@ def test_runs_of_before_go_on(stopped):
     assert json.loads((own / "record.json").read_text())["run"]
 
 
+@pytest.mark.slow
 def test_a_lost_record_takes_the_checkpoints_id(stopped):
     own, _, go_on = stopped
     before = json.loads((own / "record.json").read_text())["run"]

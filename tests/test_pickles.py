@@ -67,6 +67,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("place", ["all", "beside the weights", "among the weights"])
 def test_bombs_do_not_go_off(tmp_path, writer, place):
@@ -222,6 +223,7 @@ def test_cut_off_files_are_said(damaged, tmp_path):
         assert "damaged" in error.value.text or "no CGNet" in error.value.text
 
 
+@pytest.mark.sampled(1)
 def test_changed_bytes_are_an_error_of_the_user_or_other_weights(damaged, tmp_path):
     content, path, draw = damaged.read_bytes(), tmp_path / "w", random.Random(0)
     for _ in range(60):

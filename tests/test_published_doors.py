@@ -97,6 +97,7 @@ def test_other_classes_than_the_dataset_s(doors, tmp_path, camvid_root, street_r
     _refused(outcome, "a network for 5 classes", "has 19 of its own")
 
 
+@pytest.mark.slow
 def test_classes_that_no_dataset_is_known_by(doors, tmp_path, street_root, monkeypatch):
     """As for a user's own table in src/labels.py."""
     from src.training import restore
@@ -110,6 +111,7 @@ def test_classes_that_no_dataset_is_known_by(doors, tmp_path, street_root, monke
     assert "Their order is taken to be that of cityscapes" in judged.out
 
 
+@pytest.mark.slow
 def test_an_unknown_mean_is_the_dataset_s(doors, tmp_path, street_root, monkeypatch):
     from src.network import published
 

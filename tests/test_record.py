@@ -176,6 +176,7 @@ def test_values_of_secret_variables_are_hidden_wherever_they_stand(monkeypatch):
     assert hide_secrets("data.root=/data/a1b2c3d4/x") == "data.root=/data/***/x"
 
 
+@pytest.mark.slow
 def test_no_file_of_a_run_keeps_a_secret(doors, monkeypatch, tmp_path):
     monkeypatch.setenv("HUB_TOKEN", "a1b2c3d4e5f6")
     monkeypatch.setenv("PLACE", str(tmp_path))

@@ -69,9 +69,8 @@ def change(directory, edit):
     edit(kept)
     OmegaConf.save(kept, directory / "config.yaml")
     record = json.loads((directory / "record.json").read_text())
-    record["starts"][-1]["config_sha256"] = hashlib.sha256(
-        (directory / "config.yaml").read_bytes()
-    ).hexdigest()
+    digest = hashlib.sha256((directory / "config.yaml").read_bytes())
+    record["starts"][-1]["config_sha256"] = digest.hexdigest()
     (directory / "record.json").write_text(json.dumps(record))
 
 
@@ -86,10 +85,8 @@ def test_the_same_weights_to_the_bit(first, module_doors):
         for key, tensor in one["state_dict"].items():
             assert torch.equal(tensor, other["state_dict"][key]), key
         assert one["hyper_parameters"] == other["hyper_parameters"]
-    assert (
-        again.metrics["confusion_matrix"]
-        == json.loads((first / "metrics.json").read_text())["confusion_matrix"]
-    )
+    metrics = json.loads((first / "metrics.json").read_text())
+    assert again.metrics["confusion_matrix"] == metrics["confusion_matrix"]
     before, now = (values(OmegaConf.load(d / "config.yaml")) for d in (first, again.directory))
     assert {key: str(value).replace(str(first), str(again.directory)) for key, value in before.items()} == {
         key: str(value) for key, value in (now | {"name": "first"}).items()
@@ -99,14 +96,12 @@ def test_the_same_weights_to_the_bit(first, module_doors):
 @pytest.mark.slow
 def test_a_repetition_can_be_repeated(first, module_doors, composed):
     second = module_doors("train", f"--config-dir={first}", "trainer.fast_dev_run=true", name="second")
-    choices = [
-        json.loads((d / "record.json").read_text())["starts"][0]["choices"] for d in (first, second.directory)
-    ]
-    assert choices[1] == choices[0] | {"experiment": None}
+    assert choices(second.directory) == choices(first) | {"experiment": None}
     again = values(composed(second.directory, "name=first", "trainer.fast_dev_run=false"))
     assert again == values(composed(first))
 
 
+@pytest.mark.slow
 def test_without_a_name_it_is_the_run_itself(first, module_doors):
     before = (first / "checkpoints/last.ckpt").stat().st_mtime_ns
     again = module_doors("train", f"--config-dir={first}", name="first")
@@ -143,6 +138,7 @@ def test_an_experiment_goes_before_the_record(first, composed):
     assert config.seed == 7
 
 
+@pytest.mark.slow
 def test_keys_that_are_younger_than_the_run(copy, composed):
     def edit(kept):
         del kept.trainer.benchmark
@@ -174,6 +170,7 @@ def test_what_conf_has_become_since_does_not_matter(copy, composed):
     assert composed(copy, "data.crop_size=[8,8]").augment.crop.size == [16, 48]
 
 
+@pytest.mark.slow
 def test_a_run_of_before_there_were_records(copy, composed):
     kept = values(OmegaConf.load(copy / "config.yaml"))
     (copy / "record.json").unlink()
@@ -194,6 +191,7 @@ def test_an_unknown_key_in_the_record_is_an_error(copy, composed):
         composed(copy)
 
 
+@pytest.mark.slow
 def test_files_of_the_user_s_own_are_not_needed_again(doors, tmp_path, composed):
     own = tmp_path / "own"
     (own / "callbacks").mkdir(parents=True)
@@ -235,10 +233,8 @@ def test_jobs_of_a_sweep_do_not_lie_in_the_run(first, composed):
 def test_a_run_of_another_task(first, doors):
     outcome = doors("benchmark", f"--config-dir={first}")
     assert outcome.code == 2
-    assert (
-        outcome.err.strip()
-        == f"{first}/config.yaml: of src.train, which python -m src.benchmark cannot repeat."
-    )
+    said = f"{first}/config.yaml: of src.train, which python -m src.benchmark cannot repeat."
+    assert outcome.err.strip() == said
 
 
 def test_a_damaged_record(copy, doors):
@@ -269,15 +265,8 @@ def test_an_evaluation(first, module_doors):
 
 @pytest.mark.slow
 def test_a_sweep_over_a_run(first, module_doors):
-    swept = module_doors(
-        "train",
-        "-m",
-        f"--config-dir={first}",
-        "seed=7,8",
-        "trainer.max_epochs=1",
-        name="swept",
-        own_process=True,
-    )
+    keys = ("-m", f"--config-dir={first}", "seed=7,8", "trainer.max_epochs=1")
+    swept = module_doors("train", *keys, name="swept", own_process=True)
     assert swept.code == 0, swept.err
     kept = [OmegaConf.load(swept.directory / number / "config.yaml") for number in "01"]
     assert [config.seed for config in kept] == [7, 8]
@@ -293,6 +282,7 @@ def test_the_config_that_would_run_is_shown(first, doors):
     assert OmegaConf.to_container(config)["callbacks"]["best"]["dirpath"] == "${run_dir}/checkpoints"
 
 
+@pytest.mark.slow
 def test_other_code_than_the_run_s_is_said(copy, module_doors):
     record = json.loads((copy / "record.json").read_text())
     record["starts"][-1]["packages"]["torch"] = "1.0"

@@ -83,7 +83,7 @@ def test_a_crash_costs_one_checkpoint_interval(doors, stop, whole, faulty_conf, 
     assert_same(doors("train", f"--config-dir={faulty_conf}", *often), whole(*EVERYTHING))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "hook", "at"),
     [
@@ -106,6 +106,7 @@ def test_other_places_of_validation(doors, stop, whole, faulty_conf, overrides, 
     assert_same(run, whole(*PLAIN, *overrides))
 
 
+@pytest.mark.slow
 def test_sigterm_ends_an_evaluation_at_once(doors, module_doors, whole, monkeypatch):
     checkpoint = whole(*PLAIN).directory / "checkpoints/best.ckpt"
     steps = []

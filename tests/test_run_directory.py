@@ -31,7 +31,7 @@ def stopped(trained, module_doors):
     return run, lambda *more: module_doors("train", *QUIET, *more, name="stopped")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "name",
     [
@@ -155,7 +155,7 @@ def test_a_lost_best_is_written_again(stopped):
     assert outcome.metrics["checkpoint"].endswith("last.ckpt")
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("absent", ["~callbacks.last", "callbacks.last=null"])
 def test_a_training_without_last_ckpt_ends_with_its_report(doors, absent):
     outcome = doors("train", *QUIET, absent)
@@ -173,6 +173,7 @@ def test_a_training_without_last_ckpt_ends_with_its_report(doors, absent):
     assert "seed: 1 before, 43 now" in other.err or "seed: 42 before, 43 now" in other.err
 
 
+@pytest.mark.slow
 def test_a_training_without_best_ckpt_reports_the_last_epoch(doors):
     outcome = doors("train", *QUIET, "callbacks.best=null")
     assert outcome.code == 0, outcome.err

@@ -135,6 +135,7 @@ def test_a_report_that_fails_costs_no_result(trained, doors, monkeypatch):
     assert "a fault in the drawing" in logged
 
 
+@pytest.mark.slow
 def test_no_room_for_the_pictures_costs_no_result(doors, monkeypatch, caplog):
     from src.training import best_and_worst
     from src.writing import CannotWriteError
@@ -155,6 +156,7 @@ def test_a_training_without_validation_has_no_page(doors):
     assert not {"report.html", "metrics.json", IMAGES} & run.files
 
 
+@pytest.mark.slow
 def test_a_hostile_name_of_a_run(doors):
     name = "<script>alert(1)"
     run = doors("train", *TINY, "trainer.max_epochs=1", name=f"'{name}'")

@@ -102,6 +102,7 @@ def test_every_key_refuses_every_wrong_value(task):
         judge(task, config, key, value)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("task", DOORS)
 def test_keys_refuse_wrong_values(task):
     config = composed(task)
@@ -169,7 +170,7 @@ def refused(overrides: list[str]) -> str:
     return done.stderr
 
 
-@pytest.mark.sampled(7)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("override", TYPED)
 def test_a_wrong_value_on_the_command_line(doors, override):
     outcome = doors("train", *TINY, "callbacks=ema", "logger=wandb", override)
@@ -180,6 +181,7 @@ def test_a_wrong_value_on_the_command_line(doors, override):
     assert not outcome.directory.exists()
 
 
+@pytest.mark.slow
 def test_names_and_places(doors):
     long = "x" * 256
     for overrides in (

@@ -106,6 +106,7 @@ def test_any_number_of_threads(run, tmp_path, threads):
     assert len(rows) == 2
 
 
+@pytest.mark.slow
 def test_help_says_what_it_does():
     command = [sys.executable, "-m", "scripts.score_files", "--help"]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout

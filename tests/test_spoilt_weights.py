@@ -79,7 +79,7 @@ def _refused(outcome, *named):
         assert text in outcome.err, outcome.err
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", SPOILT)
 def test_an_evaluation_refuses(doors, content, tmp_path, kind):
     change, name, problem = SPOILT[kind]
@@ -146,7 +146,7 @@ SPOILT_STATES = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", SPOILT_STATES)
 def test_a_run_does_not_go_on_from_them(module_doors, trained, content, kind):
     change, problem = SPOILT_STATES[kind]

@@ -90,6 +90,7 @@ def test_two_devices_write_the_same_archive(submit, submitted):
     assert archives[0] == archives[1]
 
 
+@pytest.mark.slow
 def test_the_panel_has_no_ground_truth(submit, submitted):
     wide = submit("val", "data.split=val")
     shapes = [cv2.imread(str(run.directory / "pictures/panel.png")).shape[1] for run in (submitted, wide)]

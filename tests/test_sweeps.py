@@ -46,6 +46,7 @@ def test_a_failing_job_is_recorded_retried_and_does_not_stop_the_others(sweep):
     assert row["overrides"] == "seed=13"
 
 
+@pytest.mark.slow
 def test_passwords_and_keys_are_not_kept(sweep):
     swept = sweep("seed=1,2", "+logger.api_key=hush")
     assert (swept.code, swept.started) == (0, {0, 1}), swept.err

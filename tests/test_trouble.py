@@ -38,6 +38,7 @@ def _goes_on(doors, outcome, overrides, monkeypatch, **how) -> None:
     assert again.metrics["last"]["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_training(doors, monkeypatch):
     overrides = (*TINY, *QUIET, *fault("OutOfMemory", step=STEPS + 1))
     outcome = doors("train", *overrides)

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def benchmark_data(run: Run) -> None:
     """Measure, say it on the terminal and write benchmark.json."""
     config = run.config
-    settings = _settings(config)
+    settings = config["measure"]
     data = SegmentationDataModule(config["data"], config["augment"], config["seed"], config["cache_dir"])
     data.trainer = build_trainer(config["trainer"])  # of the training: its devices share batch and cores
     data.prepare_data()
@@ -122,24 +122,6 @@ def _loaders(
         dataset = frames.dataset("none" if name == PNG else name, cache_dir)
         loaders[name] = measure_loader(data, dataset, settings["seconds"], settings["rounds"])
     return loaders
-
-
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The group `measure`. Raises UserError for all values at once that mean nothing."""
-    measure = config["measure"]
-    problems = [
-        f"measure.{key}={measure[key]}: give a whole number from {least} on."
-        for key, least in (("frames", 1), ("rounds", 1), ("samples", 1), ("warmup", 0))
-        if not isinstance(measure[key], int) or measure[key] < least
-    ]
-    wanted = measure["step_batch"]
-    if wanted != "auto" and (not isinstance(wanted, int) or wanted < 1):
-        problems.append(f"measure.step_batch={wanted}: give auto or a whole number from 1 on.")
-    if not isinstance(measure["seconds"], int | float) or measure["seconds"] < 0:
-        problems.append(f"measure.seconds={measure['seconds']}: give a number of seconds.")
-    if problems:
-        raise UserError("\n".join(problems))
-    return dict(measure)
 
 
 def _frames(config: dict[str, Any], data: SegmentationDataModule, count: int) -> Frames:

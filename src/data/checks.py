@@ -16,9 +16,6 @@ from src.machine import usable_cores
 SMALLEST = 32
 """Pixels of a frame's or a crop's side: what the network needs at least."""
 
-LARGEST = 2**14
-"""Pixels of a crop's side."""
-
 _DECODED = 16  # labels looked into; the rest is checked as it is read
 _T = TypeVar("_T")
 

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from src.data import statistics
 from src.data.augment import SeededTransform
-from src.data.cache_modes import MODES, open_cache
-from src.data.checks import LARGEST, SMALLEST, check_pairs
+from src.data.cache_modes import open_cache
+from src.data.checks import check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.instances import find_instances
@@ -62,11 +62,6 @@ class SegmentationDataModule(LightningDataModule):
         self.cache_dir = cache_dir
         self.needs_labels = needs_labels
         self.instances = instances
-        if data["labels"] not in LABEL_TABLES:
-            raise UserError(
-                f"data.labels={data['labels']}: unknown, choose one of {', '.join(LABEL_TABLES)}."
-            )
-        _check_types(data)
         self.table = LABEL_TABLES[data["labels"]]
         self.train_set: SegmentationDataset | None = None
         self.val_set: SegmentationDataset | None = None
@@ -146,14 +141,7 @@ class SegmentationDataModule(LightningDataModule):
         if weights == "labels":
             assert self.train_set is not None, "call setup('fit') first"
             return statistics.class_weights(self.train_set.pairs, self.table, self.cache_dir)
-        if weights is None:
-            return None
-        if isinstance(weights, str) or len(weights) != self.table.num_classes:
-            found = f"is '{weights}'" if isinstance(weights, str) else f"has {len(weights)} numbers"
-            raise UserError(
-                f"data.class_weights {found}, for {self.table.num_classes} classes: give one number per "
-                f"class, 'labels' (computed from the training labels) or null."
-            )
+        assert not isinstance(weights, str)
         return weights
 
     # When a run goes on, Lightning counts batches from where it was but lets the loader begin anew; and the
@@ -240,8 +228,6 @@ class SegmentationDataModule(LightningDataModule):
         workers = self.config["num_workers"]
         if workers == "auto":
             return min(8, max(1, usable_cores() // max(1, devices)))
-        if not isinstance(workers, int) or workers < 0:
-            raise UserError(f"data.num_workers={workers}: give a number from 0 on, or auto.")
         return workers
 
     def _loading(self) -> dict[str, Any]:
@@ -252,35 +238,6 @@ class SegmentationDataModule(LightningDataModule):
             "pin_memory": torch.cuda.is_available(),
             "worker_init_fn": _calm_worker,
         }
-
-
-def _check_types(data: Mapping[str, Any]) -> None:
-    """Raises UserError for all values at once that could only fail later, and in a less clear way."""
-    problems = [
-        f"data.{key}={data[key]}: a batch has at least 1 image."
-        for key in ("batch_size", "val_batch_size")
-        if not isinstance(data[key], int) or data[key] < 1
-    ]
-    for key, kind, count, example in (
-        ("crop_size", int, 2, "[512,1024] (height, width)"),
-        ("mean", int | float, 3, "[123.7,116.3,103.5] (red, green, blue; 0-255)"),
-        ("std", int | float, 3, "[58.4,57.1,57.4] (red, green, blue)"),
-    ):
-        value = data[key]
-        if not isinstance(value, list) or len(value) != count or not all(isinstance(v, kind) for v in value):
-            problems.append(f"data.{key}={value}: give {count} numbers such as {example}.")
-        elif key == "crop_size" and min(value) < SMALLEST:
-            problems.append(
-                f"data.crop_size={value}: the network needs at least {SMALLEST}x{SMALLEST} pixels."
-            )
-        elif key == "crop_size" and max(value) > LARGEST:
-            problems.append(
-                f"data.crop_size={value}: larger than any camera's image ({LARGEST} pixels a side)."
-            )
-    if data["cache"] not in MODES:
-        problems.append(f"data.cache={data['cache']}: unknown, choose one of {', '.join(MODES)}.")
-    if problems:
-        raise UserError("\n".join(problems))
 
 
 def _say_every_quarter(done: int, total: int) -> None:

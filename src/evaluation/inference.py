@@ -25,9 +25,6 @@ KEYS = ("tta", "window", "stride", "input_scale")
 NO_TTA: dict[str, Any] = {"scales": [1.0], "flip": False}
 """Each image once, as it is: conf/tta/none.yaml."""
 
-LARGEST = 4.0
-"""Times the side of an image: the logits of 19 classes of a Cityscapes frame take 2.5 GB there."""
-
 
 @dataclass(frozen=True)
 class Inference:
@@ -58,12 +55,9 @@ class Inference:
 
     @classmethod
     def from_config(cls, network: Network, config: Mapping[str, Any]) -> "Inference":
-        """From the values of KEYS. Raises UserError that names all values which are not allowed."""
+        """From the values of KEYS, which are as conf/eval.yaml and src/schema allow them."""
         tta = config.get("tta") or NO_TTA  # none with ~tta
         scale, window, stride = (config[key] for key in ("input_scale", "window", "stride"))
-        problems = _problems(tta, scale, window, stride)
-        if problems:
-            raise UserError("\n".join(problems))
         if window and not stride:
             stride = [round(side * 2 / 3) for side in window]
         return cls(
@@ -177,44 +171,3 @@ def window_spans(length: int, window: int, stride: int) -> Iterator[slice]:
     for i in range(ceil(last / stride) + 1):
         start = min(i * stride, last)
         yield slice(start, min(start + window, length))
-
-
-def _problems(tta: Any, input_scale: Any, window: Any, stride: Any) -> list[str]:
-    if not isinstance(tta, Mapping) or {"scales", "flip"} - set(tta):
-        return [f"tta={tta}: choose a file of conf/tta, such as tta=ms_flip."]
-    problems = []
-    scales, flip = tta["scales"], tta["flip"]
-    allowed = f"above 0 up to {LARGEST:g}"
-    is_scale = _is_number(input_scale)
-    if not is_scale:
-        problems.append(f"input_scale={input_scale}: give a number {allowed}; 0.5 halves both sides.")
-    if not isinstance(scales, list) or not scales or not all(map(_is_number, scales)):
-        problems.append(f"tta.scales={scales}: give a list of one or more numbers {allowed}.")
-    elif is_scale and max(scales) * input_scale > LARGEST:
-        problems.append(
-            f"tta.scales={scales} times input_scale={input_scale}: give numbers whose product is {allowed}."
-        )
-    if not isinstance(flip, bool):
-        problems.append(f"tta.flip={flip}: give true or false.")
-    if window is not None and not _is_size(window, SMALLEST):
-        problems.append(
-            f"window={window}: give [height,width] in pixels, at least [{SMALLEST},{SMALLEST}], or null."
-        )
-    elif stride is not None and window is None:
-        problems.append(f"stride={stride} is the stride of a window: give window=[height,width], too.")
-    elif stride is not None and not (
-        _is_size(stride, 1) and all(s <= w for s, w in zip(stride, window, strict=True))
-    ):
-        problems.append(
-            f"stride={stride}: give [height,width] in pixels, from 1 to the window's {window}: a larger one "
-            f"leaves pixels without a class. null = two thirds of the window."
-        )
-    return problems
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value <= LARGEST
-
-
-def _is_size(value: Any, lowest: int) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(type(v) is int and v >= lowest for v in value)

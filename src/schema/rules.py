@@ -70,10 +70,47 @@ def _checkpoints(values: Values) -> str:
     return ""
 
 
+def _scales(values: Values) -> str:
+    """The logits of 19 classes of a Cityscapes frame take 2.5 GB at its sides' fourfold."""
+    scale, factors = values.get("input_scale", 1.0), values.get("tta.scales", [1.0])
+    if scale * max(factors) > 4:
+        return f"tta.scales={shown(factors)} times input_scale={scale:g}: give a product of at most 4."
+    return ""
+
+
+def _stride(values: Values) -> str:
+    window, stride = values.get("window"), values.get("stride")
+    if stride is None:
+        return ""
+    if window is None:
+        return f"stride={shown(stride)} is the stride of a window: give window=[height,width], too."
+    if any(step > side for step, side in zip(stride, window, strict=True)):
+        return (
+            f"stride={shown(stride)}: a larger one than the window's {shown(window)} leaves pixels without a "
+            f"class. null = two thirds of the window."
+        )
+    return ""
+
+
+def _length(values: Values) -> str:
+    """Lightning would train for 1000 epochs."""
+    epochs, steps = values.get("trainer.max_epochs"), values.get("trainer.max_steps", -1)
+    if epochs in (None, -1) and steps == -1:
+        return (
+            f"trainer.max_epochs={shown(epochs)} and trainer.max_steps=-1: a training without end has no "
+            f"learning-rate schedule, and trainer.max_time does not say how many steps it has. Set one of "
+            f"them."
+        )
+    return ""
+
+
 RULES: tuple[Callable[[Values], str], ...] = (
     _labels,
     _num_classes,
     _class_weights,
     _learning_rate,
     _checkpoints,
+    _scales,
+    _stride,
+    _length,
 )

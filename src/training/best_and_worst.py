@@ -9,7 +9,6 @@ import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
-from src.errors import check_count
 from src.evaluation.best_and_worst import BestAndWorst, image_mious, merged
 from src.writing import CannotWriteError, write_json
 
@@ -28,7 +27,7 @@ class BestAndWorstImages(Callback):
 
     def __init__(self, path: str | Path, count: int = 4):
         self.path = Path(path)
-        self.count = check_count("report.images", count)
+        self.count = count
         self._seen = BestAndWorst(count)
         self._waiting: tuple[Tensor, Any, Tensor] | None = None
 

@@ -10,7 +10,6 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.data.dataset import SegmentationDataset
-from src.errors import check_count
 from src.evaluation.pictures import panel, write_image
 from src.labels import LabelTable
 
@@ -46,7 +45,7 @@ class PicturePanel(Callback):
         filename: str = "epoch_{epoch:04d}.jpg",
     ):
         self.directory = Path(directory)
-        self.count = check_count("pictures", count)
+        self.count = count
         self.every_n_epochs = every_n_epochs
         self.keep = keep
         self.width = width

@@ -1,16 +1,13 @@
 """What a checkpoint says of itself, checked before anything is made of it."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
-from src.data.cache_modes import MODES
-from src.data.checks import LARGEST
-from src.data.layouts import LAYOUTS, SPLITS
 from src.errors import UserError, brief, shorten
 from src.labels import LABEL_TABLES
+from src.schema.keys import KEYS
 
 _Check = Callable[[Any], bool]
 
@@ -48,14 +45,6 @@ def _integer(lowest: int, highest: int) -> _Check:
     return lambda value: type(value) is int and lowest <= value <= highest
 
 
-def _numbers(count: int | None = None) -> _Check:
-    def check(value: Any) -> bool:
-        fits = isinstance(value, list) and (count is None or len(value) == count)
-        return fits and all(type(number) in (int, float) and math.isfinite(number) for number in value)
-
-    return check
-
-
 def _any_of(*checks: _Check) -> _Check:
     return lambda value: any(check(value) for check in checks)
 
@@ -66,10 +55,6 @@ def _one_of(*values: Any) -> _Check:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value.replace("\n", "").isprintable()  # nothing for the terminal to do
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(_integer(1, LARGEST)(side) for side in value)
 
 
 def _is_dict(value: Any) -> bool:
@@ -100,35 +85,25 @@ _RECORDED: dict[str, _Check] = {
     "model": _is_dict,  # the Segmenter and its network check the rest
     "data": _is_dict,
     "classes": lambda value: isinstance(value, list) and all(_is_text(name) for name in value),
-    "precision": _one_of("32-true", "bf16-mixed", "16-mixed", "64-true"),
+    "precision": KEYS["trainer.precision"].allows,
     "training": _any_of(_is_dict, _one_of(None)),
     "began_from": _any_of(_is_origin, _one_of(None)),
 }
 _DATA: dict[str, _Check] = {
+    **{
+        key.removeprefix("data."): kind.allows
+        for key, kind in KEYS.items()
+        if key.startswith("data.") and key != "data.split" and not key.startswith("data.street.")
+    },
     "name": _is_text,
     "root": _any_of(_is_text, _one_of(None)),
-    "layout": _one_of(*LAYOUTS),
     "labels": lambda value: isinstance(value, str) and value in LABEL_TABLES,
-    "num_classes": _integer(1, 255),
-    "train_split": _one_of(*SPLITS),
-    "val_split": _one_of(*SPLITS),
-    "crop_size": _is_size,
-    "mean": _numbers(3),
-    "std": _numbers(3),
-    "class_weights": _any_of(_numbers(), _one_of("labels", None)),
-    "batch_size": _integer(1, 10**6),
-    "val_batch_size": _integer(1, 10**4),
-    "num_workers": _any_of(_integer(0, 1024), _one_of("auto")),
-    "cache": _one_of(*MODES),
-    "street": _any_of(_is_dict, _one_of(None)),
 }
 _DATA_NEEDED = ("name", "layout", "labels", "train_split", "val_split", "crop_size")
 _STREET: dict[str, _Check] = {
-    "train": _integer(1, 10**5),
-    "val": _integer(1, 10**5),
-    "width": _integer(64, 2048),
-    "height": _integer(32, 1024),
-    "seed": _integer(0, 2**63),
+    key.removeprefix("data.street."): kind.allows
+    for key, kind in KEYS.items()
+    if key.startswith("data.street.")
 }
 RECORDED_KEYS = frozenset(_DATA)
 """Of the data group; others in a checkpoint are not looked at."""

@@ -3,8 +3,6 @@
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from src.errors import UserError
-
 
 class PolyLR(LambdaLR):
     """(lr - min_lr) * (1 - step / total_steps) ** power + min_lr, per step.
@@ -17,11 +15,6 @@ class PolyLR(LambdaLR):
         def factor(base: float):
             if base == 0:  # of parameters that are not to be trained
                 return lambda step: 1.0
-            if min_lr > base:
-                raise UserError(
-                    f"schedule.min_lr={min_lr:g} is above the learning rate, optimizer.lr={base:g}, which "
-                    f"would rise to it. Give a schedule.min_lr from 0 to {base:g}."
-                )
             floor = min_lr / base
 
             def at(step: int) -> float:

@@ -35,27 +35,6 @@ def build_trainer(
     Raises UserError where the machine or the values do not allow it.
     """
     arguments = dict(config)
-    for key in ("max_epochs", "max_steps", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes"):
-        if not isinstance(arguments[key], int | None):
-            raise UserError(f"trainer.{key}={arguments[key]}: give a whole number.")
-    if arguments["max_epochs"] in (None, -1) and arguments["max_steps"] == -1:  # Lightning: 1000 epochs
-        limit = (
-            "" if arguments["max_time"] is None else " trainer.max_time does not say how many steps it has."
-        )
-        raise UserError(
-            f"trainer.max_epochs={arguments['max_epochs']} and trainer.max_steps=-1: a training without end "
-            f"has no learning-rate schedule.{limit} Set one of them."
-        )
-    if isinstance(arguments["val_check_interval"], str | Mapping):
-        raise UserError(
-            f"trainer.val_check_interval={arguments['val_check_interval']}: give a number of batches, or a "
-            f"fraction of an epoch. By the clock ranks would not agree, and no run would repeat."
-        )
-    if arguments["strategy"] not in ("auto", "ddp"):
-        raise UserError(
-            f"trainer.strategy={arguments['strategy']}: choose auto or ddp, which checkpoints and exact "
-            f"validation are made for. At half a million parameters no other one has anything to gain."
-        )
     on_cpu, devices = _devices(arguments["accelerator"], arguments["devices"])
     plugins: list[Any] = [AtomicCheckpointIO()]
     if on_cpu and arguments["sync_batchnorm"]:
@@ -128,9 +107,7 @@ def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
             "gpu": (CUDAAccelerator, MPSAccelerator),
             "cuda": (CUDAAccelerator,),
             "mps": (MPSAccelerator,),
-        }.get(accelerator)
-        if usable is None:
-            raise UserError(f"trainer.accelerator={accelerator}: choose auto, gpu, cpu or mps.")
+        }[accelerator]
         if not any(kind.is_available() for kind in usable):
             raise UserError(
                 f"trainer.accelerator={accelerator}: PyTorch can use no GPU here; python -m src.doctor says "

@@ -96,6 +96,7 @@ def test_an_image_that_would_fill_the_memory(tmp_path):
     assert png_header(path).size == (8192, 8192)
 
 
+@pytest.mark.slow
 def test_a_file_that_unpacks_to_gigabytes(tmp_path):
     archive = tmp_path / "bomb.zip"
     with (

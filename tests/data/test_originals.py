@@ -49,7 +49,7 @@ def test_with_the_loader_s_workers(ready, street, module_for, refused):
         list(module.train_dataloader())
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["none", "disk"])
 def test_a_run_that_resumes_says_that_the_dataset_has_changed(doors, street, cache):
     keys = (*QUIET, *SMALL, f"data.root={street}", f"data.cache={cache}", "trainer.accelerator=cpu")

@@ -67,6 +67,7 @@ def test_one_extracted_and_one_not(street_root, zipped, tmp_path):
     assert read_label(pair.label).shape == read_image(pair.image).shape[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_read_at_the_same_time(zipped, context):
     """A forked file handle would share its position with the other workers'."""

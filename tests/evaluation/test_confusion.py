@@ -237,6 +237,7 @@ def _count_on_a_rank(rank, folder):
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_add_up_to_one_process(tmp_path):
     other = torch.multiprocessing.get_context("spawn").Process(target=_count_on_a_rank, args=(1, tmp_path))
     other.start()

@@ -212,44 +212,6 @@ def test_the_image_is_left_as_it_was(network):
     assert torch.equal(pixels, before)
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"tta": {"scales": [], "flip": False}}, "tta.scales=[]: give a list of one or more numbers"),
-        ({"tta": {"scales": 0.5, "flip": False}}, "tta.scales=0.5"),
-        ({"tta": {"scales": [0.5, -1], "flip": False}}, "tta.scales=[0.5, -1]"),
-        ({"tta": {"scales": [True], "flip": False}}, "tta.scales=[True]"),
-        ({"tta": {"scales": [float("nan")], "flip": False}}, "tta.scales=[nan]"),
-        ({"tta": {"scales": [5], "flip": False}}, "above 0 up to 4"),
-        ({"tta": {"scales": [1.0], "flip": "yes"}}, "tta.flip=yes: give true or false"),
-        ({"tta": "ms"}, "tta=ms: choose a file of conf/tta"),
-        ({"tta": [0.5, 1.0]}, "tta=[0.5, 1.0]: choose a file"),
-        ({"input_scale": 0}, "input_scale=0: give a number above 0"),
-        ({"input_scale": "half"}, "input_scale=half"),
-        ({"input_scale": 3.0, "tta": {"scales": [2.0], "flip": False}}, "whose product is above 0 up to 4"),
-        ({"window": 512}, "window=512: give [height,width]"),
-        ({"window": [512, 31]}, "at least [32,32]"),
-        ({"window": [512.5, 1024]}, "window=[512.5, 1024]"),
-        ({"stride": [8, 8]}, "give window=[height,width], too"),
-        ({"window": [64, 64], "stride": [0, 64]}, "stride=[0, 64]: give [height,width] in pixels, from 1"),
-        ({"window": [64, 64], "stride": [64, 65]}, "a larger one leaves pixels without a class"),
-        ({"window": [64, 64], "stride": 32}, "stride=32"),
-    ],
-    ids=str,
-)
-def test_values_that_make_no_sense(keys, message):
-    with pytest.raises(UserError) as error:
-        Inference.from_config(by_colour, PLAIN | keys)
-    assert message in error.value.text
-
-
-def test_all_problems_are_named_at_once():
-    wrong = {"tta": {"scales": [], "flip": 1}, "input_scale": -1, "window": [1, 1], "stride": None}
-    with pytest.raises(UserError) as error:
-        Inference.from_config(by_colour, wrong)
-    assert len(error.value.text.splitlines()) == 4
-
-
 def test_images_too_small_for_a_scale_or_a_window():
     sizes = [(64, 128), (64, 96)]
     Inference(by_colour, (0.5, 1.0), window=(64, 128), stride=(1, 1)).check_sizes(sizes)

@@ -84,6 +84,7 @@ WRAPPINGS = {
 }
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("legacy", [False, True], ids=["archive", "legacy"])
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @pytest.mark.parametrize("family", NETWORKS)

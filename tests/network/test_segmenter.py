@@ -104,7 +104,7 @@ def test_training_reaches_every_weight():
     assert all(p.grad is not None and p.grad.any() for p in segmenter.parameters())
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_compiles_in_one_graph(training):
     torch.manual_seed(0)

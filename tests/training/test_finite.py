@@ -54,6 +54,7 @@ def test_a_loss_that_is_not_finite(doors, monkeypatch, step, value, said):
     assert not outcome.metrics
 
 
+@pytest.mark.slow
 def test_the_operation_that_makes_a_nan_is_named(doors, monkeypatch):
     _explode_after(4, monkeypatch, float("nan"))
     outcome = doors("train", *TINY, *QUIET, "trainer.detect_anomaly=true")
@@ -69,6 +70,7 @@ def test_weights_that_are_spoilt_by_a_gradient(doors):
     assert not list(outcome.directory.glob("checkpoints/*"))
 
 
+@pytest.mark.slow
 def test_it_can_be_switched_off(doors, monkeypatch):
     _explode_after(4, monkeypatch)
     outcome = doors("train", *TINY, *QUIET, "callbacks.finite=null")
