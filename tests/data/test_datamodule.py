@@ -185,11 +185,6 @@ def test_a_split_without_labels_cannot_be_judged(module_for, street, refused):
         module_for("street", street, val_split="test").setup("validate")
 
 
-def test_an_unknown_table(street_module, refused):
-    with refused("data.labels=kitti", "cityscapes, camvid"):
-        street_module(labels="kitti")
-
-
 def test_an_error_in_a_worker_of_the_loader(ready, module_for, street, refused):
     module = ready(module_for("street", street, num_workers=2))
     image = module.train_set.pairs[6].image

@@ -100,8 +100,3 @@ def test_auto_reads_the_files_where_nothing_may_be_written(street_root, tmp_path
     (tmp_path / "frames").write_text("a file")
     assert opened(street_root, tmp_path, "auto") is None
     assert "Reading the files as they are" in caplog.text
-
-
-def test_unknown_kind(street_module, refused):
-    with refused("data.cache=memory", "auto, none, disk, ram"):
-        street_module(cache="memory")

@@ -41,13 +41,6 @@ def test_fewer_validation_batches_than_devices(ready, street_module, street_root
         module.check_devices(3)
 
 
-@pytest.mark.parametrize("key", ["batch_size", "val_batch_size"])
-@pytest.mark.parametrize("value", [0, -8])
-def test_a_batch_of_nothing(street_module, refused, key, value):
-    with refused(f"data.{key}={value}", "at least 1"):
-        street_module(**{key: value}).check_shares(1, 1)
-
-
 # ---- class weights
 
 
@@ -68,14 +61,6 @@ def test_weights_from_the_labels(ready, street_module, tmp_path):
     assert weights[0] == min(weights)  # road
 
 
-@pytest.mark.parametrize(
-    ("weights", "found"), [([1.0] * 11, "has 11 numbers"), ([], "has 0 numbers"), ("label", "is 'label'")]
-)
-def test_weights_of_the_wrong_kind(street_module, refused, weights, found):
-    with refused("data.class_weights", found, "19 classes", "'labels'"):
-        street_module().class_weights(weights)
-
-
 # ---- workers
 
 
@@ -90,16 +75,3 @@ def test_workers_share_the_cores(ready, street_module, monkeypatch, cores, devic
     for loader in (module.train_dataloader(), module.val_dataloader()):
         assert loader.num_workers == expected
         assert loader.persistent_workers
-
-
-@pytest.mark.parametrize(
-    ("change", "part"),
-    [
-        ({"num_workers": -1}, "data.num_workers=-1"),
-        ({"num_workers": "lots"}, "data.num_workers=lots"),
-        ({"crop_size": [16, 64]}, "at least 32x32"),
-    ],
-)
-def test_values_that_would_fail_late(street_module, refused, change, part):
-    with refused(part):
-        street_module(**change).check_shares(1, 1)
