@@ -17,7 +17,7 @@ def evaluate(config: DictConfig) -> float | None:
 
     check_weights_file(config)
     from src.data.datamodule import SegmentationDataModule
-    from src.evaluation.inference import Inference
+    from src.evaluation.inference import Inference, finite
     from src.evaluation.report.baseline import find_baseline
     from src.evaluation.report.write import IMAGES
     from src.evaluation.results import report_evaluation
@@ -42,7 +42,7 @@ def evaluate(config: DictConfig) -> float | None:
         run.config["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
     )
     module = module_to_evaluate(trained, data)
-    module.inference = inference = Inference.from_config(module, run.config)
+    module.inference = inference = Inference.from_config(finite(module), run.config)
     wanted = config.trainer.precision or trained.precision
     submission = [SubmissionWriter(run, data)] if config.submission else []
     cost = Cost(config.latency, config.input_scale)

@@ -171,3 +171,19 @@ def window_spans(length: int, window: int, stride: int) -> Iterator[slice]:
     for i in range(ceil(last / stride) + 1):
         start = min(i * stride, last)
         yield slice(start, min(start + window, length))
+
+
+def finite(network: Network) -> Network:
+    """The same, but UserError where logits are NaN or infinite: their argmax would look like a class map."""
+
+    def checked(image: Tensor) -> Tensor:
+        logits = network(image)
+        if not logits.sum().isfinite():
+            raise UserError(
+                "checkpoint: its network's logits for an image are NaN or infinite, though its weights are "
+                "finite: they are too large for its arithmetic. Is it damaged? If the training ended well, "
+                "evaluate in full precision (trainer.precision=32-true)."
+            )
+        return logits
+
+    return checked

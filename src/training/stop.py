@@ -122,8 +122,15 @@ class StopOnSignal(Callback):
             self._stop = self.ended = number
             raise Stopped(number)
         if self._trainer.is_global_zero:
-            first = "the run ends" if last_validation else "saving after this batch"
-            self._say(f"\n{signal.Signals(number).name}: {first}, then stopping.\n")
+            saves = any(
+                isinstance(callback, LastCheckpoint) for callback in self._trainer.checkpoint_callbacks
+            )
+            plan = (
+                "the run ends, then stopping" if last_validation else "saving after this batch, then stopping"
+            )
+            if not last_validation and not saves:
+                plan = "stopping after this batch; without callbacks.last it is not saved"
+            self._say(f"\n{signal.Signals(number).name}: {plan}.\n")
 
     @staticmethod
     def _say(text: str) -> None:
