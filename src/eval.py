@@ -54,7 +54,9 @@ def evaluate(config: DictConfig) -> float | None:
         cost,
         *submission,
     ]
-    trainer = build_trainer(run.config["trainer"] | {"precision": wanted}, callbacks)
+    fp32 = config.trainer.fp32_precision or trained.fp32_precision
+    run.config["trainer"] |= {"precision": wanted, "fp32_precision": fp32}
+    trainer = build_trainer(run.config["trainer"], callbacks)
     run.config["trainer"]["precision"] = str(trainer.precision)
     if trainer.precision != wanted:
         log.warning("Evaluating in %s: this device has no %s.", trainer.precision, wanted)

@@ -48,6 +48,13 @@ CASES: dict[str, tuple[str, ...]] = {
         "trainer.accumulate_grad_batches=2",
         "labels=half",
     ),
+    "by pixels": ("optimizer=sgd", "loss.divide_by=pixels", "labels=half"),
+    "by pixels, accumulated": (
+        "trainer.precision=64-true",
+        "loss.divide_by=pixels",
+        "trainer.accumulate_grad_batches=2",
+        "labels=half",
+    ),
     "clipped": ("optimizer=sgd", "trainer.gradient_clip_val=0.01"),
     "averaged": ("trainer.precision=64-true", "callbacks=ema", "trainer.max_epochs=3"),
     "20 losses": ("trainer.max_epochs=20",),

@@ -43,13 +43,31 @@ def test_every_experiment_composes_and_builds(experiment):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_opens_with_its_contract(experiment):
     text = (CONF_DIR / f"experiment/{experiment}.yaml").read_text()
-    for part in ("Command", f"experiment={experiment}", "Hardware", "Result"):
-        assert part in text.split("defaults:")[0], f"{experiment}.yaml does not say its {part}"
+    head = text.split("defaults:")[0]
+    for part in ("Command", f"experiment={experiment}", "Data", "Hardware", "Result"):
+        assert part in head, f"{experiment}.yaml does not say its {part}"
+    config = _config(f"experiment={experiment}")
+    if config.data.street is None:  # after somebody's recipe
+        said = " ".join(head.replace("#", " ").split())
+        for part in (
+            "Schedule",
+            "Differs Labels are resized",
+            "GB a crop",
+            "`last`",
+            "`best` is picked on val",
+        ):
+            assert part in said, (experiment, part)
+        assert config.trainer.fp32_precision == "ieee"
+        assert config.trainer.benchmark is None
     assert re.search(r"measured|reported|means nothing", text)
 
 
 def test_plain_train_is_sssegmentation_s_recipe():
-    assert plain(_config()) == plain(_config("experiment=cityscapes_ssseg"))
+    preset = plain(_config("experiment=cityscapes_ssseg"))
+    assert preset["trainer"].pop("check_val_every_n_epoch") == 10
+    bare = plain(_config())
+    assert bare["trainer"].pop("check_val_every_n_epoch") == 1
+    assert bare == preset
 
 
 def test_sssegmentation_s_recipe():

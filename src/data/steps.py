@@ -24,15 +24,19 @@ def build_steps(
 ) -> dict[str, Transform]:
     """The transforms by name, in their order; null leaves one out.
 
-    `pad` comes last, whatever was added after it: all it pads is to stay as it is. Where a step fills and
-    does not say with what, it is the dataset's mean, and IGNORE in the label.
+    What was added after `pad` comes before it: all that it pads is to stay as it is. A `flip` stays where it
+    is. Where a step fills and does not say with what, it is the dataset's mean, and IGNORE in the label.
 
     Args:
         always: each with probability 1, to see what it does.
 
     Raises UserError that names the key of what cannot be built.
     """
-    names = sorted((name for name, step in augment.items() if step is not None), key=lambda n: n == "pad")
+    names = [name for name, step in augment.items() if step is not None]
+    if "pad" in names:
+        behind = names[names.index("pad") :]
+        stay = [name for name in behind if name in ("pad", "flip")]
+        names[-len(behind) :] = [name for name in behind if name not in stay] + stay
     steps = {}
     for name in names:
         key, values = f"augment.{name}", augment[name]

@@ -11,7 +11,7 @@ from src.checkpoints import load_checkpoint
 from src.errors import UserError
 from src.evaluation.inference import KEYS
 from src.evaluation.pictures import confusion_figure
-from src.evaluation.report.write import write_report
+from src.evaluation.report.write import csv_rows, write_report
 from src.evaluation.table import table
 from src.run_directory import check_own
 from src.runs import Run
@@ -39,13 +39,23 @@ def report_training(run: Run) -> float | None:
             )
             return None
         if best and last:
-            figures = best | {"last": last}
+            rows = csv_rows(run.directory / "metrics.csv")
+            validations = sum(bool(row.get("val/mIoU")) for row in rows)
+            figures = best | {"last": last, "validations": validations}
         elif last:
             log.warning("%s: no best.ckpt. The figures are those of last.ckpt.", run.directory)
         _show(figures, Path(figures["checkpoint"]))
         write_json(run.directory / "metrics.json", figures)
         write_report(run.directory, run.config, run.config["model"])
     log.info("Best val mIoU %.4f in epoch %d: %s", figures["mIoU"], figures["epoch"], figures["checkpoint"])
+    last = figures.get("last")
+    if last and last["mIoU"] is not None and figures.get("validations", 0) > 1:
+        log.info(
+            "It was picked on these very images among %d validations. Beside a published number, which is of "
+            "one evaluation, belongs the last one's: %.4f",
+            figures["validations"],
+            last["mIoU"],
+        )
     _say_where(run)
     return figures["mIoU"]
 

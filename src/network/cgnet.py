@@ -135,6 +135,9 @@ class CGNet(nn.Module):
     global_context     False: without f_glo
     input_injection    False: stages 2 and 3 do not see the down-sampled image
     activation         "prelu" or "relu"
+    init               the first weights. "authors": Kaiming normal by fan in for convolutions, PyTorch's own
+                       for the rest; "torch": PyTorch's own, as SSSegmentation; "mmsegmentation": Kaiming
+                       normal by fan out for convolutions and linear layers, slopes 0, classifier N(0, 0.01)
     residual           of the CG blocks that do not down-sample. "global": block input + output of f_glo, the
                        paper's choice; "local": block input + joint feature, before f_glo; "none"
 
@@ -156,6 +159,7 @@ class CGNet(nn.Module):
         input_injection: bool = True,
         activation: str = "prelu",
         residual: str = "global",
+        init: str = "authors",
     ):
         super().__init__()
         checks.integer("num_classes", num_classes, 1, 255)
@@ -202,15 +206,21 @@ class CGNet(nn.Module):
         self.classifier = nn.Conv2d(
             2 * c3, num_classes, 1, bias=checks.switch("classifier_bias", classifier_bias)
         )
-        self._initialise()
+        self._initialise(checks.one_of("init", init, ("authors", "torch", "mmsegmentation")))
 
-    def _initialise(self) -> None:
-        """As the authors do: Kaiming-normal (fan in) for convolutions, torch's default for the rest."""
+    def _initialise(self, like: str) -> None:
+        if like == "torch":
+            return
+        theirs = like == "mmsegmentation"
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
+            if isinstance(module, nn.Conv2d) or (theirs and isinstance(module, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out" if theirs else "fan_in")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            elif theirs and isinstance(module, nn.PReLU):
+                nn.init.zeros_(module.weight)
+        if theirs:
+            nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, image: Tensor) -> Tensor:
         # A compiler would turn this into a guard on every size; by then an eager call has had its chance.

@@ -87,6 +87,7 @@ KEYS: dict[str, Kind] = {
     "trainer.num_nodes": Integer(1, 1024),
     "trainer.strategy": Choice(("auto", "ddp")),
     "trainer.precision": Choice(("32-true", "bf16-mixed", "16-mixed", "64-true")),
+    "trainer.fp32_precision": Choice(("ieee", "tf32")),
     "trainer.sync_batchnorm": _SWITCH,
     "trainer.max_epochs": Integer(1, 10**6) | Integer(-1, -1) | _NULL,
     "trainer.min_epochs": Integer(1, 10**6) | _NULL,
@@ -161,6 +162,7 @@ OF_TASK: dict[str, dict[str, Kind]] = {
         "task": Choice(("eval",)),
         "checkpoint": Path(),
         "trainer.precision": KEYS["trainer.precision"] | _NULL,
+        "trainer.fp32_precision": KEYS["trainer.fp32_precision"] | _NULL,
     },
 }
 
@@ -184,6 +186,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "input_injection": _SWITCH,
         "activation": Choice(("prelu", "relu")),
         "residual": Choice(("global", "local", "none")),
+        "init": Choice(("authors", "torch", "mmsegmentation")),
         "preprocessing": Group(),
     },
     "src.network.pixelwise.PixelwiseClassifier": {
@@ -214,6 +217,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
     "src.training.losses.WeightedCrossEntropy": {
         "class_weights": _WEIGHTS,
         "label_smoothing": Number(0, 1, below=True),
+        "divide_by": Choice(("weights", "pixels")),
     },
     "torch.optim.Adam": {
         "lr": _RATE,

@@ -47,6 +47,7 @@ def build_module(
     training = {
         "loss": loss,
         **{key: config[key] for key in ("optimizer", "schedule", "compile", "channels_last")},
+        "fp32_precision": config["trainer"]["fp32_precision"],
     }
     module = SegmentationModule(
         model=config["model"],
@@ -117,6 +118,8 @@ def _say_what_runs(
         counted(trainer.world_size, "device"),
         trainer.accumulate_grad_batches,
     )
+    if trainer.strategy.root_device.type == "cuda":
+        log.info("float32 on the GPU: %s (trainer.fp32_precision)", run.config["trainer"]["fp32_precision"])
     if run.last_checkpoint:
         log.info("Going on from %s", run.last_checkpoint)
     if not run.config["callbacks"].get("last"):

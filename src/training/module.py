@@ -32,7 +32,7 @@ class SegmentationModule(LightningModule):
         data: the values of the data group: name, splits, label table, ...
         classes: class names in the order of the train ids.
         training: None for evaluation; else the groups "loss", "optimizer", "schedule", with the loss's
-            class_weights as numbers, and "compile", "channels_last".
+            class_weights as numbers, and "compile", "channels_last", "fp32_precision".
         precision: Trainer precision of the run, which evaluation repeats.
         began_from: the weights that a fine-tuning began with: file, digest, and what they were trained on.
     """

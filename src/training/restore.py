@@ -37,8 +37,8 @@ class TrainedNetwork:
 
     model: what Segmenter.from_config takes. weights: the Segmenter's state_dict. classes: in the order of the
     train ids; None where nobody knows. data: the recorded data group; None for published weights.
-    precision: that of the training. trained_on: None where nobody recorded it. epoch: counts from 1; None for
-    published weights.
+    precision, fp32_precision: those of the training. trained_on: None where nobody recorded it. epoch:
+    counts from 1; None for published weights.
     """
 
     path: str
@@ -49,6 +49,7 @@ class TrainedNetwork:
     mean_is_known: bool = True
     data: dict[str, Any] | None = None
     precision: str = "32-true"
+    fp32_precision: str = "ieee"
     channels_last: bool = False
     trained_on: Seen | None = None
     epoch: int | None = None
@@ -159,6 +160,7 @@ def _restore_ours(path: str) -> TrainedNetwork:
     weights = {key.removeprefix("segmenter."): tensor for key, tensor in checkpoint["state_dict"].items()}
     check_fit(recorded["model"], weights, path)
     began = recorded.get("began_from")
+    training = recorded.get("training") or {}
     before: Seen | None = began["trained_on"] if began else []
     here = {"data": recorded["data"]["name"], "split": recorded["data"]["train_split"]}
     return TrainedNetwork(
@@ -169,7 +171,9 @@ def _restore_ours(path: str) -> TrainedNetwork:
         classes=recorded["classes"],
         data=recorded["data"],
         precision=recorded["precision"] or "32-true",
-        channels_last=bool((recorded.get("training") or {}).get("channels_last")),
+        # Of before there was the key: as near as can be to what the weights are.
+        fp32_precision="tf32" if training.get("fp32_precision") == "tf32" else "ieee",
+        channels_last=bool(training.get("channels_last")),
         trained_on=None if before is None else [*before, here],
         epoch=checkpoint["epoch"] + 1,
     )

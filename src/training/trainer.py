@@ -35,6 +35,7 @@ def build_trainer(
     Raises UserError where the machine or the values do not allow it.
     """
     arguments = dict(config)
+    set_fp32_precision(arguments.pop("fp32_precision"))
     on_cpu, devices = _devices(arguments["accelerator"], arguments["devices"])
     plugins: list[Any] = [AtomicCheckpointIO()]
     if on_cpu and arguments["sync_batchnorm"]:
@@ -69,6 +70,15 @@ def build_trainer(
     # operation may be under way: ranks that are told to stop before the first step would wait for ever.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
+
+
+def set_fp32_precision(how: str) -> None:
+    """Of convolutions and matrix products of float32 on NVIDIA GPUs: "ieee" or "tf32"; for the process."""
+    if hasattr(torch.backends.cudnn, "conv"):  # from torch 2.9 on
+        torch.backends.cudnn.conv.fp32_precision = how
+        torch.backends.cuda.matmul.fp32_precision = how
+    else:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = how == "tf32"
 
 
 @contextmanager

@@ -68,6 +68,14 @@ def test_what_an_added_step_fills_is_ignored_and_has_the_mean(augment, mean, nam
     assert filled
 
 
+def test_an_added_step_comes_before_the_padding_and_a_flip_stays_behind_it(augment, mean):
+    steps = {**augment, "own": FILLING["Rotate"]}
+    assert list(build_steps(steps, mean)) == ["crop", "flip", "color", "own", "pad"]
+    flip = steps.pop("flip")
+    paper = {**steps, "flip": flip, "more": FILLING["Affine"]}
+    assert list(build_steps(paper, mean)) == ["crop", "color", "own", "more", "pad", "flip"]
+
+
 def test_a_dropout_leaves_the_label_as_it_is(augment, mean):
     augment["own"] = step("CoarseDropout")
     assert check_steps(augment, mean, [FRAME]) == (64, 96)

@@ -48,6 +48,22 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_divided_by_all_pixels(weights):
+    """mmsegmentation 1.1.2: losses of ignored pixels are 0, and the mean is over all of them."""
+    logits, target = logits_and_target()
+    weight = None if weights is None else torch.tensor(weights)
+    expected = F.cross_entropy(logits, target.long(), weight, ignore_index=IGNORE, reduction="none").mean()
+    total, pixels = WeightedCrossEntropy(weights, divide_by="pixels")(logits, target)
+    torch.testing.assert_close(total / pixels, expected)
+    assert pixels == target.numel()
+
+
+def test_divided_by_what_is_refused():
+    with pytest.raises(ValueError, match="divide_by=labels"):
+        WeightedCrossEntropy(divide_by="labels")
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_the_halves_of_a_batch_add_up(weights):
     logits, target = logits_and_target(batch=4)
     target[:2, 2:] = IGNORE  # so that the mean of the halves' means is something else

@@ -37,7 +37,7 @@ def trainer_config(**changes):
 
 def test_every_argument_of_the_trainer_is_a_key():
     arguments = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
-    assert set(trainer_config()) == arguments - NOT_A_KEY
+    assert set(trainer_config()) == (arguments - NOT_A_KEY) | {"fp32_precision"}
     assert arguments >= NOT_A_KEY
 
 
@@ -229,3 +229,10 @@ def test_a_finished_fit_looks_finished(run, monkeypatch):
     values = trainer_config(max_epochs=2, enable_checkpointing=False)
     fit(build_trainer(values, loggers=[Dashboard()]), Interrupted(lambda: None), OneBatch(), run)
     assert ends == [0]
+
+
+@pytest.mark.parametrize("how", ["tf32", "ieee"])
+def test_float32_on_gpus(how):
+    build_trainer(trainer_config(fp32_precision=how))
+    assert torch.backends.cudnn.conv.fp32_precision == how
+    assert torch.backends.cuda.matmul.fp32_precision == how

@@ -11,7 +11,7 @@ Facts = Sequence[tuple[str, Any]]
 _ELSEWHERE = {
     "mIoU", "pixel_accuracy", "mean_accuracy", "IoU", "classes", "confusion_matrix", "num_images", "epoch",
     "checkpoint", "split", "precision", "data", "last", "family", "trained_on", "iIoU", "mean_iIoU",
-    "category_mIoU", "began_from",
+    "category_mIoU", "began_from", "validations",
 }  # fmt: skip
 
 
@@ -30,6 +30,7 @@ def run_facts(figures: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], e
         ("Weights by", figures.get("family")),
         ("Trained on", _trained_on(figures)),
         ("Began with", _began(figures.get("began_from"))),
+        ("Picked", _picked(figures.get("validations"))),
         ("Last epoch", _last(last) if isinstance(last, Mapping) else None),
         ("Command", _code(start.get("command"))),
         ("Overrides", _overrides(start.get("overrides"))),
@@ -66,7 +67,13 @@ def _began(weights: Any) -> Html | None:
 
 def _last(last: Mapping[str, Any]) -> str | None:
     epoch = last.get("epoch")
-    return f"epoch {epoch}, mIoU {percent(last.get('mIoU'))} %" if epoch else None
+    beside = ": this one belongs beside a published number" if is_number(last.get("mIoU")) else ""
+    return f"epoch {epoch}, mIoU {percent(last.get('mIoU'))} %{beside}" if epoch else None
+
+
+def _picked(validations: Any) -> str | None:
+    several = is_number(validations) and validations > 1
+    return f"the best of {validations:,} validations, on these very images" if several else None
 
 
 def _progress(start: Mapping[str, Any]) -> str:

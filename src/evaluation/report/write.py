@@ -60,7 +60,7 @@ def collect(directory: Path, config: Mapping[str, Any], model: Mapping[str, Any]
         colors=[e.color for e in table.train_labels]
         if figures.get("classes") == list(table.class_names)
         else (),
-        rows=_rows(directory / "metrics.csv"),
+        rows=csv_rows(directory / "metrics.csv"),
         starts=read_starts(directory),
         ended=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(metrics.stat().st_mtime)),
         config=_text(directory / "config.yaml"),
@@ -87,7 +87,8 @@ def _text(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """Of metrics.csv; none where it is not there, or damaged."""
     if not path.exists():
         return []
     try:
