@@ -43,17 +43,14 @@ KEYS = (
 
 
 class Steps(pl.Callback):
-    """Loss and gradient norm of each step, as it is before it is clipped."""
+    """Loss and gradient norm of each step."""
 
     def __init__(self) -> None:
         self.found: list[list[float]] = []
 
-    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        norms = [p.grad.double().norm() for p in pl_module.parameters() if p.grad is not None]
-        self.norm = float(torch.stack(norms).norm())
-
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        self.found.append([float(pl_module.step_loss), self.norm])
+        norms = [p.grad.double().norm() for p in pl_module.parameters() if p.grad is not None]
+        self.found.append([float(pl_module.step_loss), float(torch.stack(norms).norm())])
 
 
 def first_steps(network: str, experiment: str, cache: Path) -> list[list[float]]:

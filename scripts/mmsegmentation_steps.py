@@ -1,0 +1,107 @@
+"""mmsegmentation's side of training_steps.py, which starts it in mmsegmentation's environment.
+
+As sssegmentation_steps.py, with the EncoderDecoder that its configs/_base_/models/cgnet.py makes, and with
+optimizer and schedule as its configs/cgnet/cgnet_fcn_4xb8-60k_cityscapes-512x1024.py has them.
+"""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from mmsegmentation_network import _Stub
+
+
+def main() -> None:
+    say, sys.stdout = sys.stdout, sys.stderr
+    order = json.loads(sys.stdin.readline())
+    warnings.filterwarnings("ignore")
+    sys.modules["mmcv.ops"] = _Stub("mmcv.ops")
+    import mmcv
+    import mmengine
+    import mmseg
+    import torch
+
+    folder = Path(order["folder"])
+    torch.save(draws(order), folder / "draws.pt")
+    torch.manual_seed(0)
+    model = build(order)
+    if order["float64"]:
+        model.double()
+    torch.save({"meta": {"epoch": 1}, "state_dict": model.state_dict()}, folder / "initial.pth")
+    batches = torch.load(folder / "batches.pt", weights_only=True)
+    losses, rates = train(model, batches, order)
+    torch.save({"losses": losses, "rates": rates}, folder / "steps.pt")
+    torch.save({"meta": {"epoch": 1}, "state_dict": model.state_dict()}, folder / "last.pth")
+    versions = {module.__name__: module.__version__ for module in (mmseg, mmcv, mmengine, torch)}
+    print(json.dumps(versions), file=say, flush=True)
+
+
+def build(order: dict[str, Any]) -> Any:
+    import mmseg
+    import torch
+    from mmengine.config import Config
+    from mmengine.model import revert_sync_batchnorm
+    from mmseg.registry import MODELS
+    from mmseg.utils import register_all_modules
+
+    register_all_modules(init_default_scope=True)
+    config = Config.fromfile(Path(mmseg.__file__).parent / ".mim/configs/_base_/models/cgnet.py").model
+    loss = config.decode_head.loss_decode
+    loss.class_weight = torch.tensor(loss.class_weight).tolist()  # in float64 their rounding would show
+    config.data_preprocessor.size = tuple(order["size"])
+    model = MODELS.build(config)
+    model.init_weights()
+    return revert_sync_batchnorm(model).train()
+
+
+def draws(order: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    import torch
+
+    sums: dict[str, Any] = {}
+    for seed in range(order["draws"]):
+        torch.manual_seed(seed)
+        for name, value in build(order).named_parameters():
+            value = value.detach().double()
+            found = torch.stack([value.mean(), value.square().mean()])
+            sums[name] = sums.get(name, 0) + found / order["draws"]
+    return {name: (float(mean), float(square) ** 0.5) for name, (mean, square) in sums.items()}
+
+
+def train(model: Any, batches: list[dict[str, Any]], order: dict[str, Any]) -> tuple[Any, Any]:
+    import torch
+    from mmengine.optim import PolyLR
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001, eps=1e-08, weight_decay=0.0005)
+    # Since mmengine the lowest rate is the last step's, not that of the one after it: hence one more here.
+    # mmcv 1, by which the published weights were trained, has it as ours.
+    schedule = PolyLR(optimizer, eta_min=1e-4, power=0.9, by_epoch=False, begin=0, end=order["steps"] + 1)
+    losses, rates = [], []
+    for batch in batches:
+        samples = []
+        for target in batch["target"]:
+            height, width = target.shape
+            shapes = {"img_shape": (height, width), "ori_shape": (height, width)}
+            sample = SegDataSample(metainfo=shapes)
+            sample.gt_sem_seg = PixelData(data=target[None].long())
+            samples.append(sample)
+        rates.append(optimizer.param_groups[0]["lr"])
+        given = {"inputs": [image.flip(0) for image in batch["image"]], "data_samples": samples}
+        given = model.data_preprocessor(given, True)
+        if order["float64"]:  # it subtracts in float32
+            mean = model.data_preprocessor.mean
+            given["inputs"] = batch["image"].double() - mean.float().double()
+        loss = model.loss(**given)["decode.loss_ce"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss))
+    return losses, rates
+
+
+if __name__ == "__main__":
+    main()
