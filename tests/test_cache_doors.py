@@ -26,7 +26,7 @@ def assert_same(run, other):
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("cache", "workers"), [("auto", 0), ("disk", 2), ("ram", 2)])
 def test_training_from_a_cache_is_the_same_training(doors, uncached, cache, workers):
     assert_same(doors("train", *SHORT, f"data.cache={cache}", f"data.num_workers={workers}"), uncached)

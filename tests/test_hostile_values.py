@@ -117,6 +117,7 @@ def test_a_sample_for_evaluation_and_fine_tuning(content, tmp_path):
     _check_restore(content, tmp_path, _sample(content, 20, seed=1))
 
 
+@pytest.mark.slow
 def test_a_sample_for_a_run_that_goes_on(stopped, content, module_doors):
     _check_resume(stopped, content, module_doors, _sample(content, 2, seed=2))
 

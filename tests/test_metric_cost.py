@@ -8,6 +8,7 @@ import pytest
 from scripts.metric_cost import main
 
 
+@pytest.mark.slow
 def test_a_small_measurement(tmp_path, monkeypatch, capsys):
     pytest.importorskip("cityscapesscripts")
     monkeypatch.setattr(np, "in1d", np.isin, raising=False)  # the script's own patch would stay

@@ -44,7 +44,7 @@ def odd(request, tmp_path_factory):
     return request.param, root
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_training_evaluation_and_doctor(doors, odd, tmp_path):
     name, root = odd
     keys = (

@@ -15,7 +15,7 @@ from src.training.module import SegmentationModule
 
 @pytest.fixture(scope="module")
 def trained(module_doors):
-    run = module_doors("train", *TINY, "model.num_blocks=[1,1]", "trainer.max_epochs=3")
+    run = module_doors("train", *TINY, "model.num_blocks=[1,1]", "model.init=authors", "trainer.max_epochs=3")
     assert run.code == 0, run.err
     return run
 

@@ -8,7 +8,7 @@ from recipes import EXPERIMENTS, KEPT, NETWORKS, first_steps
 CASES = [(network, experiment) for network in NETWORKS for experiment in EXPERIMENTS]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("network", "experiment"), CASES)
 def test_first_steps(network, experiment, cache_dir):
     kept = json.loads(KEPT.read_text())[f"{network}, {experiment}"]

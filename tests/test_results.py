@@ -6,6 +6,7 @@ from front_doors import TINY
 from scripts.results import main, rows
 
 
+@pytest.mark.slow
 def test_runs_are_listed_best_first_with_what_they_varied(module_doors, monkeypatch, capsys):
     runs = [
         module_doors("train", *TINY, "trainer.max_epochs=1", f"seed={seed}", name=f"s{seed}")

@@ -82,7 +82,7 @@ def _header(report: Report) -> Html:
         name(figures.get("data") or report.data.get("name")),
         figures.get("split") and f"split {figures['split']}",
         is_number(images) and f"{images:,} images",
-        figures.get("epoch") and f"epoch {figures['epoch']}",
+        figures.get("epoch") and f"epoch {figures['epoch']}{_among(figures)}",
         figures.get("precision"),
     ]
     line = [part for part in about if part]
@@ -119,6 +119,15 @@ def _beside(report: Report) -> Html | None:
         return join(", beside ", name(report.baseline.name), f" ({report.baseline.split})")
     change = difference(report.figures["mIoU"], report.baseline.miou, "b")
     return join(", ", change, " against ", name(report.baseline.name), f" ({report.baseline.split})")
+
+
+def _among(figures: Mapping[str, Any]) -> str:
+    """Where the epoch was picked: the figure that belongs beside a published one is the last epoch's."""
+    last, validations = figures.get("last"), figures.get("validations")
+    miou = last.get("mIoU") if isinstance(last, Mapping) else None
+    if not isinstance(validations, int) or validations < 2 or not is_number(miou):
+        return ""
+    return f", best of {validations:,} validations; the last: {percent(miou)} %"
 
 
 def _body(report: Report) -> Html:
