@@ -19,6 +19,8 @@ weights that theirs draws, take 20 steps on the same batches of 4 crops of 256x5
 float32 (--float64: in that) on the CPU, and leave losses, learning rates and weights. Ours runs a second
 time with each batch in another order: what that changes is what rounding alone makes of the weights. Then
 mean and rms of each kind of layer over 200 initialisations. --root: a dataset in Cityscapes' layout.
+
+With OMP_NUM_THREADS=1 no sum depends on the number of threads.
 """
 
 import argparse
