@@ -99,11 +99,13 @@ def test_an_unknown_split_is_named(doors, module_doors):
     assert "data.split=testing: expected train, val, test, trainval or null" in outcome.err
 
 
+@pytest.mark.slow
 def test_overfitting_a_batch(doors):
     run = doors("train", *TINY, "trainer.overfit_batches=1")
     assert run.code == 0, run.err
 
 
+@pytest.mark.slow
 def test_a_callback_of_one_s_own(doors):
     extra = (
         "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, mode: max}"

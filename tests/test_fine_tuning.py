@@ -97,6 +97,7 @@ def test_a_run_begins_with_another_run_s_best(tuned, module_doors):
     assert "trained on 'train', which has images of 'train'" in judged.out
 
 
+@pytest.mark.slow
 def test_another_number_of_classes_starts_the_classifier_anew(doors, tmp_path):
     network = randomized(AuthorsNetwork(11, m=2, n=2))
     path = _weights(tmp_path / "camvid.pth", network)

@@ -51,6 +51,7 @@ def test_a_foreign_last_ckpt_is_refused_by_both_names(stopped):
     assert load_checkpoint(own / "checkpoints/last.ckpt")["run"]["id"] == ids[0]
 
 
+@pytest.mark.slow
 def test_a_foreign_best_ckpt_is_not_reported(stopped):
     own, other, go_on = stopped
     shutil.copyfile(other / "checkpoints/best.ckpt", own / "checkpoints/best.ckpt")

@@ -129,7 +129,7 @@ def test_an_unknown_mean_is_the_dataset_s(doors, tmp_path, street_root, monkeypa
     assert np.abs(np.array(judged.metrics["confusion_matrix"]) - expected).sum() <= 4
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "trainval"])
 def test_any_split_may_have_been_seen(doors, tmp_path, street_root, split):
     path = _weights(tmp_path / "w", MmsegNetwork(**SIZE))

@@ -63,7 +63,7 @@ def test_the_exit_code_says_which_signal(doors, stop, what, code):
     assert step(doors) == (0, 2)
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "at", "saved"),
     [

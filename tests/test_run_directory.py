@@ -48,6 +48,7 @@ def test_a_folder_in_place_of_a_file(stopped, name):
     assert f"{run / name}: a folder, where the run keeps a file" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_files_is_no_run_directory(doors, tmp_path):
     (tmp_path / "train/run").mkdir(parents=True)
     (tmp_path / "train/run/letter.tmp").write_text("mine")
@@ -144,6 +145,7 @@ def test_a_damaged_job_is_named(tmp_path, content):
         Job.read(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_lost_best_is_written_again(stopped):
     """Its score was remembered: no later epoch that was worse would have been kept."""
     run, go_on = stopped

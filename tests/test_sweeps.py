@@ -26,6 +26,7 @@ def test_started_again_only_what_is_missing_runs(sweep):
     assert {p.name for p in longer.directory.iterdir()} == {"0", "1", "2", ".lock", "multirun.yaml"}
 
 
+@pytest.mark.slow
 def test_a_failing_job_is_recorded_retried_and_does_not_stop_the_others(sweep):
     swept = sweep("seed=1,13,2", "hydra.sweeper.max_batch_size=1")
     assert (swept.code, swept.started) == (2, {0, 1, 2})

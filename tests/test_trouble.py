@@ -77,6 +77,7 @@ def test_a_worker_that_the_system_kills(doors, monkeypatch):
     _goes_on(doors, outcome, overrides, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_is_removed(doors):
     path = doors.folder / "train/run"
     outcome = doors("train", *TINY, *QUIET, *fault("RemoveFolder", step=STEPS + 1, path=path))
@@ -98,6 +99,7 @@ def test_too_few_open_files(doors, monkeypatch):
     _stopped(doors("train", *TINY, *QUIET), "Only 30 files may be open at once", "ulimit -n 65536")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_dataset_that_is_unmounted(doors, tmp_path, workers):
     root = tmp_path / "root"
