@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsegmentation_network import _Stub
+from sssegmentation_steps import draws
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     import torch
 
     folder = Path(order["folder"])
-    torch.save(draws(order), folder / "draws.pt")
+    torch.save(draws(build, order), folder / "draws.pt")
     torch.manual_seed(0)
     model = build(order)
     if order["float64"]:
@@ -54,19 +55,6 @@ def build(order: dict[str, Any]) -> Any:
     model = MODELS.build(config)
     model.init_weights()
     return revert_sync_batchnorm(model).train()
-
-
-def draws(order: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    import torch
-
-    sums: dict[str, Any] = {}
-    for seed in range(order["draws"]):
-        torch.manual_seed(seed)
-        for name, value in build(order).named_parameters():
-            value = value.detach().double()
-            found = torch.stack([value.mean(), value.square().mean()])
-            sums[name] = sums.get(name, 0) + found / order["draws"]
-    return {name: (float(mean), float(square) ** 0.5) for name, (mean, square) in sums.items()}
 
 
 def train(model: Any, batches: list[dict[str, Any]], order: dict[str, Any]) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ Imports nothing of this repository. Reads one JSON object {"folder", "size", "cl
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def main() -> None:
     import torch
 
     folder = Path(order["folder"])
-    torch.save(draws(order), folder / "draws.pt")
+    torch.save(draws(build, order), folder / "draws.pt")
     torch.manual_seed(0)
     segmentor = build(order)
     if order["float64"]:
@@ -63,7 +64,7 @@ def build(order: dict[str, Any]) -> Any:
     return FCN(config, mode="TRAIN").train()
 
 
-def draws(order: dict[str, Any]) -> dict[str, tuple[float, float]]:
+def draws(build: Callable[[dict[str, Any]], Any], order: dict[str, Any]) -> dict[str, tuple[float, float]]:
     import torch
 
     sums: dict[str, Any] = {}

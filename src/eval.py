@@ -42,7 +42,7 @@ def evaluate(config: DictConfig) -> float | None:
         run.config["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
     )
     module = module_to_evaluate(trained, data)
-    module.inference = inference = Inference.from_config(finite(module), run.config)
+    module.inference = inference = Inference.from_config(finite(module, trained.path), run.config)
     wanted = config.trainer.precision or trained.precision
     submission = [SubmissionWriter(run, data)] if config.submission else []
     cost = Cost(config.latency, config.input_scale)

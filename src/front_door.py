@@ -44,8 +44,8 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         # Otherwise Hydra would print its errors in its own way and exit with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         # OpenMP threads that spin while they wait take the cores from the data workers; those that sleep at
-        # once are woken so late on some machines that a step takes twice as long. So: a moment (for libgomp,
-        # some 50 us), then sleep. Must be set before torch is imported.
+        # once are woken so late on some machines that a step takes twice as long. So: a moment, then sleep.
+        # Must be set before torch is imported.
         if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
             os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000"}
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -92,7 +92,11 @@ def test_an_evaluation_refuses(doors, content, tmp_path, kind):
 def test_finite_weights_that_are_too_large_for_the_arithmetic(doors, content, tmp_path):
     path = _spoilt(content, lambda c: c["state_dict"][WEIGHT].fill_(1e38), tmp_path / "large.ckpt")
     outcome = doors("eval", f"checkpoint={path}", "trainer.accelerator=cpu", "pictures=0")
-    _refused(outcome, "logits for an image are NaN or infinite", "trainer.precision=32-true")
+    _refused(
+        outcome,
+        f"checkpoint={path}: its network's logits for an image are NaN or infinite",
+        "trainer.precision=32-true",
+    )
     assert "metrics.json" not in outcome.files
 
 

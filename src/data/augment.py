@@ -199,6 +199,6 @@ class SeededTransform:
             raise UserError(
                 f"augment: a frame of {image.shape[1]}x{image.shape[0]} pixels has become a sample of "
                 f"{found[1]}x{found[0]}, the others have {self._size[1]}x{self._size[0]}. No step after "
-                f"augment.crop may change the size, and augment.pad comes last."
+                f"augment.crop may change the size, but augment.pad."
             )
         return {"image": out["image"], "target": out["mask"]}

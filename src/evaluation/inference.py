@@ -173,15 +173,15 @@ def window_spans(length: int, window: int, stride: int) -> Iterator[slice]:
         yield slice(start, min(start + window, length))
 
 
-def finite(network: Network) -> Network:
+def finite(network: Network, path: str) -> Network:
     """The same, but UserError where logits are NaN or infinite: their argmax would look like a class map."""
 
     def checked(image: Tensor) -> Tensor:
         logits = network(image)
         if not logits.sum().isfinite():
             raise UserError(
-                "checkpoint: its network's logits for an image are NaN or infinite, though its weights are "
-                "finite: they are too large for its arithmetic. Is it damaged? If the training ended well, "
+                f"checkpoint={path}: its network's logits for an image are NaN or infinite, though its "
+                "weights are finite: they are too large for its arithmetic. Is it damaged? If the training ended well, "
                 "evaluate in full precision (trainer.precision=32-true)."
             )
         return logits
