@@ -181,7 +181,7 @@ def finite(network: Network, path: str) -> Network:
         if not logits.sum().isfinite():
             raise UserError(
                 f"checkpoint={path}: its network's logits for an image are NaN or infinite, though its "
-                "weights are finite: they are too large for its arithmetic. Is it damaged? If the training ended well, "
+                "weights are finite: they are too large for its arithmetic. Is it damaged? If not, "
                 "evaluate in full precision (trainer.precision=32-true)."
             )
         return logits
