@@ -27,6 +27,7 @@ NETWORKS = sorted(path.stem for path in (CONF_DIR / "model").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 KEYS = (
     "data=street_tiny",
+    "data.crop_size=[64,128]",
     "data.batch_size=4",
     "data.val_batch_size=4",
     "name=recipe",
@@ -54,10 +55,17 @@ class Steps(pl.Callback):
 
 
 def first_steps(network: str, experiment: str, cache: Path) -> list[list[float]]:
-    """[[loss, norm of the gradient], ...] of two steps at seed 42, with crops of 64x128."""
+    """[[loss, norm of the gradient], ...] of two steps at seed 42, with crops of 64x128.
+
+    The images are the street's; mean, std and class weights are the recipe's own.
+    """
     register_resolvers()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        choices = [f"experiment={experiment}", f"model={network}", *KEYS, f"cache_dir={cache}"]
+        choices = [f"experiment={experiment}", f"model={network}"]
+        own = plain(compose("train", [*choices, "name=recipe"]))["data"]
+        choices += [*KEYS, f"cache_dir={cache}", f"data.mean={own['mean']}", f"data.std={own['std']}"]
+        if own["labels"] == "cityscapes":  # weights of 11 classes do not fit the street's 19
+            choices.append(f"data.class_weights={own['class_weights']}")
         config = plain(compose("train", choices))
     pl.seed_everything(config["seed"], verbose=False)
     data = SegmentationDataModule(config["data"], config["augment"], config["seed"], config["cache_dir"])
