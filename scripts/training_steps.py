@@ -4,10 +4,15 @@ r"""Our training steps and first weights against SSSegmentation's or mmsegmentat
     python -m scripts.training_steps --of mmsegmentation --python /path/to/env/bin/python --root /path/to/data
 
 Each in an environment of its own. mmsegmentation 1.1.2 is the last with the loss
-that its published weights are of:
+that its published weights are of; OneDL mmsegmentation 1.4.2, which goes on with it, has the later one, so
+the comparison with it takes loss.divide_by=weights:
 
     python -m venv mmseg-env
     mmseg-env/bin/pip install mmsegmentation==1.1.2 mmcv-lite==2.0.1 mmengine torch ftfy regex "numpy<2.3"
+    python -m venv onedl-env
+    onedl-env/bin/pip install --no-deps onedl-mmsegmentation==1.4.2 onedl-mmengine==0.10.12 mmcv-lite==2.1.0
+    onedl-env/bin/pip install torch addict rich termcolor yapf opencv-python-headless matplotlib scipy \
+        prettytable ftfy regex requests "numpy<2.3"
     python -m venv ssseg-env
     ssseg-env/bin/pip install --no-deps sssegmentation==1.7.0
     ssseg-env/bin/pip install torch torchvision opencv-python-headless pandas scipy pillow pycocotools \
@@ -51,7 +56,7 @@ EXPERIMENTS = {"sssegmentation": "cityscapes_ssseg", "mmsegmentation": "cityscap
 SIZE, BATCH = [256, 512], 4
 
 
-def recipe(of: str, root: str, steps: int, float64: bool) -> dict[str, Any]:
+def recipe(of: str, root: str, steps: int, float64: bool, overrides: list[str]) -> dict[str, Any]:
     register_resolvers()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         keys = [
@@ -69,6 +74,7 @@ def recipe(of: str, root: str, steps: int, float64: bool) -> dict[str, Any]:
             "trainer.enable_progress_bar=false",
             "trainer.enable_checkpointing=false",
             f"trainer.precision={'64-true' if float64 else '32-true'}",
+            *overrides,
         ]
         return plain(compose("train", keys))
 
@@ -160,8 +166,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--float64", action="store_true", help="tells a difference from rounding")
     parser.add_argument("--draws", type=int, default=200, help="initialisations")
+    parser.add_argument("overrides", nargs="*", help="of our configuration, for other versions of theirs")
     arguments = parser.parse_args()
-    config = recipe(arguments.of, arguments.root, arguments.steps, arguments.float64)
+    config = recipe(arguments.of, arguments.root, arguments.steps, arguments.float64, arguments.overrides)
     batches = crops(config, arguments.steps)
     ignored = sum(int((batch["target"] == 255).sum()) for batch in batches)
     share = ignored / sum(batch["target"].numel() for batch in batches)
