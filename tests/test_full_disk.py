@@ -88,7 +88,7 @@ def test_no_room_for_the_synthetic_street(mounted, tmp_path):
         "100k", RUN + MAKE_ROOM + RUN, *TINY, *QUIET, f"cache_dir={tmp_path}/disk/cache"
     )
     assert "Cannot write the synthetic street" in errors
-    assert "No space left on device" in errors
+    assert "GB are free" in errors
     assert "exit code 2" in output
     assert output.rstrip().endswith("exit code 0")
 

@@ -8,7 +8,7 @@ from front_doors import TINY
 
 @pytest.fixture(scope="module")
 def checkpoint(module_doors):
-    run = module_doors("train", *TINY, "callbacks.pictures=null", name="trained")
+    run = module_doors("train", *TINY, "callbacks.pictures=null", "optimizer.lr=3e-3", name="trained")
     assert run.code == 0, run.err
     return f"checkpoint={run.directory}/checkpoints/best.ckpt"
 

@@ -80,7 +80,7 @@ def measure_step(
         "steps": len(clock.seconds) * clock.block,
         "device": device.type,
         "precision": str(trainer.precision),
-        "compiled_graphs": module.step_forward.graphs if isinstance(module.step_forward, Compiled) else 0,
+        "compiled_graphs": module.step_logits.graphs if isinstance(module.step_logits, Compiled) else 0,
     }
 
 

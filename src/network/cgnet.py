@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from src.network import checks
+from src.network.depthwise import DepthwiseConv2d
 
 MIN_SIZE = 32
 """Smallest height and width. In stage 3 the taps of f_sur lie dilation 4 x stride 8 = 32 pixels apart: in a
@@ -70,9 +71,6 @@ class ContextGuidedBlock(nn.Module):
     Without `surrounding`, f_loc makes all channels of the joint feature, two for each channel it sees: the
     number of parameters stays the same, and only the reach of half the filters changes.
 
-    Beware on the CPU: torch 2.13's weight gradient of a depthwise convolution with dilation 2 (f_sur in
-    stage 2) is NaN at random under bfloat16 autocast with channels_last inputs. Contiguous inputs or float32
-    are safe.
     """
 
     def __init__(
@@ -93,15 +91,10 @@ class ContextGuidedBlock(nn.Module):
         width = outputs if down else outputs // 2
         joint = 2 * width
 
-        def depthwise(channels: int, dilation: int) -> nn.Conv2d:
-            return nn.Conv2d(
-                width, channels, 3, padding=dilation, dilation=dilation, groups=width, bias=False
-            )
-
         kernel, stride = (3, 2) if down else (1, 1)
         self.project = ConvNormAct(inputs, width, kernel, stride, norm_eps, activation)
-        self.f_loc = depthwise(width if surrounding else joint, dilation=1)
-        self.f_sur = depthwise(width, dilation) if surrounding else None
+        self.f_loc = DepthwiseConv2d(width, width if surrounding else joint, dilation=1)
+        self.f_sur = DepthwiseConv2d(width, width, dilation) if surrounding else None
         self.f_joi = NormAct(joint, norm_eps, activation)
         self.reduce = nn.Conv2d(joint, outputs, 1, bias=False) if down else nn.Identity()
         self.f_glo = GlobalContext(outputs, reduction) if global_context else nn.Identity()
@@ -227,10 +220,11 @@ class CGNet(nn.Module):
         if not torch.compiler.is_compiling() and min(image.shape[-2:]) < MIN_SIZE:
             height, width = image.shape[-2:]
             raise ValueError(f"image of {height}x{width} pixels: CGNet needs at least {MIN_SIZE}x{MIN_SIZE}")
-        half = [self.pool(image)] if self.input_injection else []  # (B, 3, H/2, W/2)
-        quarter = [self.pool(x) for x in half]  # (B, 3, H/4, W/4)
-
         x = self.stage1(image)  # (B, 32, H/2, W/2)
+        # Autocast may have x in 16 bits: beside an image in 32, `cat` would make it 32 again.
+        half = [self.pool(image).to(x.dtype)] if self.input_injection else []  # (B, 3, H/2, W/2)
+        quarter = [self.pool(i) for i in half]  # (B, 3, H/4, W/4)
+
         x = self.norm_act_1(torch.cat([x, *half], 1))  # (B, 35, H/2, W/2)
 
         first = self.stage2_down(x)  # (B, 64, H/4, W/4)

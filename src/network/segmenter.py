@@ -38,6 +38,7 @@ class Segmenter(nn.Module):
         self.channel_order = checks.one_of("channel_order", channel_order, ("rgb", "bgr"))
         self.register_buffer("mean", _per_channel("mean", mean, lowest=0.0), persistent=False)
         self.register_buffer("std", _per_channel("std", std, lowest=1e-3), persistent=False)
+        self.memory_format = torch.preserve_format
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Segmenter":
@@ -54,9 +55,14 @@ class Segmenter(nn.Module):
         network = build_network(target, arguments)
         return construct("preprocessing", cls, preprocessing, supplied={"network": network})
 
+    def channels_last(self) -> "Segmenter":
+        """In NHWC memory format from the image to the logits; the numbers are the same, to rounding."""
+        self.memory_format = torch.channels_last
+        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
     def normalize(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) RGB -> float32, (x - mean) / std in the network's channel order."""
-        normalized = (image.float() - self.mean) / self.std
+        normalized = (image.float().to(memory_format=self.memory_format) - self.mean) / self.std
         return normalized.flip(1) if self.channel_order == "bgr" else normalized
 
     def forward(self, image: Tensor) -> Tensor:
@@ -64,6 +70,10 @@ class Segmenter(nn.Module):
 
         Raises TypeError for another dtype and ValueError for another shape.
         """
+        return upsample(self.coarse_logits(image), image.shape[-2:])
+
+    def coarse_logits(self, image: Tensor) -> Tensor:
+        """The same before it is upsampled: as large as the network makes it, (B, C, H/8, W/8) with CGNet."""
         if image.dtype != torch.uint8:
             raise TypeError(
                 f"image is {image.dtype}: expected torch.uint8 with values from 0 to 255; "
@@ -73,8 +83,7 @@ class Segmenter(nn.Module):
             raise ValueError(f"image has shape {tuple(image.shape)}: expected (batch, 3, height, width)")
         logits = self.network(self.normalize(image))
         # In bfloat16, with its eight significant bits, neighbouring pixels and classes would tie.
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @torch.inference_mode()
     def predict(self, image: Tensor) -> Tensor:
@@ -85,6 +94,11 @@ class Segmenter(nn.Module):
         if self.training:
             raise RuntimeError("predict() in training mode: call eval() first")
         return self(image).argmax(1).to(torch.uint8)
+
+
+def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, h, w) -> (B, C, *size), bilinear."""
+    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def _per_channel(argument: str, value: Any, lowest: float) -> Tensor:

@@ -17,11 +17,15 @@ _RATIO = 1.5  # of two gradients' norms; roundings and dropout make a few percen
 
 
 class Compiled:
-    """A network whose forward pass in training goes through torch.compile, as the key `compile` asks for.
+    """The forward pass of a network in training through torch.compile, as the key `compile` asks for.
 
     The network itself stays as it is: a wrapper within it would rename the keys of checkpoints. The loss is
     not in the graph: with torch 2.13 on the CPU, upsampling and cross entropy in one graph with CGNet have
     gradients of zero, though each is right by itself.
+
+    Args:
+        network: whose parameters it trains.
+        forward: of it, what is compiled.
 
     graphs: how many the first call was made into; None before that.
 
@@ -31,10 +35,11 @@ class Compiled:
     compiled gradients are others than those of the network itself.
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: nn.Module, forward: Callable[[Tensor], Tensor]):
         self.network = network
+        self.forward = forward
         self.graphs: int | None = None
-        self._compiled: Callable[[Tensor], Tensor] = network
+        self._compiled = forward
 
     def __call__(self, image: Tensor) -> Tensor:
         if self.graphs is None:
@@ -46,8 +51,8 @@ class Compiled:
             log.info("torch.compile: compiling the first step, which takes a minute or more")
         torch._dynamo.reset()  # or it would remember what it gave up in an earlier training
         before = _counts()
-        self._compiled = torch.compile(lambda image: self.network(image))
-        expected = self._gradient_norm(self.network, image)
+        self._compiled = torch.compile(lambda image: self.forward(image))
+        expected = self._gradient_norm(self.forward, image)
         try:
             found = self._gradient_norm(self._compiled, image)
         except torch._dynamo.exc.TorchDynamoException as error:

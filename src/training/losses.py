@@ -7,10 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.labels import IGNORE
+from src.network.segmenter import upsample
 
 
 class WeightedCrossEntropy(nn.Module):
     """sum(w[y] * CE) over labelled pixels, divided by their weights or by the number of all pixels.
+
+    by_image: both sums are those of the single images added up (see `upsampled_loss`).
 
     Args:
         class_weights: one per class, or None for equal weights.
@@ -21,6 +24,7 @@ class WeightedCrossEntropy(nn.Module):
     """
 
     weight: Tensor | None
+    by_image = True
 
     def __init__(
         self,
@@ -61,3 +65,41 @@ class WeightedCrossEntropy(nn.Module):
         if self.weight is None:
             return total, valid.sum().to(logits.dtype)
         return total, (self.weight[target.where(valid, 0)] * valid).sum()
+
+
+def upsampled_loss(loss: nn.Module, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The two sums of a loss whose logits are upsampled to the size of the target.
+
+    Logits at full size are the largest tensors of a step, and two more follow from them. Of a loss with
+    `by_image` only one image's are there at a time: its gradient is taken at once, and kept for the backward
+    pass at the size that the network makes.
+
+    Args:
+        logits: float32 (B, C, h, w).
+        target: uint8 (B, H, W).
+    """
+    if getattr(loss, "by_image", False) and logits.requires_grad:
+        return _LossByImage.apply(logits, target, loss)
+    return loss(upsample(logits, target.shape[-2:]), target)
+
+
+class _LossByImage(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor]:
+        totals, weights, gradients = [], [], []
+        for image, of_one in zip(logits.detach().split(1), target.split(1), strict=True):
+            one = image.contiguous().requires_grad_()
+            with torch.enable_grad():
+                total, weight = loss(upsample(one, target.shape[-2:]), of_one)
+            gradients.append(torch.autograd.grad(total, one)[0])
+            totals.append(total.detach())
+            weights.append(weight)
+        ctx.save_for_backward(torch.cat(gradients))
+        weight = torch.stack(weights).sum()
+        ctx.mark_non_differentiable(weight)
+        return torch.stack(totals).sum(), weight
+
+    @staticmethod
+    def backward(ctx, of_total: Tensor, of_weight: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * of_total, None, None

@@ -17,6 +17,7 @@ from src.evaluation.confusion import ConfusionMatrix, scores
 from src.network.segmenter import Segmenter
 from src.objects import build
 from src.training.compiled import Compiled
+from src.training.losses import upsampled_loss
 
 Batch = Mapping[str, Any]
 
@@ -66,9 +67,11 @@ class SegmentationModule(LightningModule):
         self.epoch_loss: Tensor | float = 0.0  # summed over the steps of this epoch so far
         self.loss = build("loss", training["loss"]) if training else None
         if training and training["channels_last"]:
-            self.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.segmenter.channels_last()
         # Steps alone are compiled: validation has images of many sizes, and is to be that of src.eval.
-        self.step_forward = Compiled(self.segmenter) if training and training["compile"] else self.forward
+        self.step_logits: Callable[[Tensor], Tensor] = self.segmenter.coarse_logits
+        if training and training["compile"]:
+            self.step_logits = Compiled(self.segmenter, self.step_logits)
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) RGB -> float32 logits (B, C, H, W)."""
@@ -76,7 +79,7 @@ class SegmentationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert self.loss is not None
-        total, weight = self.loss(self.step_forward(batch["image"]), batch["target"])
+        total, weight = upsampled_loss(self.loss, self.step_logits(batch["image"]), batch["target"])
         self._parts.append(torch.stack([total.detach(), weight]))
         # The loss of a step is sum(total) / sum(weight) over all its devices and accumulated batches. Nobody
         # knows that weight yet: the number of pixels stands in until `on_before_optimizer_step`.

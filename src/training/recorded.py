@@ -25,6 +25,8 @@ def check_recorded(checkpoint: dict[str, Any], path: str) -> None:
         problems += [f"data.{key} is missing" for key in _DATA_NEEDED if key not in recorded["data"]]
         street = recorded["data"].get("street")
         problems += _problems("data.street", street, _STREET) if isinstance(street, dict) else []
+    if isinstance(recorded.get("training"), dict):
+        problems += _problems("training", recorded["training"], _TRAINING)
     if problems:
         raise UserError(
             f"checkpoint={path}: it records what no training of this project does.\n{shorten(problems)}\n"
@@ -98,6 +100,11 @@ _DATA: dict[str, _Check] = {
     "name": _is_text,
     "root": _any_of(_is_text, _one_of(None)),
     "labels": lambda value: isinstance(value, str) and value in LABEL_TABLES,
+}
+# What an evaluation repeats of it; the rest is looked at where a training goes on.
+_TRAINING: dict[str, _Check] = {
+    "channels_last": KEYS["channels_last"].allows,
+    "fp32_precision": KEYS["trainer.fp32_precision"].allows,
 }
 _DATA_NEEDED = ("name", "layout", "labels", "train_split", "val_split", "crop_size")
 _STREET: dict[str, _Check] = {

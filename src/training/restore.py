@@ -84,7 +84,7 @@ class TrainedNetwork:
         """The same, made of the same model."""
         segmenter.load_state_dict(self.weights)
         if self.channels_last:  # in 16 bits other kernels give other roundings
-            segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            segmenter.channels_last()
         return segmenter
 
     def warn_of_seen_images(self, data: str, split: str) -> None:
