@@ -56,7 +56,7 @@ def test_one_rank_fails(doors, monkeypatch, name, rank, code, named):
 
 
 def test_a_loss_that_is_not_finite_stops_all_ranks(doors):
-    outcome = doors("train", *TWO, "optimizer=sgd", "optimizer.lr=1e30", own_process=True)
+    outcome = doors("train", *TWO, *fault("SpoilFirst", step=2, rank=1), own_process=True)
     assert outcome.code == 2, outcome.err
     assert "Traceback" not in outcome.err
     text = outcome.err.partition("The loss is")[2].partition("The same command")[0]

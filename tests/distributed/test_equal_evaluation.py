@@ -11,7 +11,7 @@ FIGURES = (
     *("confusion_matrix", "num_images", "mIoU", "IoU", "category_mIoU", "category_IoU"),
     *("mean_iIoU", "iIoU", "category_mean_iIoU", "category_iIoU"),
 )
-KEYS = (*TINY, "data.val_batch_size=2", "callbacks=ema", "model.num_blocks=[3,3]", "optimizer.lr=3e-3")
+KEYS = (*TINY, "data.val_batch_size=2", "callbacks=ema", "model.num_blocks=[3,3]", "model.init=authors")
 
 
 @pytest.fixture(scope="module")
