@@ -62,7 +62,8 @@ class Segmenter(nn.Module):
 
     def normalize(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) RGB -> float32, (x - mean) / std in the network's channel order."""
-        normalized = (image.float().to(memory_format=self.memory_format) - self.mean) / self.std
+        image = image.to(torch.float32, memory_format=self.memory_format)
+        normalized = (image - self.mean) / self.std
         return normalized.flip(1) if self.channel_order == "bgr" else normalized
 
     def forward(self, image: Tensor) -> Tensor:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
+from torch import nn
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError, counted
 from src.masking import without_secrets
+from src.network.segmenter import Segmenter
 from src.objects import build
 from src.runs import Run
 from src.training.console import say_why_it_ended
@@ -36,13 +38,6 @@ def build_module(
     began_from: dict[str, Any] | None = None,
 ) -> SegmentationModule:
     """The LightningModule, with the loss's class weights as numbers."""
-    bf16_on_cpu = trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision
-    for key in ("compile", "channels_last"):  # torch.compile lays convolutions out as channels_last does
-        if config[key] and bf16_on_cpu:
-            raise UserError(
-                f"{key}=true with trainer.precision={trainer.precision} on the CPU: PyTorch's gradient of a "
-                f"dilated depthwise convolution is NaN at random there (seen with 2.13). Set {key}=false."
-            )
     loss = config["loss"] | {"class_weights": data.class_weights(config["loss"]["class_weights"])}
     training = {
         "loss": loss,
@@ -57,9 +52,29 @@ def build_module(
         precision=str(trainer.precision),  # Lightning turns 16-mixed into bf16-mixed on a CPU
         began_from=began_from,
     )
+    if trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision:
+        _check_bf16_on_cpu(config, module.segmenter)
     module.build_optimizer(total_steps=1)  # its values are wrong now, or not at all
     check_memory(module, data, trainer)
     return module
+
+
+def _check_bf16_on_cpu(config: dict[str, Any], segmenter: Segmenter) -> None:
+    """Raises UserError where torch 2.13 would make NaN: in the weight gradient of its own dilated depthwise
+    convolutions in NHWC, which is how torch.compile lays them out, too."""
+    if config["compile"] and not config["channels_last"]:
+        raise UserError("compile=true in bf16 on the CPU needs channels_last=true, and is faster with it.")
+    unsound = [
+        name
+        for name, layer in segmenter.named_modules()
+        if type(layer) is nn.Conv2d and layer.groups > 1 and max(layer.dilation) > 1
+    ]
+    if config["channels_last"] and unsound:
+        raise UserError(
+            f"channels_last=true in bf16 on the CPU: PyTorch's gradient of a dilated depthwise convolution "
+            f"is NaN at random there (seen with 2.13), and the network has {len(unsound)} of them "
+            f"({unsound[0]}, ...). Set channels_last=false, or make them of src.network.depthwise."
+        )
 
 
 def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run) -> None:

@@ -3,9 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.labels import IGNORE
-from src.training.losses import WeightedCrossEntropy
+from src.training.losses import WeightedCrossEntropy, upsampled_loss
 from src.training.module import SegmentationModule
 
 CLASSES = 4
@@ -73,6 +74,43 @@ def test_the_halves_of_a_batch_add_up(weights):
     whole = torch_mean(logits, target, weights, 0.0)
     torch.testing.assert_close(total / weight, whole)
     assert not torch.isclose(torch.stack([t / w for t, w in sums]).mean(), whole, rtol=1e-3)
+
+
+class Whole(WeightedCrossEntropy):
+    by_image = False
+
+
+class LargestTensor(TorchDispatchMode):
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        if isinstance(output, torch.Tensor):
+            self.numbers = max(self.numbers, output.numel())
+        return output
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("divide_by", ["weights", "pixels"])
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
+def test_image_by_image_is_the_whole_batch(weights, divide_by, format):
+    coarse, _ = logits_and_target(batch=3)
+    coarse = coarse.double().contiguous(memory_format=format)
+    target = torch.randint(0, CLASSES, (3, 41, 47), dtype=torch.uint8)
+    target[0], target[1, :9] = IGNORE, IGNORE  # the first image has nothing to learn from
+    found = []
+    for kind in (WeightedCrossEntropy, Whole):
+        loss = kind(weights, label_smoothing=0.1, divide_by=divide_by).double()
+        logits = coarse.clone().requires_grad_()
+        with LargestTensor() as largest:
+            total, weight = upsampled_loss(loss, logits, target)
+            (3 * total / weight).backward()
+        assert not weight.requires_grad
+        found.append((total.detach(), weight, logits.grad, largest.numbers))
+    for one, other in zip(*(f[:3] for f in found), strict=True):
+        torch.testing.assert_close(one, other.to(one.dtype), rtol=1e-12, atol=1e-12)
+    one_image = CLASSES * 41 * 47
+    assert [f[3] for f in found] == [one_image, 3 * one_image]
 
 
 def test_class_weights_are_no_part_of_a_checkpoint():
