@@ -7,6 +7,7 @@ import re
 
 import pytest
 from front_doors import TINY
+from omegaconf import OmegaConf
 
 from src.benchmarks.advice import advice
 from src.benchmarks.variants import RAM
@@ -174,3 +175,39 @@ def test_a_run_that_waits_for_the_network_needs_no_advice():
     assert found["waits_for"] == "network"
     assert "enough" not in found["sentence"]
     assert "share the 8 cores" in found["sentence"]
+
+
+@pytest.mark.slow
+def test_steps_with_several_settings(doors):
+    variants = ["channels_last=false", "channels_last=true", "trainer.precision=bf16-mixed compile=true"]
+    keys = (
+        "target=step",
+        "measure.warmup=1",
+        "measure.seconds=0.1",
+        f"measure.variants={json.dumps(variants)}",
+    )
+    done = doors("benchmark", *TINY, *keys, "seed=7", own_process=True)
+    assert done.code == 0, done.err
+    found = json.loads((done.directory / "benchmark.json").read_text())
+    assert [f["settings"] for f in found["step"]] == [*variants[:2], variants[0]]
+    assert found["batch_size"] == 4
+    for figures in found["step"]:
+        assert figures["steps"] >= 3
+        assert figures["milliseconds"]["q1"] <= figures["milliseconds"]["median"]
+        assert figures["peak_memory_gb"] > 0.1
+        assert figures["device"] == "cpu"
+    one, _, again = (f["times_baseline"] for f in found["step"])
+    assert 1 / one + 1 / again == pytest.approx(2)
+    assert "needs channels_last=true" in found["left_out"][variants[2]]
+    assert {*variants[:2]} <= {line.split("  ")[0].strip() for line in done.out.splitlines()}
+    config = OmegaConf.load(done.directory / "runs/train/run-0/config.yaml")
+    assert config.seed == 7, "what is measured is the training with the same keys"
+    assert config.callbacks.lr is not None
+
+
+def test_a_baseline_that_cannot_train_ends_it(doors):
+    done = doors("benchmark", *TINY, "target=step", 'measure.variants=["optimizer.lr=-1"]', own_process=True)
+    assert done.code == 2
+    assert "The training with optimizer.lr=-1 ended with exit code 2:" in done.err
+    assert "optimizer.lr=-1: expected" in done.err
+    assert not (done.directory / "benchmark.json").exists()

@@ -1,14 +1,12 @@
 """Samples per second of the training step, on a batch that lies on the device already."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from src.benchmarks.clock import Clock
 from src.benchmarks.stopwatch import spread
 from src.data.datamodule import SegmentationDataModule
 from src.data.dataset import SegmentationDataset
@@ -16,8 +14,6 @@ from src.training.assemble import build_module
 from src.training.compiled import Compiled
 from src.training.trainer import build_trainer, honest_exit
 
-_BLOCK = 10  # steps on a GPU between two synchronisations, which would keep it from working ahead
-_AT_LEAST = 3  # blocks
 _PIXELS_ON_CPU = 2**20  # of a step: two crops of 512x1024 take seconds there, and 16 a minute
 _ENDLESS = 10**6  # steps
 
@@ -57,7 +53,7 @@ def measure_step(
     """
     devices = config["trainer"]["devices"]
     one = devices[:1] if isinstance(devices, list) else 1
-    clock = _Clock(config["measure"]["warmup"], config["measure"]["seconds"])
+    clock = Clock(config["measure"]["warmup"], config["measure"]["seconds"])
     trainer = build_trainer(config["trainer"] | _STEPS_ALONE | {"devices": one}, [clock])
     device = trainer.strategy.root_device
     size = _step_batch(config["measure"]["step_batch"], per_device, config["data"]["crop_size"], device)
@@ -108,35 +104,3 @@ class _Always(Dataset):
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
         return self.batch
-
-
-class _Clock(Callback):
-    """Seconds per step of each block, until the time is up."""
-
-    def __init__(self, warmup: int, budget: float):
-        self.warmup = warmup
-        self.budget = budget
-        self.block = 1
-        self.seconds: list[float] = []
-        self._start = self._first = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.block = 1 if pl_module.device.type == "cpu" else _BLOCK
-        self._start = self._first = time.perf_counter()  # for warmup=0
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        done = batch_idx + 1 - self.warmup
-        if done < 0 or done % self.block:
-            return
-        if pl_module.device.type != "cpu":
-            getattr(torch, pl_module.device.type).synchronize()
-        now = time.perf_counter()
-        if done == 0:
-            self._first = now
-        else:
-            self.seconds.append((now - self._start) / self.block)
-        self._start = now
-        if len(self.seconds) >= _AT_LEAST and now - self._first >= self.budget:
-            trainer.should_stop = True

@@ -135,7 +135,7 @@ KEYS: dict[str, Kind] = {
     "logger.tensorboard.default_hp_metric": _SWITCH,
     # the doctor and the benchmark
     "samples": Integer(0, 100),
-    "target": Choice(("data",)),
+    "target": Choice(("data", "step")),
     "measure": Group(),
     "measure.frames": Integer(1, 10**6),
     "measure.rounds": Integer(1, 1000),
@@ -143,6 +143,7 @@ KEYS: dict[str, Kind] = {
     "measure.warmup": Integer(0, 1000),
     "measure.seconds": Number(0, 3600),
     "measure.step_batch": Integer(1, 2**12) | Choice(("auto",)),
+    "measure.variants": ListOf(_TEXT),
     # the evaluation
     "data.split": _SPLIT | _NULL,
     "pictures": Integer(0, 1000),

@@ -1,0 +1,74 @@
+"""How long a training's steps take, from within it."""
+
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from src.benchmarks.stopwatch import spread
+from src.training.compiled import Compiled
+from src.writing import write_json
+
+_BLOCK = 10  # steps on a GPU between two synchronisations, which would keep it from working ahead
+_AT_LEAST = 3  # blocks
+
+
+class Clock(Callback):
+    """Seconds per step of each block, until the time is up, which ends the training.
+
+    Args:
+        warmup: steps that do not count.
+        budget: seconds.
+        path: of a JSON file with the figures, written at the end.
+    """
+
+    def __init__(self, warmup: int, budget: float, path: str | None = None):
+        self.warmup = warmup
+        self.budget = budget
+        self.path = path
+        self.block = 1
+        self.seconds: list[float] = []
+        self._start = self._first = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.block = 1 if pl_module.device.type == "cpu" else _BLOCK
+        self._start = self._first = time.perf_counter()  # for warmup=0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1 - self.warmup
+        if done < 0 or done % self.block:
+            return
+        if pl_module.device.type != "cpu":
+            getattr(torch, pl_module.device.type).synchronize()
+        now = time.perf_counter()
+        if done == 0:
+            self._first = now
+        else:
+            self.seconds.append((now - self._start) / self.block)
+        self._start = now
+        if len(self.seconds) >= _AT_LEAST and now - self._first >= self.budget:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.path or not trainer.is_global_zero:
+            return
+        device = pl_module.device
+        if device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(device) / 1e9
+        else:
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        forward = getattr(pl_module, "step_logits", None)
+        figures = {
+            "milliseconds": spread([1e3 * seconds for seconds in self.seconds]),
+            "steps": len(self.seconds) * self.block,
+            "device": device.type,
+            "peak_memory_gb": round(memory, 3),
+            "compiled_graphs": forward.graphs if isinstance(forward, Compiled) else 0,
+        }
+        write_json(Path(self.path), figures)
