@@ -106,7 +106,7 @@ def _table(measured: list[dict[str, Any]], left_out: dict[str, str], config: dic
         pad_edge=False,
     )
     for heading in ("settings", "ms", "quartiles", "x first", "memory, GB", "steps"):
-        table.add_column(heading, justify="left" if heading == "settings" else "right")
+        table.add_column(heading, justify="left" if heading == "settings" else "right", overflow="fold")
     for figures in measured:
         spread = figures["milliseconds"]
         table.add_row(
