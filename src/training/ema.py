@@ -19,12 +19,13 @@ class WarmedUpEMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999):
-        super().__init__(use_buffers=True, multi_avg_fn=self._average)
+        super().__init__(use_buffers=True, multi_avg_fn=self._update)
         self.decay = decay
 
     @torch.no_grad()
-    def _average(self, averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
-        done = float(updates)
+    def _update(self, averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+        assert self._average_model is not None
+        done = int(self._average_model.n_averaged)  # `updates` is a copy of it on the device
         decay = min(self.decay, (1 + done) / (10 + done))
         if averaged[0].is_floating_point():
             torch._foreach_lerp_(averaged, current, 1 - decay)
@@ -36,3 +37,6 @@ class WarmedUpEMA(WeightAveraging):
         # float32 also where trainer.precision=64-true.
         trainer.precision_plugin.convert_module(pl_module.to(trainer.strategy.root_device))
         super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            # On the host: each step asks for it, and would wait for the device.
+            self._average_model.n_averaged = torch.tensor(0)

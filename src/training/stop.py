@@ -50,6 +50,7 @@ class StopOnSignal(Callback):
         self.requested = self.ended = 0
         self._stop = 0
         self._trainer: pl.Trainer | None = None
+        self._group: dist.ProcessGroup | None = None
         self._pid = os.getpid()
 
     @contextmanager
@@ -97,9 +98,11 @@ class StopOnSignal(Callback):
         """The signal that any rank has received; 0 for none."""
         if trainer.world_size == 1:
             return self.requested
-        requested = torch.tensor(self.requested, device=trainer.strategy.root_device)
-        dist.all_reduce(requested, dist.ReduceOp.MAX)
-        return int(requested)  # waits for the device, as Lightning does once per batch on several
+        if self._group is None:  # of the hosts: through NCCL, each step would wait for the device
+            self._group = dist.new_group(backend="gloo")
+        requested = torch.tensor(self.requested)
+        dist.all_reduce(requested, dist.ReduceOp.MAX, group=self._group)
+        return int(requested)
 
     def _raise(self) -> None:
         if self._stop:

@@ -69,6 +69,8 @@ def build_trainer(
     # StopOnSignal listens instead. Lightning broadcasts within its handler, where another collective
     # operation may be under way: ranks that are told to stop before the first step would wait for ever.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    # It asks in each step, through the device, for the signals that those handlers would have seen.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     return trainer
 
 
