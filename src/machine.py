@@ -22,6 +22,18 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cores_of_a_device(devices: int) -> int:
+    """A share of this machine's cores; under srun what SLURM has bound the device's own task to."""
+    bound = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if (
+        os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+        and bound.isdigit()
+        and usable_cores() <= int(bound)
+    ):
+        return usable_cores()
+    return max(1, usable_cores() // max(1, devices))
+
+
 def machine() -> dict[str, Any]:
     """What rates depend on."""
     import torch

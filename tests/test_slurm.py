@@ -16,7 +16,9 @@ from src.checkpoints import load_checkpoint
 SRUN = f"""#!{sys.executable}
 import os, signal, subprocess, sys, time
 
-command = [argument for argument in sys.argv[1:] if argument != "--kill-on-bad-exit=1"]
+# Since SLURM 22.05 srun has to be told of the cores.
+assert sys.argv[1:3] == ["--kill-on-bad-exit=1", "--cpus-per-task=1"], sys.argv
+command = sys.argv[3:]
 nodes, per_node = int(os.environ["SLURM_JOB_NUM_NODES"]), int(os.environ["SLURM_NTASKS_PER_NODE"])
 tasks = [
     subprocess.Popen(command, env=os.environ | {{
@@ -57,6 +59,7 @@ def sbatch(tmp_path, doors):
             "SLURM_JOB_ID": "4711",
             "SLURM_JOB_NUM_NODES": str(nodes),
             "SLURM_NTASKS_PER_NODE": str(per_node),
+            "SLURM_CPUS_PER_TASK": "1",
         }
         arguments = [*overrides, f"runs_dir={doors.folder}", f"cache_dir={doors.cache}"]
         script = REPOSITORY / "scripts/slurm/train.sbatch"

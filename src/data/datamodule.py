@@ -26,7 +26,7 @@ from src.data.steps import build_steps, check_steps
 from src.data.street import write_street
 from src.errors import UserError, counted
 from src.labels import LABEL_TABLES
-from src.machine import usable_cores
+from src.machine import cores_of_a_device
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ class SegmentationDataModule(LightningDataModule):
         """Processes that load for each of the `devices` of this machine."""
         workers = self.config["num_workers"]
         if workers == "auto":
-            return min(8, max(1, usable_cores() // max(1, devices)))
+            return min(8, cores_of_a_device(devices))
         return workers
 
     def _loading(self) -> dict[str, Any]:
@@ -235,9 +235,12 @@ class SegmentationDataModule(LightningDataModule):
         return {
             "num_workers": workers,
             "persistent_workers": workers > 0,
-            "pin_memory": torch.cuda.is_available(),
+            "pin_memory": torch.cuda.is_available() and not self._on_cpu(),
             "worker_init_fn": _calm_worker,
         }
+
+    def _on_cpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cpu"
 
 
 def _say_every_quarter(done: int, total: int) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from src.data import statistics
 from src.errors import counted
+from src.machine import cores_of_a_device
 
 # ---- shares
 
@@ -71,7 +72,25 @@ def test_weights_from_the_labels(ready, street_module, tmp_path):
 )
 def test_workers_share_the_cores(ready, street_module, monkeypatch, cores, devices, expected):
     module = ready(street_module(num_workers="auto", batch_size=8), devices=devices)
-    monkeypatch.setattr("src.data.datamodule.usable_cores", lambda: cores)
+    monkeypatch.setattr("src.machine.usable_cores", lambda: cores)
     for loader in (module.train_dataloader(), module.val_dataloader()):
         assert loader.num_workers == expected
         assert loader.persistent_workers
+
+
+@pytest.mark.parametrize(
+    ("cores", "tasks", "bound", "expected"),
+    [
+        (6, "4", "6", 6),  # srun --cpus-per-task=6: what this task sees is its own already
+        (24, "4", None, 6),  # all tasks see all cores of the job
+        (24, "4", "6", 6),  # and so without binding
+        (6, "1", "6", 1),  # four ranks that one task starts share its cores
+    ],
+)
+def test_a_task_of_srun_has_its_own_cores(monkeypatch, cores, tasks, bound, expected):
+    monkeypatch.setattr("src.machine.usable_cores", lambda: cores)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    if bound:
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", bound)
+    assert cores_of_a_device(devices=4) == expected
