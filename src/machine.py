@@ -24,14 +24,10 @@ def usable_cores() -> int:
 
 def cores_of_a_device(devices: int) -> int:
     """A share of this machine's cores; under srun what SLURM has bound the device's own task to."""
-    bound = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if (
-        os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
-        and bound.isdigit()
-        and usable_cores() <= int(bound)
-    ):
-        return usable_cores()
-    return max(1, usable_cores() // max(1, devices))
+    cores, bound = usable_cores(), os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1" and bound.isdigit() and cores <= int(bound):
+        return cores
+    return max(1, cores // max(1, devices))
 
 
 def machine() -> dict[str, Any]:

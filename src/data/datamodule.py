@@ -26,7 +26,7 @@ from src.data.steps import build_steps, check_steps
 from src.data.street import write_street
 from src.errors import UserError, counted
 from src.labels import LABEL_TABLES
-from src.machine import cores_of_a_device
+from src.machine import cores_of_a_device, usable_cores
 
 log = logging.getLogger(__name__)
 
