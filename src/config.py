@@ -73,6 +73,18 @@ def overrides() -> list[str]:
     return OmegaConf.to_container(HydraConfig.get().overrides.task)  # type: ignore[return-value]
 
 
+def config_dirs() -> list[str]:
+    """The command line's own --config-dir, for a command that is started from this one."""
+    sources = HydraConfig.get().runtime.config_sources
+    return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+
+
+def quoted(text: str) -> str:
+    """As the value of an override, whatever stands in it."""
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """("trainer.max_epochs", 340), ... for every value; an empty mapping is a value."""
     for key, value in config.items():

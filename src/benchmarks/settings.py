@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from src.benchmarks.advice import rounded
-from src.config import overrides
+from src.config import config_dirs, overrides, quoted
 from src.errors import UserError
 from src.machine import machine, versions
 from src.runs import Run
@@ -75,14 +75,14 @@ def _measure(run: Run, variant: str, name: str, settings: dict[str, Any]) -> dic
     path = run.directory / f"steps-{name}.json"
     clock = {
         "_target_": "src.benchmarks.clock.Clock",
-        "path": path.resolve(),
+        "path": quoted(str(path.resolve())),
         "warmup": settings["warmup"],
         "budget": settings["seconds"],
     }
     own = [o for o in overrides() if not o.lstrip("+~").startswith(_OURS)]
-    command = [sys.executable, "-m", "src.train", *own, *variant.split(), *_STEPS]
+    command = [sys.executable, "-m", "src.train", *config_dirs(), *own, *variant.split(), *_STEPS]
     command += [f"+callbacks.clock.{key}={value}" for key, value in clock.items()]
-    command += [f"name={name}", f"runs_dir={run.directory}/runs"]
+    command += [f"name={name}", f"runs_dir={quoted(f'{run.directory}/runs')}"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode or not path.exists():
         raise UserError(

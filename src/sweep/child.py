@@ -20,6 +20,7 @@ from typing import TextIO
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from src.config import config_dirs, quoted
 from src.config import overrides as config_overrides
 from src.errors import UserError
 from src.locks import is_held
@@ -79,11 +80,9 @@ def _run(job: Job, config: DictConfig, task: str) -> None:
 
 
 def _command(job: Job, config: DictConfig, task: str) -> list[str]:
-    sources = HydraConfig.get().runtime.config_sources
-    own = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
     overrides = [o for o in job.overrides if not o.startswith(("name=", "sweep=", "hydra."))]
-    quoted = f"{config.name}/{job.directory.name}".replace("'", "\\'")
-    return [sys.executable, "-m", f"src.{task}", *own, *overrides, f"name='{quoted}'"]
+    name = quoted(f"{config.name}/{job.directory.name}")
+    return [sys.executable, "-m", f"src.{task}", *config_dirs(), *overrides, f"name={name}"]
 
 
 def _environment(sweep: str) -> dict[str, str]:
