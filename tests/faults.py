@@ -1,15 +1,19 @@
 """Callbacks of a user's own that do to a training what a bad week does."""
 
+import atexit
 import os
 import resource
 import shutil
 import signal
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.distributed import _destroy_dist_connection
 
 ALL_IS_WELL = "ALL_IS_WELL"
 """An environment variable, with which the same command meets no fault."""
@@ -71,6 +75,16 @@ class SmallFiles(Fault):
 class OutOfMemory(Fault):
     def strike(self, trainer: pl.Trainer) -> None:
         torch.empty(2**50, dtype=torch.uint8)
+
+
+class BlockedGroup(OutOfMemory):
+    """As under NCCL: at the end of the process its group is destroyed, which waits for the other ranks."""
+
+    def strike(self, trainer: pl.Trainer) -> None:
+        torch.distributed.destroy_process_group = lambda: time.sleep(1000)
+        atexit.register(_destroy_dist_connection)
+        Path(self.path).touch()
+        super().strike(trainer)
 
 
 class Die(Fault):

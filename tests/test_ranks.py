@@ -55,6 +55,16 @@ def test_one_rank_fails(doors, monkeypatch, name, rank, code, named):
         assert load_checkpoint(last)["global_step"] == 8
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_group_that_waits_for_the_others_is_left_alone(doors, tmp_path, rank):
+    struck = tmp_path / "struck"
+    outcome = doors("train", *TWO, *fault("BlockedGroup", step=2, rank=rank, path=struck), own_process=True)
+    assert time.time() - struck.stat().st_mtime < 10
+    assert outcome.code == 2
+    assert "The memory of the machine is not enough" in outcome.err
+    assert not _left_over(outcome)
+
+
 def test_a_loss_that_is_not_finite_stops_all_ranks(doors):
     outcome = doors("train", *TWO, *fault("SpoilFirst", step=2, rank=1), own_process=True)
     assert outcome.code == 2, outcome.err

@@ -1,5 +1,6 @@
 """The processes of a distributed run end together: none waits for ever for one that failed."""
 
+import atexit
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from typing import NoReturn
 
 import pytorch_lightning as pl
 import torch.distributed as dist
+from lightning_fabric.utilities.distributed import _destroy_dist_connection
 from pytorch_lightning.callbacks import Callback
 
 from src.errors import UserError
@@ -59,6 +61,8 @@ class EndTogether(Callback):
         self._ended_at = time.monotonic()
         if isinstance(exception, Stopped | KeyboardInterrupt):
             return  # every rank has been told
+        # Under NCCL Lightning has it called at the end of the process, where it waits for the other ranks.
+        atexit.unregister(_destroy_dist_connection)
         lost = _is_lost_connection(exception)
         if lost:  # the rank that was lost has the reason, and is about to say it
             deadline = time.monotonic() + 10
