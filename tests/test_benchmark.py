@@ -108,7 +108,7 @@ def test_what_was_measured_is_said(figures):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("target=speed", r"target=speed: expected data\."),
+        ("target=speed", r"target=speed: expected data or step\."),
         ("measure.rounds=0", r"measure.rounds=0: expected a whole number from 1"),
         (
             "measure.step_batch=many",
