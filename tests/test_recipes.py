@@ -14,11 +14,11 @@ def test_first_steps(network, experiment, cache_dir):
     kept = json.loads(KEPT.read_text())[f"{network}, {experiment}"]
     found = first_steps(network, experiment, cache_dir)
     assert len(found) == len(kept) == 2
-    for step, (one, other) in enumerate(zip(found, kept, strict=True)):
-        # Other machines and versions of PyTorch round otherwise; Adam's first step makes more of it.
-        assert one == pytest.approx(other, rel=(1e-3, 2e-2)[step]), (
-            f"loss and gradient norm of step {step + 1}"
-        )
+    # Other machines and versions of PyTorch round otherwise, and Adam's first step, which goes by the sign of
+    # a gradient, makes more of it: 2% of the second gradient's norm have been seen in another memory format.
+    for step, (one, other, rel) in enumerate(zip(found, kept, ((1e-3, 1e-3), (5e-3, 5e-2)), strict=True), 1):
+        for name, a, b, bar in zip(("loss", "gradient norm"), one, other, rel, strict=True):
+            assert a == pytest.approx(b, rel=bar), f"{name} of step {step}"
 
 
 def test_nothing_is_kept_of_what_is_gone():
