@@ -70,7 +70,6 @@ def fit(cache_dir, tmp_path, monkeypatch):
             "trainer.num_sanity_val_steps=0",
             "trainer.limit_val_batches=0",
             "trainer.log_every_n_steps=50",
-            "trainer.enable_checkpointing=true",
             "data.street.train=32",
             "callbacks.best=null",
             "callbacks.summary=null",
