@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import Logger
 
 
@@ -18,6 +19,22 @@ class RankSpy(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(metrics))
+
+
+class GraphSpy(pl.Callback):
+    """How many graphs torch.compile has made on each rank by the end."""
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        counters = torch._dynamo.utils.counters
+        counts = {
+            "graphs": counters["stats"]["unique_graphs"],
+            "forward and backward": counters["aot_autograd"]["ok"],
+            "breaks": counters["graph_break"].total(),
+        }
+        (self.folder / f"graphs{trainer.global_rank}.json").write_text(json.dumps(counts))
 
 
 class Crash(BaseException):

@@ -8,6 +8,7 @@ from resumed import EVERYTHING, PLAIN, assert_same
 from spy import Crash
 
 from src.checkpoints import load_checkpoint
+from src.training.last import LastCheckpoint
 from src.training.module import SegmentationModule
 
 
@@ -81,6 +82,20 @@ def test_a_crash_costs_one_checkpoint_interval(doors, stop, whole, faulty_conf, 
     if saved:
         assert step(doors) == saved
     assert_same(doors("train", f"--config-dir={faulty_conf}", *often), whole(*EVERYTHING))
+
+
+def test_a_kill_right_after_the_checkpoint_of_an_epoch_loses_no_row(doors, whole, faulty_conf, monkeypatch):
+    def then_killed(*args):
+        save(*args)
+        raise Crash
+
+    save = LastCheckpoint.on_train_epoch_end
+    monkeypatch.setattr(LastCheckpoint, "on_train_epoch_end", then_killed)
+    with pytest.raises(Crash):
+        doors("train", f"--config-dir={faulty_conf}", *EVERYTHING)
+    monkeypatch.setattr(LastCheckpoint, "on_train_epoch_end", save)
+    assert step(doors) == (0, 4)
+    assert_same(doors("train", f"--config-dir={faulty_conf}", *EVERYTHING), whole(*EVERYTHING))
 
 
 @pytest.mark.slow

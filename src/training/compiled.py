@@ -50,6 +50,9 @@ class Compiled:
         if rank() == 0:
             log.info("torch.compile: compiling the first step, which takes a minute or more")
         torch._dynamo.reset()  # or it would remember what it gave up in an earlier training
+        # Else it cuts the graph where DDP's buckets end, which it cannot do with SyncBatchNorm2d in it. What
+        # that would win, an all-reduce beside the backward pass, is 2 MB for CGNet.
+        torch._dynamo.config.optimize_ddp = False
         before = _counts()
         self._compiled = torch.compile(lambda image: self.forward(image))
         expected = self._gradient_norm(self.forward, image)

@@ -37,6 +37,13 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning logs the epoch's loss only after this hook. A run that is killed in between resumes with
+        # the next epoch and never logs it: the row must be on disk before the checkpoint is.
+        loss = float(trainer.callback_metrics["train/loss_epoch"])
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                row = {"epoch": trainer.current_epoch, "train/loss_epoch": loss}
+                logger.log_metrics(row, trainer.global_step - 1)
         trainer.save_checkpoint(self.path, weights_only=False)
 
     def save(self, trainer: pl.Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Synchronised batch normalisation on the CPU, where torch.nn.SyncBatchNorm refuses to run."""
+"""Batch normalisation over the samples of all ranks, on CPUs and GPUs, in eager mode and compiled."""
 
 import torch
 import torch.distributed as dist
@@ -7,26 +7,23 @@ from pytorch_lightning.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
 
 
-class _NormOverProcesses(torch.autograd.Function):
-    """Batch normalisation with the mean and variance of all processes' samples.
+class _NormOverRanks(torch.autograd.Function):
+    """Batch normalisation with the mean and variance of all ranks' samples.
 
-    Rounds where torch's own kernel for the CPU does, so that each sample is treated to the same bit as in one
-    process with all of them. Otherwise a PReLU whose input is near zero turns the last bit into a gradient
-    that is off by a hundredth, and nothing could be said about float32.
-    (pytorch, aten/src/ATen/native/cpu/batch_norm_kernel.cpp)
+    The forward and the backward pass have one all-reduce each. Nothing waits for the device, and
+    torch.compile takes both into its graphs. (torch.nn.SyncBatchNorm refuses CPUs; on GPUs it waits for the
+    device three times a layer, and breaks the graph there.)
+
+    Float32 in NCHW on a CPU rounds where torch's own kernel does, at the price of one all-reduce more: there
+    each sample is treated to the same bit as in one process with the whole batch. Otherwise a PReLU whose
+    input is near zero turns the last bit into a gradient that is off by a hundredth, and no test could tell
+    that from a mistake. (pytorch, aten/src/ATen/native/cpu/batch_norm_kernel.cpp)
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
-        kind, channels = weight.dtype, (slice(None), None, None)
-        sums = torch.cat([_sum(x), torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64)])
-        dist.all_reduce(sums)
-        count = sums[-1]
-        mean = (sums[:-1] / count).to(kind)
-        squares = _sum((x.to(kind) - mean[channels]).square())  # E[x^2] - E[x]^2 would cancel
-        dist.all_reduce(squares)
-        variance = squares.to(kind) / count
-        inverse = (1 / (variance.double() + eps).sqrt()).to(kind)
+        mean, variance, count = (_exact_moments if _can_be_exact(x) else _moments)(x)
+        mean, inverse = (t.to(weight.dtype) for t in (mean, 1 / (variance.double() + eps).sqrt()))
         ctx.save_for_backward(x, weight, mean, inverse, count)
         ctx.mark_non_differentiable(mean, variance, count)
         output = F.batch_norm(x, mean, torch.ones_like(mean), inverse * weight, bias, eps=0.0)
@@ -37,28 +34,60 @@ class _NormOverProcesses(torch.autograd.Function):
         input, weight, mean, inverse, count = ctx.saved_tensors
         kind, channels = weight.dtype, (slice(None), None, None)
         x, gradient = input.to(kind), gradients[0].to(kind)
-        sums = _sums_of_products(x, gradient, mean)
+        sums = (_exact_products if _can_be_exact(input) else _products)(x, gradient, mean)
         dist.all_reduce(sums)
         slope = sums[0].to(kind) * inverse * inverse / count
         level = (sums[1] / count).to(kind)
         # addcmul: the kernel multiplies and adds without rounding in between.
         rest = torch.addcmul(gradient - level[channels], x - mean[channels], slope[channels], value=-1)
         of_x = rest * inverse[channels] * weight[channels]
-        # Equal shares of the parameters' gradients: those of the processes' own samples may all but cancel.
+        # Equal shares of the parameters' gradients: those of a rank's own samples may all but cancel.
         of_weight, of_bias = sums / dist.get_world_size()
         return of_x.to(input.dtype), (of_weight * inverse).to(kind), of_bias.to(kind), None
 
 
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(mean, variance, number) of all ranks' samples of each channel, float64."""
+    own_variance, own_mean = (t.double() for t in torch.var_mean(x.to(_wide(x)), (0, 2, 3), correction=0))
+    own_count = own_mean.new_full((1,), x.numel() / x.shape[1])
+    # In float64 E[x^2] - E[x]^2 does not cancel.
+    sums = torch.cat([own_mean, own_variance + own_mean.square(), own_count.new_ones(1)]) * own_count
+    dist.all_reduce(sums)
+    mean, square = (sums[:-1] / sums[-1]).view(2, -1)
+    return mean, square - mean.square(), sums[-1]
+
+
+def _products(x: Tensor, gradient: Tensor, mean: Tensor) -> Tensor:
+    """Of each channel the sums of (x - mean) * gradient and of gradient: float64 (2, C)."""
+    return torch.stack([_sum((x - mean[:, None, None]) * gradient), _sum(gradient)])
+
+
 def _sum(x: Tensor) -> Tensor:
     """Over all dimensions but the channels', float64."""
-    return x.sum((0, 2, 3), dtype=torch.float64)
+    return x.sum((0, 2, 3), dtype=_wide(x)).double()
 
 
-def _sums_of_products(x: Tensor, gradient: Tensor, mean: Tensor) -> Tensor:
-    """Per channel the sums of (x - mean) * gradient and of gradient: float64 (2, C).
+def _wide(x: Tensor) -> torch.dtype:
+    """What pixels are summed in. GPUs may be slow in float64; their sums, in trees, are good in float32."""
+    return torch.float64 if x.device.type == "cpu" or x.dtype == torch.float64 else torch.float32
 
-    The kernel sums each picture's channel in its own way and these sums in float64. It is asked for them with
-    every picture's channel as a channel: as gradients of weight and bias.
+
+def _can_be_exact(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and x.is_contiguous()
+
+
+def _exact_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    sums = torch.cat([_sum(x), torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64)])
+    dist.all_reduce(sums)
+    mean, count = sums[:-1] / sums[-1], sums[-1]
+    squares = _sum((x - mean.to(x.dtype)[:, None, None]).square())
+    dist.all_reduce(squares)
+    return mean, squares.to(x.dtype) / count, count
+
+
+def _exact_products(x: Tensor, gradient: Tensor, mean: Tensor) -> Tensor:
+    """The kernel sums each image's channel in its own way, and these sums in float64. It is asked for the
+    former as gradients of weight and bias, with each image's channel as a channel of its own.
     """
     batch, channels, height, width = x.shape
     x, gradient = (t.reshape(1, -1, height, width) for t in (x, gradient))
@@ -69,14 +98,14 @@ def _sums_of_products(x: Tensor, gradient: Tensor, mean: Tensor) -> Tensor:
     return torch.stack(sums).view(2, batch, channels).sum(1, dtype=torch.float64)
 
 
-class CpuSyncBatchNorm(nn.BatchNorm2d):
-    """BatchNorm2d over the samples of all processes. Parameters, buffers and keys are BatchNorm2d's own."""
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d over the samples of all ranks. Parameters, buffers and keys are BatchNorm2d's own."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(input)
-        output, mean, variance, count = _NormOverProcesses.apply(input, self.weight, self.bias, self.eps)
-        self._track(mean, variance * count / (count - 1))
+        output, mean, variance, count = _NormOverRanks.apply(input, self.weight, self.bias, self.eps)
+        self._track(mean, variance * (count / (count - 1)))
         return output
 
     @torch.no_grad()
@@ -90,14 +119,14 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
 
 
-class CpuLayerSync(LayerSync):
-    """What Trainer(sync_batchnorm=True) does on GPUs, for processes on CPUs."""
+class SyncOverRanks(LayerSync):
+    """What Trainer(sync_batchnorm=True) does, with SyncBatchNorm2d instead of torch.nn.SyncBatchNorm."""
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return _change_class(model, nn.BatchNorm2d, CpuSyncBatchNorm)
+        return _change_class(model, nn.BatchNorm2d, SyncBatchNorm2d)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        return _change_class(model, CpuSyncBatchNorm, nn.BatchNorm2d)
+        return _change_class(model, SyncBatchNorm2d, nn.BatchNorm2d)
 
 
 def _change_class(model: nn.Module, old: type, new: type) -> nn.Module:

@@ -24,7 +24,7 @@ from src.errors import UserError
 from src.training.console import ProgressBar
 from src.training.ranks import EndTogether
 from src.training.stop import StopOnSignal, end_workers
-from src.training.sync_batchnorm import CpuLayerSync
+from src.training.sync_batchnorm import SyncOverRanks
 
 
 def build_trainer(
@@ -38,9 +38,8 @@ def build_trainer(
     set_fp32_precision(arguments.pop("fp32_precision"))
     on_cpu, devices = _devices(arguments["accelerator"], arguments["devices"])
     plugins: list[Any] = [AtomicCheckpointIO()]
-    if on_cpu and arguments["sync_batchnorm"]:
-        arguments["sync_batchnorm"] = False
-        plugins.append(CpuLayerSync())
+    if arguments.pop("sync_batchnorm"):
+        plugins.append(SyncOverRanks())
     if on_cpu:
         # Lightning would give each of several processes its share of the cores. Sums over another number of
         # threads are rounded in another way, and a pixel's class could depend on the number of devices.

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 from functools import partial
 
 import cv2
@@ -206,6 +207,29 @@ def test_gradients_on_real_images_are_those_of_eager_mode(real_data, layout):
     assert forward.graphs == 1
     one, two = (torch.cat([p.grad.flatten() for p in s.parameters()]) for s in (eager, other))
     assert torch.linalg.vector_norm(one - two) < 2e-3 * torch.linalg.vector_norm(one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_one_graph_for_all_epochs_and_sizes(doors, street_root, tmp_path, devices):
+    """Three epochs with validations on images of five sizes; on two devices with synchronised BatchNorm."""
+    root = shutil.copytree(street_root, tmp_path / "sizes")
+    frames = sorted(root.glob("leftImg8bit/val/*/*.png"))
+    for number, frame in enumerate(frames):
+        key = frame.name.removesuffix("_leftImg8bit.png")
+        for path in root.glob(f"*/val/*/{key}_*.png"):
+            cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[:, : 128 - 8 * (number % 5)])
+    run = doors(
+        "train",
+        *(*COMPILED, "channels_last=true", "data.street=null", f"data.root={root}", "data.val_batch_size=1"),
+        *(f"trainer.devices={devices}", "trainer.max_epochs=3", "+callbacks.spy._target_=spy.GraphSpy"),
+        f"+callbacks.spy.folder={tmp_path}",
+        own_process=True,
+    )
+    assert run.code == 0, run.err
+    counts = [json.loads(path.read_text()) for path in tmp_path.glob("graphs*.json")]
+    assert counts == [{"graphs": 1, "forward and backward": 1, "breaks": 0}] * devices
+    assert len(frames) >= 5
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from src.training.sync_batchnorm import CpuLayerSync, CpuSyncBatchNorm
+from src.training.sync_batchnorm import SyncBatchNorm2d, SyncOverRanks
 
 CHANNELS = 3
 CASES = {
@@ -18,6 +18,8 @@ CASES = {
     "float64 unequal": (torch.float64, (1, 4)),
     "float32 unequal": (torch.float32, (1, 4)),
     "bfloat16": (torch.bfloat16, (2, 2)),
+    "float32 NHWC": (torch.float32, (2, 2)),
+    "bfloat16 NHWC": (torch.bfloat16, (2, 2)),
 }
 STEPS = 2  # so that the running statistics have moved from somewhere else than their start
 
@@ -39,9 +41,10 @@ def data(dtype, batch):
     return inputs.to(dtype), weights.to(dtype)
 
 
-def train(layer, inputs, weights):
+def train(layer, inputs, weights, channels_last=False):
+    layout = torch.channels_last if channels_last else torch.contiguous_format
     inputs = inputs.clone().requires_grad_()
-    outputs = torch.stack([layer(x) for x in inputs])
+    outputs = torch.stack([layer(x.contiguous(memory_format=layout)) for x in inputs])
     (outputs * weights).sum().backward()
     return {
         "output": outputs.detach(),
@@ -66,8 +69,9 @@ def process(rank, directory):
     results = {}
     for name, (dtype, shares) in CASES.items():
         inputs, weights = (t.split(shares, dim=1)[rank] for t in data(dtype, sum(shares)))
-        results[name] = train(CpuLayerSync().apply(batchnorm(dtype)), inputs, weights)
-    layer = CpuLayerSync().apply(batchnorm(torch.float32)).eval()
+        layer = SyncOverRanks().apply(batchnorm(dtype))
+        results[name] = train(layer, inputs, weights, channels_last="NHWC" in name)
+    layer = SyncOverRanks().apply(batchnorm(torch.float32)).eval()
     results["eval"] = layer(data(torch.float32, 1)[0][0] + rank).detach()
     dist.destroy_process_group()
     torch.save(results, f"{directory}/{rank}.pt")
@@ -111,7 +115,7 @@ def test_evaluation_is_each_process_for_itself(processes):
 @pytest.mark.parametrize("training", [True, False])
 def test_without_other_processes_it_is_batchnorm(training):
     plain = batchnorm(torch.float32).train(training)
-    synchronised = CpuLayerSync().apply(copy.deepcopy(plain))
+    synchronised = SyncOverRanks().apply(copy.deepcopy(plain))
     for x in data(torch.float32, 3)[0]:
         assert torch.equal(synchronised(x), plain(x))
     assert all(map(torch.equal, synchronised.buffers(), plain.buffers()))
@@ -124,7 +128,7 @@ def test_apply_and_revert_change_nothing_but_the_class():
     def kinds():
         return [type(layer) for layer in (model[1][0], model[2])]
 
-    for change, kind in ((CpuLayerSync().apply, CpuSyncBatchNorm), (CpuLayerSync().revert, nn.BatchNorm2d)):
+    for change, kind in ((SyncOverRanks().apply, SyncBatchNorm2d), (SyncOverRanks().revert, nn.BatchNorm2d)):
         assert change(model) is model
         assert kinds() == [kind, nn.BatchNorm1d]
         assert list(model.state_dict()) == keys

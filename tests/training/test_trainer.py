@@ -16,7 +16,7 @@ from src.checkpoints import AtomicCheckpointIO
 from src.config import CONF_DIR, plain, register_resolvers
 from src.errors import UserError
 from src.training.assemble import build_callbacks, fit
-from src.training.sync_batchnorm import CpuLayerSync
+from src.training.sync_batchnorm import SyncOverRanks
 from src.training.trainer import build_trainer
 from src.training.wandb_log import EnduringWandbLogger
 
@@ -64,7 +64,7 @@ def test_several_devices_are_our_ddp(changes):
     trainer = build_trainer(trainer_config(**changes))
     assert isinstance(trainer.strategy, DDPStrategy)
     assert trainer.strategy._ddp_kwargs["broadcast_buffers"] is False
-    assert isinstance(trainer.strategy._layer_sync, CpuLayerSync)
+    assert isinstance(trainer.strategy._layer_sync, SyncOverRanks)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
     assert trainer.world_size == int(changes.get("devices", 1)) * changes.get("num_nodes", 1)
 

@@ -15,12 +15,14 @@ from hydra import compose, initialize_config_dir
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.datamodule import SegmentationDataModule
 from src.training import finite
 from src.training.assemble import build_callbacks, build_module
 from src.training.stop import StopOnSignal
+from src.training.sync_batchnorm import SyncBatchNorm2d, SyncOverRanks
 from src.training.trainer import build_trainer
 
 STEPS = 4
@@ -49,8 +51,16 @@ class MetaAccelerator(CPUAccelerator):
 
 
 class OnMeta(SingleDeviceStrategy):
-    def __init__(self):
+    world_size = 1
+
+    def __init__(self, world_size=1):
         super().__init__(device=torch.device("meta"), accelerator=MetaAccelerator())
+        self.world_size = world_size
+
+    def setup(self, trainer):
+        super().setup(trainer)
+        if self.world_size > 1:  # as DDPStrategy does
+            SyncOverRanks().apply(self.model)
 
 
 @pytest.fixture
@@ -61,7 +71,7 @@ def fit(cache_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("pytorch_lightning.loops.fit_loop.has_len_all_ranks", lambda *args: True)
     monkeypatch.setattr(pl.Trainer, "_teardown", lambda self: None)  # copies all to the CPU
 
-    def run(*overrides, extra=()):
+    def run(*overrides, extra=(), ranks=1):
         register_resolvers()
         keys = (
             "experiment=debug",
@@ -88,7 +98,7 @@ def fit(cache_dir, tmp_path, monkeypatch):
         data.setup("fit")
         module = build_module(config, data, on_cpu)
         trainer = build_trainer(
-            config["trainer"] | {"accelerator": "auto", "strategy": OnMeta()},
+            config["trainer"] | {"accelerator": "auto", "strategy": OnMeta(ranks)},
             [*callbacks, steps],
             [CSVLogger(tmp_path)],
         )
@@ -96,6 +106,7 @@ def fit(cache_dir, tmp_path, monkeypatch):
             trainer.fit(module, datamodule=data)
         assert steps.done == STEPS
         assert all(p.is_meta for p in module.parameters())
+        return module
 
     return run
 
@@ -103,6 +114,34 @@ def fit(cache_dir, tmp_path, monkeypatch):
 @pytest.mark.parametrize("callbacks", ["default", "ema"])
 def test_no_step_waits_for_the_device(fit, callbacks):
     fit(f"callbacks={callbacks}")
+
+
+@pytest.fixture
+def rank_of_two():
+    destroy = dist.destroy_process_group
+    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    yield
+    destroy()
+
+
+def test_no_step_of_two_ranks_waits_for_the_device(fit, rank_of_two, monkeypatch):
+    """Among them, too: with synchronised BatchNorm, the loss over all ranks and their word on stopping."""
+    reduced, hosts = [], SimpleNamespace(monitored_barrier=lambda *args, **kwargs: None)
+    all_reduce = dist.all_reduce
+
+    def noted(tensor, *args, group=None):
+        reduced.append((tensor.device.type, group))
+        if group is None:
+            all_reduce(tensor, *args)
+
+    monkeypatch.setattr(dist, "all_reduce", noted)
+    monkeypatch.setattr(dist, "new_group", lambda *args, **kwargs: hosts)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda group=None: None)
+    layers = sum(isinstance(layer, SyncBatchNorm2d) for layer in fit(ranks=2).modules())
+    assert layers == 14
+    on_device = STEPS * (2 * layers + 1)
+    assert reduced.count(("meta", None)) == on_device
+    assert len(reduced) - on_device == reduced.count(("cpu", hosts)) > 0
 
 
 def test_ranks_agree_on_stopping_through_their_hosts(monkeypatch):
