@@ -73,6 +73,9 @@ def test_a_loss_that_is_not_finite_stops_all_ranks(doors):
     assert len(set(text.split()) & {f"trainstadt_{n:06d}_000000" for n in range(16)}) == 4, "of both ranks"
 
 
-@pytest.mark.parametrize(("code", "said"), [(2, "exit code 2"), (-9, "dmesg"), (-11, "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(2, "exit code 2"), (-9, "dmesg"), (-11, "SIGSEGV"), (-6, "NCCL has waited 10 minutes")],
+)
 def test_how_a_rank_ended_in_words(code, said):
     assert said in how_it_ended(3, code)

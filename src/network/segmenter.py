@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.network import checks
 from src.network.resolve import build_network, construct
+from src.network.upsample import upsample
 
 
 class Segmenter(nn.Module):
@@ -95,11 +95,6 @@ class Segmenter(nn.Module):
         if self.training:
             raise RuntimeError("predict() in training mode: call eval() first")
         return self(image).argmax(1).to(torch.uint8)
-
-
-def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size), bilinear."""
-    return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def _per_channel(argument: str, value: Any, lowest: float) -> Tensor:

@@ -105,7 +105,7 @@ def _to_host(value: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
         return value.clone(), None
     host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
     host.copy_(value, non_blocking=True)
-    copied = torch.cuda.Event()
+    copied = torch.cuda.Event(blocking=True)  # else a core spins while it waits
     copied.record()
     return host, copied
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.labels import IGNORE
-from src.network.segmenter import upsample
+from src.network.upsample import upsample
 
 
 class WeightedCrossEntropy(nn.Module):

@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from src.errors import UserError
 from src.training.stop import Stopped
 
+PATIENCE = 10  # minutes that a rank waits for another in a collective operation; Lightning's default is 30
 _POLL = 0.2  # seconds
 _TO_CLEAN_UP = 60.0  # seconds: a rank that waits for a device that waits for another rank never would
 _FIRST_RANK = "CGNET_FIRST_RANK"
@@ -119,6 +120,11 @@ def how_it_ended(rank: int, code: int) -> str:
         return (
             f"Rank {rank} was killed by SIGKILL: by the system where the memory of the machine ran out "
             f"(dmesg says so), by the cluster, or by hand."
+        )
+    if code == -signal.SIGABRT:  # what NCCL's watchdog does
+        return (
+            f"Rank {rank} was ended by SIGABRT: its own message says why. Usually NCCL has waited {PATIENCE} "
+            f"minutes for a rank that hangs, or has lost the connection to one."
         )
     if code < 0:
         return f"Rank {rank} was ended by {signal.Signals(-code).name}."

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
 from src.training.console import ProgressBar
-from src.training.ranks import EndTogether
+from src.training.ranks import PATIENCE, EndTogether
 from src.training.stop import StopOnSignal, end_workers
 from src.training.sync_batchnorm import SyncOverRanks
 
@@ -50,7 +51,9 @@ def build_trainer(
     if arguments["strategy"] == "ddp" or (arguments["strategy"] == "auto" and several):
         # broadcast_buffers: DDP's broadcast in each forward pass hangs when devices validate unequal numbers
         # of batches; SegmentationModule broadcasts once per validation instead.
-        arguments["strategy"] = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+        arguments["strategy"] = DDPStrategy(
+            broadcast_buffers=False, gradient_as_bucket_view=True, timeout=timedelta(minutes=PATIENCE)
+        )
     try:
         trainer = Trainer(
             **arguments,
@@ -65,6 +68,8 @@ def build_trainer(
         raise UserError(
             f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer)."
         ) from error
+    # It helps to find bugs, and writes each empty tensor once more in a deterministic training.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     # StopOnSignal listens instead. Lightning broadcasts within its handler, where another collective
     # operation may be under way: ranks that are told to stop before the first step would wait for ever.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
@@ -75,11 +80,9 @@ def build_trainer(
 
 def set_fp32_precision(how: str) -> None:
     """Of convolutions and matrix products of float32 on NVIDIA GPUs: "ieee" or "tf32"; for the process."""
-    if hasattr(torch.backends.cudnn, "conv"):  # from torch 2.9 on
-        torch.backends.cudnn.conv.fp32_precision = how
-        torch.backends.cuda.matmul.fp32_precision = how
-    else:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = how == "tf32"
+    # By the older names: PyTorch, torch.compile among it, reads them in places, and raises an error where the
+    # newer ones (torch.backends.cudnn.conv.fp32_precision) have been set.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = how == "tf32"
 
 
 @contextmanager

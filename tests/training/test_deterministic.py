@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.checkpoints import load_checkpoint
 from src.network.segmenter import Segmenter
+from src.network.upsample import _DeterministicUpsample, upsample
 from src.training.losses import WeightedCrossEntropy
 
 # Which operators the entries of torch.use_deterministic_algorithms' list "will throw a RuntimeError" are
@@ -92,10 +93,25 @@ def test_a_training_step_calls_nothing_that_is_not_deterministic_on_cuda(network
         optimizer.step()
     names = {name for name, _ in calls.noted}
     assert "convolution_backward" in names  # the backward pass was seen
+    assert "upsample_bilinear2d" in names, "not what PyTorch makes of it in this mode, which moves 38 GB"
     assert not names & NOT_DETERMINISTIC_ON_CUDA
     # NLLLoss is on the list; its kernel for images adds up in any order only where it reduces.
     reductions = {args[3] for name, args in calls.noted if name == "nll_loss2d_forward"}
     assert reductions == {0}  # none
+
+
+@pytest.mark.parametrize("size", [(64, 128), (33, 70), (5, 3)], ids=str)
+def test_the_gradient_of_upsampling_by_matrices(size):
+    coarse = torch.randn(2, 3, 8, 16, dtype=torch.float64)
+    weights = torch.randn(2, 3, *size, dtype=torch.float64)
+    found = []
+    for way in (_DeterministicUpsample.apply, upsample):
+        image = coarse.clone().requires_grad_()
+        made = way(image, size)
+        (made * weights).sum().backward()
+        found.append((made.detach(), image.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ import functools
 import inspect
 import os
 import signal
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -64,6 +65,7 @@ def test_several_devices_are_our_ddp(changes):
     trainer = build_trainer(trainer_config(**changes))
     assert isinstance(trainer.strategy, DDPStrategy)
     assert trainer.strategy._ddp_kwargs["broadcast_buffers"] is False
+    assert trainer.strategy._timeout == timedelta(minutes=10)
     assert isinstance(trainer.strategy._layer_sync, SyncOverRanks)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
     assert trainer.world_size == int(changes.get("devices", 1)) * changes.get("num_nodes", 1)
@@ -234,5 +236,7 @@ def test_a_finished_fit_looks_finished(run, monkeypatch):
 @pytest.mark.parametrize("how", ["tf32", "ieee"])
 def test_float32_on_gpus(how):
     build_trainer(trainer_config(fp32_precision=how))
-    assert torch.backends.cudnn.conv.fp32_precision == how
-    assert torch.backends.cuda.matmul.fp32_precision == how
+    assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == (how == "tf32")
+    assert torch.get_float32_matmul_precision() == ("high" if how == "tf32" else "highest")
+    with torch.backends.cudnn.flags():  # reads them all
+        pass
