@@ -29,6 +29,10 @@ QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.ima
         (("trainer.overfit_batches=0.1",), "trainer.overfit_batches=0.1"),
         (("trainer.limit_val_batches=0.01",), "trainer.limit_val_batches=0.01: of 3 batches (val) not one"),
         (("trainer.accelerator=tpu",), "trainer.accelerator=tpu: expected auto, gpu,"),
+        (
+            ("optimizer.fused=true", "trainer.precision=16-mixed", "trainer.gradient_clip_val=1"),
+            "optimizer.fused=true cannot be combined",
+        ),
         (("optimizer.lr=1e-5",), "schedule.min_lr=0.0001 is above optimizer.lr=1e-05"),
     ],
     ids=str,

@@ -225,12 +225,14 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "betas": _BETAS,
         "eps": Number(0, 1, above=True),
         "weight_decay": _DECAY,
+        "fused": _SWITCH | _NULL,
     },
     "torch.optim.AdamW": {
         "lr": _RATE,
         "betas": _BETAS,
         "eps": Number(0, 1, above=True),
         "weight_decay": _DECAY,
+        "fused": _SWITCH | _NULL,
     },
     "torch.optim.SGD": {
         "lr": _RATE,

@@ -55,6 +55,17 @@ def _learning_rate(values: Values) -> str:
     return ""
 
 
+def _fused(values: Values) -> str:
+    """Lightning's refusal, before anything starts: such an optimizer unscales the gradients by itself."""
+    clipped, scaled = values.get("trainer.gradient_clip_val"), values["trainer.precision"] == "16-mixed"
+    if values.get("optimizer.fused") and clipped and scaled:
+        return (
+            "optimizer.fused=true cannot be combined with trainer.gradient_clip_val under "
+            "trainer.precision=16-mixed. Set optimizer.fused=null, or trainer.precision=bf16-mixed."
+        )
+    return ""
+
+
 def _checkpoints(values: Values) -> str:
     """The run resumes from, reports and evaluates files at these places."""
     folder = f"{values['run_dir']}/checkpoints"
@@ -109,6 +120,7 @@ RULES: tuple[Callable[[Values], str], ...] = (
     _num_classes,
     _class_weights,
     _learning_rate,
+    _fused,
     _checkpoints,
     _scales,
     _stride,
