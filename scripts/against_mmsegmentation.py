@@ -36,13 +36,13 @@ from src.benchmarks.rounds import keys_of_round
 from src.benchmarks.stopwatch import spread
 from src.benchmarks.variants import BASELINE, PNG, TITLES, Frames, open_variants
 from src.config import CONF_DIR, plain, register_resolvers
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.dataset import read_target
 from src.data.layouts import Pair, find_pairs
 from src.errors import UserError
 from src.labels import CITYSCAPES, LabelTable
-from src.machine import machine, versions
-from src.writing import write_bytes, write_json
+from src.runs.atomic_files import write_bytes, write_json
+from src.runs.machine import machine, versions
 
 MMSEG = "mmsegmentation"
 

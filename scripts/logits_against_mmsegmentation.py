@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from src.errors import UserError
-from src.training.restore import restore
+from src.weights.trained_network import restore
 
 CASES = [
     {"classes": 19, "num_blocks": [3, 21], "sizes": [[64, 128], [45, 67], [256, 512]], "seed": 0},

@@ -26,17 +26,17 @@ from scripts.score_files import score
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.dataset import read_pair
 from src.data.files import read_label
-from src.data.instances import instance_files, read_instances
+from src.data.instance_ids import instance_files, read_instances
 from src.data.layouts import Pair, find_pairs
-from src.data.street import write_street
-from src.evaluation.confusion import ConfusionMatrix
-from src.evaluation.individuals import IndividualCounter
-from src.evaluation.official import by_label_id, official_scores
-from src.evaluation.pictures import write_image
 from src.labels import CITYSCAPES
-from src.machine import machine, usable_cores, versions
+from src.metrics.cityscapes import by_label_id, official_scores
+from src.metrics.confusion import ConfusionMatrix
+from src.metrics.instances import IndividualCounter
 from src.network.segmenter import Segmenter
-from src.writing import write_json
+from src.report.pictures import write_image
+from src.runs.atomic_files import write_json
+from src.runs.machine import machine, usable_cores, versions
+from src.street import write_street
 
 NETWORK, CONFUSION, INDIVIDUALS = "network and argmax", "confusion matrix", "individuals"
 FRAME, INSTANCES = "(read image and label)", "(read instances)"  # by the data workers, at the same time

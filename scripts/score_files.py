@@ -19,17 +19,17 @@ from torch import Tensor
 
 from src.data.dataset import to_target
 from src.data.files import Source, png_size, read_label
-from src.data.instances import check_instance_files, instance_files, read_instances
+from src.data.instance_ids import check_instance_files, instance_files, read_instances
 from src.data.layouts import SPLITS, Pair, find_labels
 from src.data.parallel import parallel_map
 from src.data.predictions import find_predictions, read_prediction
 from src.errors import UserError
-from src.evaluation.confusion import count_pairs, scores
-from src.evaluation.individuals import IndividualCounter
-from src.evaluation.official import Individual, official_scores
-from src.evaluation.table import table
 from src.labels import CITYSCAPES, IGNORE
-from src.writing import write_json
+from src.metrics.cityscapes import Individual, official_scores
+from src.metrics.confusion import count_pairs, scores
+from src.metrics.instances import IndividualCounter
+from src.report.table import table
+from src.runs.atomic_files import write_json
 
 IDS = len(CITYSCAPES.labels)  # label ids go from 0 to IDS - 1
 _COUNTER = IndividualCounter(CITYSCAPES, range(IDS))

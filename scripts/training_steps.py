@@ -46,11 +46,11 @@ from torch.utils.data import DataLoader, default_collate
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.datamodule import SegmentationDataModule
 from src.data.samplers import TrainSampler
-from src.network.families import FAMILIES, layer_names
 from src.network.segmenter import Segmenter
 from src.training.module import SegmentationModule
-from src.training.restore import restore
 from src.training.trainer import build_trainer
+from src.weights.published_names import FAMILIES, layer_names
+from src.weights.trained_network import restore
 
 EXPERIMENTS = {"sssegmentation": "cityscapes_ssseg", "mmsegmentation": "cityscapes_mmseg"}
 SIZE, BATCH = [256, 512], 4

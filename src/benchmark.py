@@ -13,7 +13,7 @@ def benchmark(config: DictConfig) -> None:
 
     from src.benchmarks.data import benchmark_data
     from src.benchmarks.settings import benchmark_settings
-    from src.runs import Run
+    from src.runs.directory import Run
 
     run = Run.plan(config)
     seed_everything(config.seed, verbose=False)

@@ -20,7 +20,7 @@ from src.errors import UserError
 
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
-RECORDED = "recorded/"  # before a group's choice: with the values of a run's config.yaml (src/repeat.py)
+RECORDED = "recorded/"  # before a group's choice: with the values of a run's config.yaml (src/runs/repeat.py)
 _STAMP = "CGNET_RUN_STAMP"
 
 

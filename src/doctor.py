@@ -17,15 +17,15 @@ def doctor(config: DictConfig) -> None:
     """Raises UserError, for exit code 2, where training would not work; after everything was examined."""
     from pytorch_lightning import seed_everything
 
-    from src.diagnosis.cache import examine_cache
-    from src.diagnosis.dataset import examine_dataset
+    from src.diagnosis.cache_health import examine_cache
+    from src.diagnosis.dataset_health import examine_dataset
+    from src.diagnosis.doctor_report import show, verdict, write_report
     from src.diagnosis.figures import figures_of
-    from src.diagnosis.machine import examine_disks, examine_machine
+    from src.diagnosis.hardware import examine_disks, examine_machine
     from src.diagnosis.notes import CONFIG, DATASET, Notes
-    from src.diagnosis.report import show, verdict, write_report
+    from src.diagnosis.planned_training import Setup, as_training
     from src.diagnosis.samples import write_samples
-    from src.diagnosis.setup import Setup, as_training
-    from src.runs import Run, rank
+    from src.runs.directory import Run, rank
 
     if rank() != 0:  # of a launcher with several processes: one doctor is enough
         return

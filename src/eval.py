@@ -17,22 +17,22 @@ def evaluate(config: DictConfig) -> float | None:
 
     check_weights_file(config)
     from src.data.datamodule import SegmentationDataModule
-    from src.evaluation.inference import Inference, finite
-    from src.evaluation.report.baseline import find_baseline
-    from src.evaluation.report.write import IMAGES
+    from src.evaluation.cityscapes_callback import OfficialScores
+    from src.evaluation.cost_callback import Cost
     from src.evaluation.results import report_evaluation
-    from src.runs import Run
-    from src.training.agreement import Agreement
-    from src.training.best_and_worst import BestAndWorstImages
-    from src.training.cost import Cost
-    from src.training.evaluated import data_to_evaluate, module_to_evaluate
+    from src.evaluation.setup import data_to_evaluate, module_to_evaluate
+    from src.evaluation.submission_callback import SubmissionWriter
+    from src.inference.views import Inference, finite
+    from src.report.reference_scores import find_baseline
+    from src.report.write import IMAGES
+    from src.runs.directory import Run
+    from src.training.callbacks.image_ranking import BestAndWorstImages
+    from src.training.callbacks.picture_panel import PicturePanel
     from src.training.memory import check_memory
-    from src.training.official import OfficialScores
-    from src.training.pictures import PicturePanel
-    from src.training.restore import restore
-    from src.training.submission import SubmissionWriter
+    from src.training.reliability.error_messages import clear_errors
+    from src.training.reliability.rank_consistency import Agreement
     from src.training.trainer import build_trainer, honest_exit
-    from src.training.trouble import clear_errors
+    from src.weights.trained_network import restore
 
     run = Run.plan(config)
     trained = restore(config.checkpoint)

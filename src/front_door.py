@@ -16,12 +16,12 @@ from omegaconf import DictConfig
 
 from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, not_composed, register_resolvers
 from src.errors import UserError
-from src.repeat import recorded_config
-from src.runs import rank
+from src.runs.directory import rank
+from src.runs.log_handlers import Early, Warned
+from src.runs.repeat import recorded_config
 from src.schema.check import check_values
 from src.schema.help import help_text
 from src.sweep.child import run_job
-from src.warned import Early, Warned
 
 # https://hydra.cc/docs/advanced/hydra-command-line-flags
 _HELP = {"--help", "-h"}

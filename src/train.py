@@ -17,20 +17,22 @@ def train(config: DictConfig) -> float | None:
 
     from src.config import plain
     from src.data.datamodule import SegmentationDataModule
-    from src.evaluation.report.baseline import find_baseline
     from src.evaluation.results import report_training
-    from src.runs import Run
-    from src.training.agreement import Agreement
+    from src.report.reference_scores import find_baseline
+    from src.runs.directory import Run
     from src.training.assemble import build_callbacks, build_module, fit
     from src.training.early_checks import check_monitors, check_validations
-    from src.training.loggers import build_loggers
-    from src.training.start import begin_from
+    from src.training.fine_tuning import begin_from
+    from src.training.loggers.build import build_loggers
+    from src.training.reliability.rank_consistency import Agreement
+    from src.training.resume import read_last_checkpoint
     from src.training.trainer import build_trainer
 
     start = begin_from(config)
     run = Run.plan(config)
     if run.finished:
         return report_training(run)
+    last = read_last_checkpoint(run)
     seed_everything(config.seed, workers=True, verbose=False)
     find_baseline(config.report.baseline, config.data)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
@@ -46,8 +48,8 @@ def train(config: DictConfig) -> float | None:
     start.give(module)
     data.cache_frames()
 
-    run.open(trainer.world_size)
-    fit(trainer, module, data, run)
+    run.open(trainer.world_size, last)
+    fit(trainer, module, data, run, last)
     return report_training(run) if trainer.is_global_zero else None
 
 

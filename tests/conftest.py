@@ -12,7 +12,7 @@ import pytest
 import torch
 from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
 
-from src.data.street import write_street
+from src.street import write_street
 from src.sweep import child
 
 

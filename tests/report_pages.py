@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import numpy as np
 import torch
 
-from src.evaluation.confusion import scores
-from src.evaluation.report.page import Report
 from src.labels import CITYSCAPES
+from src.metrics.confusion import scores
+from src.report.page import Report
 
 COLORS = [label.color for label in CITYSCAPES.train_labels]
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x00\u202e\udcff"

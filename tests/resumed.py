@@ -5,7 +5,7 @@ import csv
 import torch
 from front_doors import TINY
 
-from src.checkpoints import load_checkpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 # Four steps an epoch, two epochs; dropout draws from the global generator.
 PLAIN = (

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from src.benchmarks.advice import advice
 from src.benchmarks.variants import RAM
-from src.data.cache_modes import open_cache
+from src.data.frame_cache.modes import open_cache
 from src.data.layouts import find_pairs
 from src.labels import CITYSCAPES
 
@@ -140,7 +140,7 @@ def test_an_augmentation_without_counterpart_leaves_the_baseline_out(doors):
 
 @pytest.mark.slow
 def test_without_shared_memory_ram_is_left_out_unless_the_run_wants_it(doors, monkeypatch, tmp_path):
-    monkeypatch.setattr("src.data.shared_memory.SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr("src.data.frame_cache.shared_memory.SHARED_MEMORY", tmp_path / "none")
     done = doors("benchmark", *TINY, *QUICK)
     assert done.code == 0, done.err
     assert "Left out, cache=ram: data.cache=ram: this system has no" in done.out

@@ -9,7 +9,7 @@ import pytest
 import torch
 from front_doors import REPOSITORY, TINY
 
-from src.checkpoints import load_checkpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 SHORT = (*TINY, "trainer.max_epochs=1")
 

@@ -10,7 +10,7 @@ from front_doors import TINY
 from rich.console import Console
 
 from src.evaluation.comparison import compare, report_comparison, table
-from src.evaluation.inference import Inference
+from src.inference.views import Inference
 from src.network.cost import latency, parameters_and_gflops
 
 MODEL = {"_target_": "src.network.cgnet.CGNet", "preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1]}}

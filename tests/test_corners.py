@@ -6,8 +6,8 @@ import pytest
 import torch
 from front_doors import TINY
 
-from src.checkpoints import load_checkpoint
-from src.training.keep import RunCheckpoint
+from src.training.callbacks.best_checkpoint import RunCheckpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 
 def _judged_as_recorded(doors, run, name: str) -> bool:

@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 from permissions import permissions_count
 
 from src.config import CONF_DIR, register_resolvers
-from src.data.street import write_street
 from src.errors import UserError
+from src.street import write_street
 from src.train import train
 
 SMALL = (

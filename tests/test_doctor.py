@@ -12,12 +12,12 @@ import pytest
 import torch
 from front_doors import TINY
 
-from src.data.inspection import UNKNOWN, Inspection
+from src.data.checks.inspection import UNKNOWN, Inspection
 from src.data.layouts import Pair
-from src.diagnosis import setup
-from src.diagnosis.dataset import Folders, _examine_sizes
+from src.diagnosis import planned_training as setup
+from src.diagnosis.dataset_health import Folders, _examine_sizes
+from src.diagnosis.doctor_report import lines
 from src.diagnosis.notes import DATASET, Notes
-from src.diagnosis.report import lines
 
 STREET = ("data=cityscapes", "data.class_weights=labels", "data.batch_size=4", "data.num_workers=0")
 SMALL = ("data.crop_size=[32,64]", "model.num_blocks=[1,1]", "trainer.accelerator=cpu", "samples=0")

@@ -7,9 +7,9 @@ import shutil
 import pytest
 from front_doors import TINY
 
-from src.data import cache as cache_module
-from src.data.cache_modes import folder_name
-from src.data.shared_memory import place_of
+from src.data.frame_cache import cache as cache_module
+from src.data.frame_cache.modes import folder_name
+from src.data.frame_cache.shared_memory import place_of
 
 BRIEF = (*TINY, "samples=0", "trainer.max_epochs=1")
 
@@ -64,8 +64,8 @@ def test_frames_that_are_there_are_compared_with_their_checksums(doors):
 def test_no_room(doors, monkeypatch, mode, works):
     usage = shutil.disk_usage("/")._replace(free=700_000)
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr("src.diagnosis.machine._GIB", 0)
-    monkeypatch.setattr("src.diagnosis.machine._PREFETCHED", 0)
+    monkeypatch.setattr("src.diagnosis.hardware._GIB", 0)
+    monkeypatch.setattr("src.diagnosis.hardware._PREFETCHED", 0)
     outcome = doors("doctor", *BRIEF, f"data.cache={mode}")
     _, report = said(outcome)
     assert outcome.code == (0 if works else 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from front_doors import TINY
 
-from src.data.street import write_street
+from src.street import write_street
 
 SMALL = ("data=cityscapes", "data.class_weights=labels", "data.batch_size=2", "data.num_workers=0")
 

@@ -9,7 +9,7 @@ from front_doors import TINY
 from published_networks import AuthorsNetwork, MmsegNetwork, SssegNetwork, randomized
 from spy import Crash
 
-from src.checkpoints import load_checkpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null")
 STILL = (

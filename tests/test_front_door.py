@@ -11,8 +11,8 @@ from rich.console import Console
 
 from src.errors import UserError, counted
 from src.objects import build
+from src.training.callbacks.network_summary import NetworkSummary
 from src.training.module import SegmentationModule
-from src.training.summary import NetworkSummary
 
 
 @pytest.mark.sampled(1)

@@ -7,7 +7,7 @@ import pytest
 from faults import fault
 from front_doors import REPOSITORY, TINY
 
-from src.checkpoints import load_checkpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 QUIET = ("callbacks.summary=null", "callbacks.pictures=null")
 

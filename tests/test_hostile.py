@@ -8,7 +8,7 @@ import pytest
 import torch
 from front_doors import TINY
 
-from src.checkpoints import AtomicCheckpointIO
+from src.weights.checkpoint_files import AtomicCheckpointIO
 
 QUIET = ("callbacks.summary=null", "callbacks.pictures=null")
 

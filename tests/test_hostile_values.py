@@ -14,7 +14,7 @@ from hostile_values import VALUES, places, put
 from spy import Crash
 
 from src.errors import UserError
-from src.training.restore import restore
+from src.weights.trained_network import restore
 
 QUIET = (*TINY, "callbacks=faulty", "callbacks.summary=null", "callbacks.pictures=null")
 LONGEST = 60  # seconds of anything here; what hangs would take years

@@ -7,10 +7,10 @@ import pytest
 from front_doors import TINY
 
 from src.errors import UserError
-from src.evaluation.individuals import IndividualCounter
-from src.evaluation.official import by_label_id, official_scores
 from src.evaluation.submission import check_can_submit
 from src.labels import CITYSCAPES, IGNORE, LABEL_TABLES, Label, LabelTable
+from src.metrics.cityscapes import by_label_id, official_scores
+from src.metrics.instances import IndividualCounter
 
 
 def merged(name: str = "merged", **names: str) -> LabelTable:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scripts.logits_against_mmsegmentation import compare, main
-from src.training.restore import restore
+from src.weights.trained_network import restore
 
 CASES = [
     {"classes": 19, "num_blocks": [3, 21], "sizes": [[45, 67]], "seed": 5},

@@ -3,7 +3,7 @@
 import pytest
 from front_doors import TINY
 
-from src.data.street import write_street
+from src.street import write_street
 
 TRACE = "touched-by-a-name"
 NAMES = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from front_doors import TINY
 
-from src.checkpoints import load_checkpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "trainer.max_epochs=1")
 

@@ -7,8 +7,8 @@ from front_doors import TINY
 from pytorch_lightning.loggers import WandbLogger
 from spy import Notebook
 
-from src.training.csv_log import MetricsCSV
-from src.training.loggers import build_loggers
+from src.training.loggers.build import build_loggers
+from src.training.loggers.csv import MetricsCSV
 
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.images=0")
 

@@ -7,9 +7,9 @@ import pytest
 from resumed import EVERYTHING, PLAIN, assert_same
 from spy import Crash
 
-from src.checkpoints import load_checkpoint
-from src.training.last import LastCheckpoint
+from src.training.callbacks.last_checkpoint import LastCheckpoint
 from src.training.module import SegmentationModule
+from src.weights.checkpoint_files import load_checkpoint
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from faults import ALL_IS_WELL, fault
 from front_doors import TINY
 
-from src.evaluation.report import write
+from src.report import write
 
 IMAGES = write.IMAGES
 ON_CPU = "trainer.accelerator=cpu"
@@ -139,8 +139,8 @@ def test_a_report_that_fails_costs_no_result(trained, doors, monkeypatch):
 
 @pytest.mark.slow
 def test_no_room_for_the_pictures_costs_no_result(doors, monkeypatch, caplog):
-    from src.training import best_and_worst
-    from src.writing import CannotWriteError
+    from src.runs.atomic_files import CannotWriteError
+    from src.training.callbacks import image_ranking as best_and_worst
 
     def full(path, content):
         raise CannotWriteError(f"{path}: cannot be written, No space left on device.")

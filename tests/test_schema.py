@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.config import CONF_DIR, flatten, plain, register_resolvers
-from src.data.cache_modes import MODES
+from src.data.frame_cache.modes import MODES
 from src.data.layouts import LAYOUTS, SPLITS
 from src.errors import UserError
 from src.schema.check import check_values, kind_of

@@ -13,7 +13,7 @@ import pytest
 from front_doors import REPOSITORY
 from resumed import EVERYTHING, assert_same
 
-from src.training.stop import StopOnSignal
+from src.training.reliability.preemption import StopOnSignal
 
 
 class Killed:

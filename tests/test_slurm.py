@@ -11,7 +11,7 @@ import pytest
 import torch
 from front_doors import REPOSITORY, TINY
 
-from src.checkpoints import load_checkpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 SRUN = f"""#!{sys.executable}
 import os, signal, subprocess, sys, time

@@ -9,7 +9,7 @@ import pytest
 from front_doors import REPOSITORY
 
 from scripts.results import rows
-from src.locks import hold
+from src.runs.locks import hold
 from src.sweep import child
 from src.sweep.jobs import Job, find, identity, place, read_jobs
 
@@ -106,7 +106,7 @@ def test_a_running_job_without_a_process_reads_as_interrupted(tmp_path):
     job = place(tmp_path, ["seed=1"], set())
     job.start()
     assert job.status_now == "interrupted"
-    code = "import sys; from src.locks import hold; from pathlib import Path\n"
+    code = "import sys; from src.runs.locks import hold; from pathlib import Path\n"
     code += "lock = hold(Path(sys.argv[1])); print(flush=True); input()"
     for path in (tmp_path / ".lock", job.directory / ".lock"):
         command = [sys.executable, "-c", code, str(path)]
@@ -172,7 +172,7 @@ def test_what_cannot_be_swept_is_said_before_anything_is_made(sweep, overrides, 
 def test_two_processes_cannot_run_one_sweep(sweep, doors):
     folder = doors.folder / "train/run"
     folder.mkdir(parents=True)
-    code = "import sys; from src.locks import hold; from pathlib import Path\n"
+    code = "import sys; from src.runs.locks import hold; from pathlib import Path\n"
     code += "lock = hold(Path(sys.argv[1])); print(flush=True); input()"
     command = [sys.executable, "-c", code, str(folder / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY) as other:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from front_doors import TINY
 
-from src.checkpoints import load_checkpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 
 @pytest.fixture(scope="module")

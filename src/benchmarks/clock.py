@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from src.benchmarks.stopwatch import spread
+from src.runs.atomic_files import write_json
 from src.training.compiled import Compiled
-from src.writing import write_json
 
 _BLOCK = 10  # steps on a GPU between two synchronisations, which would keep it from working ahead
 _AT_LEAST = 3  # blocks

@@ -9,20 +9,20 @@ import rich
 from hydra.utils import instantiate
 
 from src.benchmarks.advice import advice
+from src.benchmarks.benchmark_table import loader_and_step_table, variants_table
 from src.benchmarks.loader import measure_loader
-from src.benchmarks.report import loader_and_step_table, variants_table
 from src.benchmarks.rounds import measure_variants
 from src.benchmarks.step import measure_step
 from src.benchmarks.variants import BASELINE, DISK, PNG, RAM, TITLES, Frames, open_variants
-from src.data.cache_modes import look_ahead
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.datamodule import SegmentationDataModule
-from src.data.frames import frame_bytes
+from src.data.frame_cache.frames import frame_bytes
+from src.data.frame_cache.modes import look_ahead
 from src.errors import UserError
-from src.machine import machine, usable_cores, versions
-from src.runs import Run
+from src.runs.atomic_files import write_json
+from src.runs.directory import Run
+from src.runs.machine import machine, usable_cores, versions
 from src.training.trainer import build_trainer
-from src.writing import write_json
 
 log = logging.getLogger(__name__)
 

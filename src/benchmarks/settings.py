@@ -15,9 +15,9 @@ from rich.table import Table
 from src.benchmarks.advice import rounded
 from src.config import config_dirs, overrides, quoted
 from src.errors import UserError
-from src.machine import machine, versions
-from src.runs import Run
-from src.writing import write_json
+from src.runs.atomic_files import write_json
+from src.runs.directory import Run
+from src.runs.machine import machine, versions
 
 log = logging.getLogger(__name__)
 

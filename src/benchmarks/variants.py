@@ -15,8 +15,8 @@ from src.benchmarks.stopwatch import OTHER, Stopwatch, replaced
 from src.data import dataset as dataset_module
 from src.data import files
 from src.data.augment import PhotometricDistortion, RandomScaledCrop, SeededTransform
-from src.data.cache_modes import open_cache
 from src.data.dataset import SegmentationDataset
+from src.data.frame_cache.modes import open_cache
 from src.data.layouts import Pair
 from src.errors import UserError
 from src.labels import LabelTable

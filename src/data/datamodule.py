@@ -13,20 +13,20 @@ from torch.utils.data import DataLoader
 
 from src.data import statistics
 from src.data.augment import SeededTransform
-from src.data.cache_modes import open_cache
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import Source
-from src.data.instances import find_instances
+from src.data.frame_cache.modes import open_cache
+from src.data.instance_ids import find_instances
 from src.data.layouts import Pair, find_pairs
-from src.data.limits import allow_open_files, check_workers
 from src.data.originals import Originals
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.steps import build_steps, check_steps
-from src.data.street import write_street
 from src.errors import UserError, counted
 from src.labels import LABEL_TABLES
-from src.machine import cores_of_a_device, usable_cores
+from src.runs.machine import cores_of_a_device, usable_cores
+from src.runs.open_files import allow_open_files, check_workers
+from src.street import write_street
 
 log = logging.getLogger(__name__)
 

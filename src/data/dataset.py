@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from src.data.augment import SeededTransform
 from src.data.files import Source, read_image, read_label
-from src.data.instances import read_instances
+from src.data.instance_ids import read_instances
 from src.data.layouts import Pair
 from src.errors import UserError
 from src.labels import IGNORE, LabelTable

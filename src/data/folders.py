@@ -22,16 +22,6 @@ def is_file(path: Source) -> bool:
     return path.is_file() if isinstance(path, ZipPath) else stat.S_ISREG(_mode(path))
 
 
-def is_there(path: Path) -> bool:
-    """Whether anything has this name, as `is_folder`."""
-    return _mode(path) != 0
-
-
-def is_empty(folder: Path) -> bool:
-    """Hidden files count. Raises UserError where it cannot be read."""
-    return not _entries(folder)
-
-
 def _mode(path: Path) -> int:
     try:
         return path.stat().st_mode

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from src.data.dataset import read_pair
-from src.data.frames import Origin
+from src.data.frame_cache.frames import Origin
 from src.data.layouts import Pair
 from src.data.parallel import parallel_map
 from src.errors import UserError
 from src.labels import LabelTable
-from src.machine import usable_cores
+from src.runs.machine import usable_cores
 
 log = logging.getLogger(__name__)
 

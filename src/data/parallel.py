@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from src.machine import usable_cores
+from src.runs.machine import usable_cores
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")

@@ -14,7 +14,7 @@ from src.data.layouts import Pair
 from src.data.parallel import parallel_map
 from src.errors import UserError
 from src.labels import LabelTable
-from src.writing import write_json
+from src.runs.atomic_files import write_json
 
 log = logging.getLogger(__name__)
 

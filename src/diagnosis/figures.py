@@ -4,7 +4,7 @@ from typing import Any
 
 from src.data.datamodule import SegmentationDataModule
 from src.data.statistics import weights_of
-from src.diagnosis.dataset import Folders
+from src.diagnosis.dataset_health import Folders
 from src.diagnosis.notes import DATASET, Notes
 
 Figures = dict[str, Any]

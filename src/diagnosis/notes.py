@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.config import USER_ERRORS, for_the_user
+from src.data.checks.findings import Finding, Level
 from src.errors import printable
-from src.findings import Finding, Level
 
 MACHINE, CONFIG, DATASET = SECTIONS = ("machine", "config", "dataset")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from src.data.dataset import SegmentationDataset
-from src.evaluation.pictures import Sample, samples_panel, write_image
+from src.report.pictures import Sample, samples_panel, write_image
 
 _CROPS = 3  # of each frame: those of the first epochs
 

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from src.data.files import read_bytes
 from src.data.folders import files_below
-from src.evaluation.inference import NO_TTA
-from src.evaluation.report.comparison import render_comparison
-from src.network.families import OURS
-from src.writing import write_text
+from src.inference.views import NO_TTA
+from src.report.comparison_page import render_comparison
+from src.runs.atomic_files import write_text
+from src.weights.published_names import OURS
 
 COLUMNS = {
     "network": "network",

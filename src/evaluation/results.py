@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import rich
 
-from src.checkpoints import load_checkpoint
 from src.errors import UserError
-from src.evaluation.inference import KEYS
-from src.evaluation.pictures import confusion_figure
-from src.evaluation.report.write import csv_rows, write_report
-from src.evaluation.table import table
-from src.run_directory import check_own
-from src.runs import Run
-from src.writing import write_json
+from src.inference.views import KEYS
+from src.report.pictures import confusion_figure
+from src.report.table import table
+from src.report.write import csv_rows, write_report
+from src.runs.atomic_files import write_json
+from src.runs.directory import Run
+from src.runs.directory_checks import check_own
+from src.weights.checkpoint_files import load_checkpoint
 
 log = logging.getLogger(__name__)
 

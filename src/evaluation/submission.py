@@ -17,7 +17,7 @@ import numpy as np
 
 from src.errors import UserError, shorten
 from src.labels import CITYSCAPES, LabelTable
-from src.writing import write_bytes
+from src.runs.atomic_files import write_bytes
 
 ENDING = "_labelIds.png"
 """After the image's name; says which kind of ids the file has, for people. The server takes any."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from src.network import checks
-from src.network.resolve import build_network, construct
+from src.network.build import build_network, construct
 from src.network.upsample import upsample
 
 

@@ -242,7 +242,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
     },
     "src.training.schedules.PolyLR": {"power": Number(0, 100, above=True), "min_lr": Number(0, 100)},
     "src.training.schedules.ConstantLR": {},
-    "src.training.keep.RunCheckpoint": {
+    "src.training.callbacks.best_checkpoint.RunCheckpoint": {
         "dirpath": Path(),
         # Under one name one file is kept; more of them need a ModelCheckpoint beside this one.
         "filename": Choice(("best",)),
@@ -253,25 +253,25 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "enable_version_counter": _OFF,
         "save_on_train_epoch_end": _SWITCH | _NULL,
     },
-    "src.training.last.LastCheckpoint": {
+    "src.training.callbacks.last_checkpoint.LastCheckpoint": {
         "path": Path(),
         "every_n_train_steps": Integer(1, _MANY) | _NULL,
     },
-    "src.training.seeding.SeedEachBatch": {"seed": KEYS["seed"]},
-    "src.training.finite.FiniteLoss": {},
+    "src.training.callbacks.seeding.SeedEachBatch": {"seed": KEYS["seed"]},
+    "src.training.callbacks.nan_guard.FiniteLoss": {},
     "pytorch_lightning.callbacks.LearningRateMonitor": {
         "logging_interval": Choice(("step", "epoch")) | _NULL,
     },
-    "src.training.summary.NetworkSummary": {"max_depth": Integer(-1, 100)},
-    "src.training.console.EpochLines": {"seconds": Number(0, 1e6)},
-    "src.training.pictures.PicturePanel": {
+    "src.training.callbacks.network_summary.NetworkSummary": {"max_depth": Integer(-1, 100)},
+    "src.training.callbacks.epoch_lines.EpochLines": {"seconds": Number(0, 1e6)},
+    "src.training.callbacks.picture_panel.PicturePanel": {
         "directory": Path(),
         "count": Integer(0, 1000),
         "every_n_epochs": Integer(1, 10**6),
         "width": Integer(16, 2**14),
         "keep": Integer(2, 10**6) | _NULL,
     },
-    "src.training.best_and_worst.BestAndWorstImages": {"path": Path(), "count": Integer(0, 100)},
+    "src.training.callbacks.image_ranking.BestAndWorstImages": {"path": Path(), "count": Integer(0, 100)},
     "hydra_plugins.cgnet.GridSweeper": {
         "params": Group() | _NULL,
         "max_batch_size": Integer(1, 10**6) | _NULL,
@@ -285,7 +285,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "study_name": _TEXT,
         "sampler": Group(),
     },
-    "src.training.ema.WarmedUpEMA": {"decay": Number(0, 1, above=True, below=True)},
+    "src.training.callbacks.ema.WarmedUpEMA": {"decay": Number(0, 1, above=True, below=True)},
 }
 """By `_target_`: the arguments, with the parts that have keys of their own below PARTS."""
 

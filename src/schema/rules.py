@@ -70,10 +70,11 @@ def _checkpoints(values: Values) -> str:
     """The run resumes from, reports and evaluates files at these places."""
     folder = f"{values['run_dir']}/checkpoints"
     for key, target, right in (
-        ("callbacks.best.dirpath", "src.training.keep.RunCheckpoint", folder),
-        ("callbacks.last.path", "src.training.last.LastCheckpoint", f"{folder}/last.ckpt"),
+        ("callbacks.best.dirpath", "best_checkpoint.RunCheckpoint", folder),
+        ("callbacks.last.path", "last_checkpoint.LastCheckpoint", f"{folder}/last.ckpt"),
     ):
-        if values.get(f"{key.rpartition('.')[0]}._target_") == target and values.get(key, right) != right:
+        ours = values.get(f"{key.rpartition('.')[0]}._target_") == f"src.training.callbacks.{target}"
+        if ours and values.get(key, right) != right:
             return (
                 f"{key}={shown(values[key])}: the run looks for its checkpoints in {folder}. Set "
                 f"runs_dir=... or run_dir=... to have the whole run elsewhere."

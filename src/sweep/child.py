@@ -23,10 +23,10 @@ from omegaconf import DictConfig
 from src.config import config_dirs, quoted
 from src.config import overrides as config_overrides
 from src.errors import UserError
-from src.locks import is_held
-from src.machine import let_go_of_closed_terminal
 from src.masking import hide_secrets
-from src.runs import sweep_job_score
+from src.runs.directory import sweep_job_score
+from src.runs.locks import is_held
+from src.runs.machine import let_go_of_closed_terminal
 from src.sweep.jobs import Job, identity
 
 # What srun and torchrun tell a process about itself. A job starts its own ranks; with these, Lightning would

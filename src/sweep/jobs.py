@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from src.errors import UserError
-from src.locks import is_held
 from src.masking import hide_secrets
-from src.run_directory import MAY_CHANGE
-from src.writing import write_json
+from src.runs.atomic_files import write_json
+from src.runs.directory_checks import MAY_CHANGE
+from src.runs.locks import is_held
 
 FILE = "job.json"
 # Overrides that say which sweep this is. The others of MAY_CHANGE say where and how it runs.

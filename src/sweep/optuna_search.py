@@ -17,9 +17,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src.errors import UserError, shorten
+from src.runs.atomic_files import write_json
 from src.sweep.jobs import find, identity
 from src.sweep.sweepers import HouseSweeper
-from src.writing import write_json
 
 if TYPE_CHECKING:  # an optional dependency
     from optuna.distributions import BaseDistribution

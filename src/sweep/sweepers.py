@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import plain
 from src.errors import UserError
-from src.locks import hold
 from src.masking import hide_secrets, without_secrets
+from src.runs.atomic_files import write_text
+from src.runs.locks import hold
 from src.schema.check import check_object
 from src.sweep.jobs import Job, place, read_jobs, table
-from src.writing import write_text
 
 
 class HouseSweeper(Sweeper):

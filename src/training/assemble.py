@@ -13,15 +13,15 @@ from src.errors import UserError, counted
 from src.masking import without_secrets
 from src.network.segmenter import Segmenter
 from src.objects import build
-from src.runs import Run
-from src.training.console import say_why_it_ended
-from src.training.loggers import keep_wandb_id
+from src.runs.directory import Run
+from src.training.callbacks.epoch_lines import say_why_it_ended
+from src.training.loggers.build import keep_wandb_id
+from src.training.loggers.wandb import EnduringWandbLogger
 from src.training.memory import check_memory
 from src.training.module import SegmentationModule
+from src.training.reliability.error_messages import clear_errors
 from src.training.resume import check_resume
 from src.training.trainer import honest_exit
-from src.training.trouble import clear_errors
-from src.training.wandb_log import EnduringWandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +77,16 @@ def _check_bf16_on_cpu(config: dict[str, Any], segmenter: Segmenter) -> None:
         )
 
 
-def fit(trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run) -> None:
-    """Train to the end, from the run's last checkpoint if it has one."""
-    if run.last_checkpoint:
-        check_resume(run.last_checkpoint, trainer, module)
+def fit(
+    trainer: pl.Trainer,
+    module: SegmentationModule,
+    data: SegmentationDataModule,
+    run: Run,
+    last: dict[str, Any] | None,
+) -> None:
+    """Train to the end, from the run's last checkpoint if it has one; last: its content."""
+    if last and run.last_checkpoint:
+        check_resume(last, run.last_checkpoint, trainer, module)
     if trainer.is_global_zero:
         keep_wandb_id(trainer.loggers, run.directory)
         _say_what_runs(trainer, module, data, run)

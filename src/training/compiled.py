@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import UserError, counted
-from src.runs import rank
+from src.runs.directory import rank
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import torch
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError, counted
-from src.evaluation.inference import Inference
-from src.machine import usable_memory
+from src.inference.views import Inference
 from src.network.cgnet import CGNet
+from src.runs.machine import usable_memory
 from src.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)

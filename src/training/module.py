@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from src.evaluation.confusion import ConfusionMatrix, scores
+from src.metrics.confusion import ConfusionMatrix, scores
 from src.network.segmenter import Segmenter
 from src.objects import build
 from src.training.compiled import Compiled

@@ -1,7 +1,7 @@
-"""Whether what last.ckpt holds is what this training saves: Lightning takes it as it comes."""
+"""What a run resumes from: its last.ckpt, read once, and compared with what this training would save."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,58 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from src.checkpoints import WAYS_ON, AtomicCheckpointIO
+from src.config import flatten
 from src.errors import UserError, brief, shorten
+from src.masking import without_secrets
+from src.runs.directory import Run, rank
+from src.runs.directory_checks import MAY_CHANGE, check_own
 from src.training.module import SegmentationModule
-from src.weights import fault
+from src.weights.checkpoint_files import WAYS_ON, AtomicCheckpointIO
+from src.weights.tensor_checks import fault
 
 _LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 
 
-def check_resume(path: Path, trainer: pl.Trainer, module: SegmentationModule) -> None:
-    """Raises UserError that names what no such training saves. What is missing Lightning says itself."""
+def read_last_checkpoint(run: Run) -> dict[str, Any] | None:
+    """What the run resumes from; None for a new run.
+
+    Raises UserError for a file that is damaged, another run's, or of a training with another config, even
+    where config.yaml is gone.
+    """
+    path = run.last_checkpoint
+    if path is None:
+        return None
     checkpoint = AtomicCheckpointIO().load_checkpoint(path)
+    if rank() == 0:
+        check_own(run.directory, checkpoint, path)
+        _check_same_training(checkpoint, run.config, path)
+    return checkpoint
+
+
+def _check_same_training(checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
+    recorded, training = checkpoint["hyper_parameters"], checkpoint["hyper_parameters"].get("training")
+    before = {"model": recorded["model"], "data": recorded["data"]}
+    if isinstance(training, dict):
+        before |= {key: training.get(key) for key in ("optimizer", "schedule")}
+    then, now = dict(flatten(without_secrets(before))), dict(flatten(config))
+    changed = [
+        f"  {key}: {brief(then[key])} in it, {brief(now[key])} now"
+        for key in sorted(then.keys() & now.keys())  # others are younger than the run
+        if then[key] != now[key] and not key.startswith(MAY_CHANGE)
+    ]
+    if changed:
+        raise UserError(
+            f"{path}: of a training with another config than this command's:\n" + "\n".join(changed) + "\n"
+            "It is another run's, or this is not the run's own command. Put its own file back, or copy its "
+            "own best.ckpt over it."
+        )
+
+
+def check_resume(
+    checkpoint: Mapping[str, Any], path: Path, trainer: pl.Trainer, module: SegmentationModule
+) -> None:
+    """Raises UserError that names what no such training saves, since Lightning takes it as it comes. What is
+    missing Lightning says itself."""
     optimizer, scheduler = module.build_optimizer(total_steps=1)
     fresh = {
         "epoch": 0,
@@ -77,7 +118,7 @@ def _alike(found: Any, fresh: Any) -> bool:
     return found is None or type(found) in (int, float, Tensor)  # a value that is not known from the start
 
 
-def _wrong_weights(checkpoint: dict[str, Any], module: SegmentationModule) -> list[str]:
+def _wrong_weights(checkpoint: Mapping[str, Any], module: SegmentationModule) -> list[str]:
     wanted = module.state_dict()
     states = [(key, checkpoint.get(key)) for key in ("state_dict", "current_model_state")]
     return [

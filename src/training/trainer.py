@@ -20,12 +20,12 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from src.checkpoints import AtomicCheckpointIO
 from src.errors import UserError
-from src.training.console import ProgressBar
-from src.training.ranks import PATIENCE, EndTogether
-from src.training.stop import StopOnSignal, end_workers
-from src.training.sync_batchnorm import SyncOverRanks
+from src.training.callbacks.epoch_lines import ProgressBar
+from src.training.reliability.preemption import StopOnSignal, end_workers
+from src.training.reliability.rank_watchdog import PATIENCE, EndTogether
+from src.training.reliability.sync_batchnorm import SyncOverRanks
+from src.weights.checkpoint_files import AtomicCheckpointIO
 
 
 def build_trainer(

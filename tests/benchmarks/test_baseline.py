@@ -10,7 +10,7 @@ import pytest
 from src.benchmarks.baseline import Recipe, ResizeThenCrop
 from src.benchmarks.variants import Frames, open_variants
 from src.data.augment import PhotometricDistortion, RandomScaledCrop
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.dataset import read_pair
 from src.data.layouts import find_pairs
 from src.data.windows import cut_image

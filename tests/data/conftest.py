@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.datamodule import SegmentationDataModule
 from src.data.layouts import Pair
-from src.data.street import write_street
 from src.errors import UserError
+from src.street import write_street
 
 
 @pytest.fixture(scope="session")

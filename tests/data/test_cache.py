@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.cache import FrameCache
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.dataset import SegmentationDataset, read_pair
+from src.data.frame_cache.cache import FrameCache
 from src.data.layouts import find_pairs
 from src.labels import CAMVID, CITYSCAPES
 

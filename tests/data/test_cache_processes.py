@@ -15,15 +15,15 @@ import pytest
 from front_doors import REPOSITORY
 from torch.utils.data import DataLoader
 
-from src.data import frames
 from src.data.augment import RandomScaledCrop, SeededTransform
-from src.data.cache import FrameCache
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.dataset import SegmentationDataset, read_pair
-from src.data.frames import Origin, frame_bytes
+from src.data.frame_cache import frames
+from src.data.frame_cache.cache import FrameCache
+from src.data.frame_cache.frames import Origin, frame_bytes
 from src.data.layouts import Pair, find_pairs
-from src.data.street import write_street
 from src.labels import CITYSCAPES
+from src.street import write_street
 
 FORK = multiprocessing.get_context("fork")
 
@@ -136,7 +136,7 @@ def test_one_waits_for_the_other_and_does_nothing_twice(forty, tmp_path, caplog)
 # ---- shared memory
 
 JOIN = (
-    "import sys; from src.data.shared_memory import shared_folder\n"
+    "import sys; from src.data.frame_cache.shared_memory import shared_folder\n"
     "folder = shared_folder(sys.argv[1]); (folder / 'frame').touch()\n"
     "print(folder, flush=True); sys.stdin.read()"
 )
@@ -188,7 +188,7 @@ def test_what_a_killed_process_leaves_in_memory_is_used_or_removed():
 def test_one_process_may_use_several_folders():
     """Locks do not conflict within a process: it must not remove what it uses itself."""
     code = (
-        "import os; from src.data.shared_memory import shared_folder\n"
+        "import os; from src.data.frame_cache.shared_memory import shared_folder\n"
         "one, other = shared_folder(f'test-a-{os.getpid()}'), shared_folder(f'test-b-{os.getpid()}')\n"
         "assert shared_folder(f'test-a-{os.getpid()}') == one\n"
         "assert one.is_dir() and other.is_dir()\n"

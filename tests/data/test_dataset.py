@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.dataset import SegmentationDataset, read_target
 from src.data.files import read_image, read_label
 from src.data.layouts import Pair, find_pairs
@@ -211,8 +211,12 @@ def test_damage_inside_a_file_is_found_where_it_is_read(street, refused):
 @pytest.mark.parametrize("count", [15, 16, 31, 32, 500])
 def test_the_look_into_labels_is_short_and_reaches_the_end(street_root, monkeypatch, count):
     looked_into, decoded = [], []
-    monkeypatch.setattr("src.data.checks.to_target", lambda label, pair, _: looked_into.append(pair) or label)
-    monkeypatch.setattr("src.data.checks.read_label", lambda path: decoded.append(path) or np.array([26]))
+    monkeypatch.setattr(
+        "src.data.checks.pairs.to_target", lambda label, pair, _: looked_into.append(pair) or label
+    )
+    monkeypatch.setattr(
+        "src.data.checks.pairs.read_label", lambda path: decoded.append(path) or np.array([26])
+    )
     first = street_pairs(street_root)[0]
     pairs = [Pair(str(i), first.image, first.label) for i in range(count)]
     check_pairs(pairs, CITYSCAPES)

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import png_header
 from src.data.layouts import find_pairs

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from src.data import inspection
+from src.data.checks import inspection
+from src.data.checks.inspection import inspect, inspect_pair
 from src.data.files import broken_chunk
-from src.data.inspection import inspect, inspect_pair
 from src.data.layouts import find_pairs
 from src.labels import CAMVID, CITYSCAPES
 

@@ -10,7 +10,7 @@ import torch
 from inflict import Inflict, content, each, folder, link_to_nowhere, middle, pixels
 
 from src.data.dataset import SegmentationDataset
-from src.data.instances import find_instances
+from src.data.instance_ids import find_instances
 from src.data.layouts import find_pairs
 from src.labels import CITYSCAPES
 

@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from src.data import cache as cache_module
-from src.data import frames
-from src.data.cache import NoPlaceError
-from src.data.cache_modes import open_cache
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
+from src.data.frame_cache import cache as cache_module
+from src.data.frame_cache import frames
+from src.data.frame_cache.cache import NoPlaceError
+from src.data.frame_cache.modes import open_cache
 from src.data.layouts import find_pairs
 from src.labels import CITYSCAPES
 

@@ -4,7 +4,7 @@ import pytest
 
 from src.data import statistics
 from src.errors import counted
-from src.machine import cores_of_a_device
+from src.runs.machine import cores_of_a_device
 
 # ---- shares
 
@@ -72,7 +72,7 @@ def test_weights_from_the_labels(ready, street_module, tmp_path):
 )
 def test_workers_share_the_cores(ready, street_module, monkeypatch, cores, devices, expected):
     module = ready(street_module(num_workers="auto", batch_size=8), devices=devices)
-    monkeypatch.setattr("src.machine.usable_cores", lambda: cores)
+    monkeypatch.setattr("src.runs.machine.usable_cores", lambda: cores)
     for loader in (module.train_dataloader(), module.val_dataloader()):
         assert loader.num_workers == expected
         assert loader.persistent_workers
@@ -88,7 +88,7 @@ def test_workers_share_the_cores(ready, street_module, monkeypatch, cores, devic
     ],
 )
 def test_a_task_of_srun_has_its_own_cores(monkeypatch, cores, tasks, bound, expected):
-    monkeypatch.setattr("src.machine.usable_cores", lambda: cores)
+    monkeypatch.setattr("src.runs.machine.usable_cores", lambda: cores)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     if bound:

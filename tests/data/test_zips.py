@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from src.data import zips
-from src.data.checks import check_pairs
+from src.data.checks.pairs import check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.files import png_size, read_image, read_label, stamp
 from src.data.layouts import find_pairs

@@ -8,7 +8,7 @@ import pytest
 import torch
 from equal_steps import BATCH, FULL, TURNS, FrozenNorm, first_step, fit, on_devices
 
-from src.data.street import write_street
+from src.street import write_street
 
 
 @pytest.fixture(scope="module")

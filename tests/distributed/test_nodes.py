@@ -7,7 +7,7 @@ from front_doors import TINY
 from launch import end, meeting_place, start
 from network_namespaces import two_namespaces
 
-from src.checkpoints import load_checkpoint
+from src.weights.checkpoint_files import load_checkpoint
 
 ONE_EPOCH = (*TINY, "data.street.val=8", "data.val_batch_size=1", "trainer.max_epochs=1")
 

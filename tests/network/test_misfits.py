@@ -6,9 +6,9 @@ import pytest
 import torch
 from published_networks import MmsegNetwork, randomized
 
-from src.checkpoints import read_weights_file
 from src.errors import UserError
-from src.network.published import read_published
+from src.weights.checkpoint_files import read_weights_file
+from src.weights.published import read_published
 
 SIZE = {"m": 2, "n": 3}
 

@@ -14,12 +14,12 @@ from front_doors import TINY
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.checkpoints import load_checkpoint
 from src.errors import UserError
 from src.labels import CAMVID, IGNORE
 from src.network.segmenter import Segmenter
 from src.training.compiled import Compiled
 from src.training.losses import WeightedCrossEntropy, upsampled_loss
+from src.weights.checkpoint_files import load_checkpoint
 
 COMPILED = (*TINY, "model.num_blocks=[1,2]", "callbacks.pictures=null", "report.images=0", "compile=true")
 

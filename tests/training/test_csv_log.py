@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from src.training.csv_log import MetricsCSV
+from src.training.loggers.csv import MetricsCSV
 
 
 def read(path):

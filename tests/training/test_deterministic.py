@@ -9,10 +9,10 @@ import torch
 from front_doors import TINY
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from src.checkpoints import load_checkpoint
 from src.network.segmenter import Segmenter
 from src.network.upsample import _DeterministicUpsample, upsample
 from src.training.losses import WeightedCrossEntropy
+from src.weights.checkpoint_files import load_checkpoint
 
 # Which operators the entries of torch.use_deterministic_algorithms' list "will throw a RuntimeError" are
 # (torch 2.13). Without those that a meta tensor cannot tell from harmless ones, see the assertions below.

@@ -5,7 +5,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
-from src.training.ema import WarmedUpEMA
+from src.training.callbacks.ema import WarmedUpEMA
 
 DECAY = 0.5  # reached after 8 steps: 9/18
 BATCHES, EPOCHS = 5, 3

@@ -9,8 +9,8 @@ import wandb
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.errors import UserError
-from src.training.csv_log import MetricsCSV
-from src.training.loggers import build_loggers, keep_wandb_id
+from src.training.loggers.build import build_loggers, keep_wandb_id
+from src.training.loggers.csv import MetricsCSV
 
 WANDB = {
     "project": "cgnet",

@@ -3,7 +3,7 @@
 import pytest
 from front_doors import TINY
 
-from src.evaluation.inference import Inference
+from src.inference.views import Inference
 
 QUIET = ("callbacks.summary=null", "callbacks.pictures=null", "trainer.max_epochs=1")
 

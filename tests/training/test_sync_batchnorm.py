@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from src.training.sync_batchnorm import SyncBatchNorm2d, SyncOverRanks
+from src.training.reliability.sync_batchnorm import SyncBatchNorm2d, SyncOverRanks
 
 CHANNELS = 3
 CASES = {

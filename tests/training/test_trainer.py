@@ -13,13 +13,13 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
-from src.checkpoints import AtomicCheckpointIO
 from src.config import CONF_DIR, plain, register_resolvers
 from src.errors import UserError
 from src.training.assemble import build_callbacks, fit
-from src.training.sync_batchnorm import SyncOverRanks
+from src.training.loggers.wandb import EnduringWandbLogger
+from src.training.reliability.sync_batchnorm import SyncOverRanks
 from src.training.trainer import build_trainer
-from src.training.wandb_log import EnduringWandbLogger
+from src.weights.checkpoint_files import AtomicCheckpointIO
 
 # Decided by the code, with reasons there; everything else is a key of conf/trainer.
 NOT_A_KEY = {"callbacks", "logger", "plugins", "use_distributed_sampler", "enable_autolog_hparams"}

@@ -19,10 +19,10 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.datamodule import SegmentationDataModule
-from src.training import finite
 from src.training.assemble import build_callbacks, build_module
-from src.training.stop import StopOnSignal
-from src.training.sync_batchnorm import SyncBatchNorm2d, SyncOverRanks
+from src.training.callbacks import nan_guard as finite
+from src.training.reliability.preemption import StopOnSignal
+from src.training.reliability.sync_batchnorm import SyncBatchNorm2d, SyncOverRanks
 from src.training.trainer import build_trainer
 
 STEPS = 4

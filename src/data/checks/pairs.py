@@ -1,0 +1,105 @@
+"""What can be found wrong with a split in seconds, before anything starts. The doctor takes longer."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from src.data.dataset import size_mismatch, to_target
+from src.data.files import check_label_header, png_header, read_label
+from src.data.layouts import Pair
+from src.data.parallel import parallel_map
+from src.errors import ASK_THE_DOCTOR, UserError, shorten
+from src.labels import IGNORE, LabelTable
+from src.runs.machine import usable_cores
+
+SMALLEST = 32
+"""Pixels of a frame's or a crop's side: what the network needs at least."""
+
+_DECODED = 16  # labels looked into; the rest is checked as it is read
+_T = TypeVar("_T")
+
+
+def check_pairs(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int]]:
+    """(height, width) of every image, from the headers of all files and a look into a few labels.
+
+    Raises UserError that names the bad files: unreadable, truncated, of different sizes, no class maps,
+    unknown ids, nothing labelled.
+    """
+    # More threads than cores: they wait for the disk.
+    sizes = _all(list(parallel_map(_outcome(_pair_size), pairs, threads=4 * usable_cores())))
+    labelled = [pair for pair in pairs if pair.label is not None]
+    some = labelled[:: len(labelled) // _DECODED + 1]  # from first to last
+    seen = _all([_outcome(lambda pair: _ids(pair, table))(pair) for pair in some])
+    if some:
+        highest = max(highest for highest, _ in seen)
+        if problem := train_ids(some[0], len(some), highest, table):
+            raise problem
+        if not any(is_labelled for _, is_labelled in seen):
+            raise nothing_labelled(some[0], len(some))
+    return sizes
+
+
+def train_ids(first: Pair, files: int, highest: int, table: LabelTable) -> UserError | None:
+    """Whether labels that go no further than the id `highest` are labelTrainIds under another name.
+
+    Train ids end at 18. Above lie the label ids of traffic lights and signs, vegetation, sky, people and
+    vehicles (19-33), and no set of street scenes does without all of them.
+    """
+    if table.name != "cityscapes" or not 6 < highest < table.num_classes:
+        return None
+    return UserError(
+        f"{first.label}: {files} files with no id above {highest}: these look like labelTrainIds (0-18) "
+        f"under the name of labelIds (0-33). Extract gtFine_trainvaltest.zip again."
+    )
+
+
+def nothing_labelled(first: Pair, files: int) -> UserError:
+    return UserError(
+        f"{first.label}: not one labelled pixel in {files} files, only ids that are not learned. "
+        f"Extract the labels again, or set data.labels to the right table."
+    )
+
+
+def too_small(pair: Pair, size: Sequence[int]) -> UserError:
+    return UserError(
+        f"{pair.image}: {size[1]}x{size[0]} pixels, but the network needs at least {SMALLEST}x{SMALLEST}. "
+        f"Download or extract it again, or remove the pair."
+    )
+
+
+def _pair_size(pair: Pair) -> tuple[int, int]:
+    size = png_header(pair.image).size
+    if pair.label is not None:
+        label = png_header(pair.label)
+        check_label_header(pair.label, label)
+        if label.size != size:
+            raise size_mismatch(pair, size, label.size)
+    if min(size) < SMALLEST:
+        raise too_small(pair, size)
+    return size
+
+
+def _ids(pair: Pair, table: LabelTable) -> tuple[int, bool]:
+    """(highest id, whether anything is labelled)"""
+    assert pair.label is not None
+    label = read_label(pair.label)
+    return int(np.max(label)), bool(np.any(to_target(label, pair, table) != IGNORE))
+
+
+def _outcome(check: Callable[[Pair], _T]) -> Callable[[Pair], _T | UserError]:
+    def run(pair: Pair) -> _T | UserError:
+        try:
+            return check(pair)
+        except UserError as error:
+            return error
+
+    return run
+
+
+def _all(outcomes: Sequence[_T | UserError]) -> list[_T]:
+    """The outcomes, if none is an error; else raises one UserError of all."""
+    problems = [outcome.text for outcome in outcomes if isinstance(outcome, UserError)]
+    if problems:
+        raise UserError(f"{shorten(problems)}\n{ASK_THE_DOCTOR}")
+    return [outcome for outcome in outcomes if not isinstance(outcome, UserError)]

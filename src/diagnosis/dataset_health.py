@@ -1,0 +1,167 @@
+"""The dataset's files: all of them are read, folder by folder, and then compared with each other."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from src.data.checks.findings import Level
+from src.data.checks.inspection import Inspection, inspect
+from src.data.datamodule import SegmentationDataModule
+from src.data.layouts import CITYSCAPES_IMAGES, SPLITS, Listing, list_split
+from src.data.statistics import keep_counts
+from src.diagnosis.notes import DATASET, Notes
+from src.errors import UserError
+
+HALF, STRAY, LEAK = "missing half of a pair", "file that nothing reads", "frame of train and val"
+_STRAYS_FIX = "Remove it, or give it the name and place of the others if it is meant to be read."
+
+
+@dataclass
+class Folders:
+    """What was found in each folder of the splits: train, val and, for Cityscapes, test."""
+
+    train: list[str]  # the folders of train_split
+    val: list[str]
+    listings: dict[str, Listing] = field(default_factory=dict)
+    inspections: dict[str, Inspection] = field(default_factory=dict)
+
+    def of(self, folders: list[str]) -> Inspection | None:
+        """The figures of several folders together; None if one of them could not be read."""
+        if not all(name in self.inspections for name in folders):
+            return None
+        total = Inspection([])
+        for name in folders:
+            part = self.inspections[name]
+            total.pairs = [*total.pairs, *part.pairs]
+            total.findings = total.findings + part.findings
+            total.sizes += part.sizes
+            total.levels += part.levels
+            total.ids += part.ids
+        return total
+
+
+def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
+    """List, read and compare. Errors of folders that training does not read are remarks."""
+    config = data.config
+    train, val = ([*SPLITS.get(config[key], (config[key],))] for key in ("train_split", "val_split"))
+    folders = Folders(train, val)
+    notes.fact(DATASET, "name", f"{config['name']} at {config['root'] or '(data.root is not set)'}")
+    with notes.trying(DATASET, "dataset not found"):
+        data.prepare_data()
+    for folder in dict.fromkeys([*folders.train, *folders.val]):
+        with notes.trying(DATASET, "dataset not found"):
+            folders.listings |= list_split(config["layout"], config["root"], folder)
+    if config["name"] == "cityscapes" and folders.listings:
+        try:
+            folders.listings |= list_split(config["layout"], config["root"], "test")
+        except UserError:
+            text = "No images of the split 'test'. Training does not read them; submissions to the server do."
+            notes.add(DATASET, "remark", "no test images", text)
+    for folder, listing in folders.listings.items():
+        needed = folder in folders.train + folders.val
+        _examine_listing(notes, folder, listing, needed)
+        if listing.pairs:
+            _examine_files(notes, folders, folder, data, needed)
+    _compare(notes, folders)
+    _examine_sizes(notes, folders, data)
+    _keep_counts(folders, data)
+    return folders
+
+
+def _examine_listing(notes: Notes, folder: str, listing: Listing, needed: bool) -> None:
+    level: Level = "error" if needed else "remark"
+    if not listing.labels:  # one line for the folder, not one for each of 2975 frames
+        text = f"{listing.folders[1]}: no labels of the {listing.images} images of the split '{folder}'."
+        notes.add(DATASET, level, HALF, f"{text} Download or extract them.")
+    for line in listing.problems if listing.labels else ():
+        fix = "Download or extract the dataset again, or remove the other half of the pair."
+        notes.add(DATASET, level, HALF, f"{line}. {fix}")
+    try:
+        strays = listing.strays()
+    except UserError as problem:  # training does not look there
+        notes.add(DATASET, "remark", STRAY, problem.text)
+        strays = []
+    for path in strays:
+        notes.add(DATASET, "remark", STRAY, f"{path}: read by nothing. {_STRAYS_FIX}")
+
+
+def _examine_files(
+    notes: Notes, folders: Folders, folder: str, data: SegmentationDataModule, needed: bool
+) -> None:
+    listing = folders.listings[folder]
+    inspection = inspect(listing.pairs, data.table, f"Reading every file of '{folder}'")
+    folders.inspections[folder] = inspection
+    for finding in inspection.findings:
+        notes.add(DATASET, finding.level if needed else "remark", finding.kind, finding.text)
+    sizes = ", ".join(
+        f"{width}x{height}" + (f" ({count})" if len(inspection.sizes) > 1 else "")
+        for (height, width), count in inspection.sizes.most_common(3)
+    )
+    more = f" and {len(inspection.sizes) - 3} other sizes" if len(inspection.sizes) > 3 else ""
+    notes.fact(DATASET, folder, f"{len(listing.pairs)} pairs of {sizes or 'no readable image'}{more}")
+
+
+def _compare(notes: Notes, folders: Folders) -> None:
+    """Counts against the full Cityscapes, and frames that are in training and in validation."""
+    both = sorted(set(folders.train) & set(folders.val))
+    if both:
+        text = (
+            f"data.train_split and data.val_split share {', '.join(both)}: the validation's figures say "
+            f"nothing about frames that the network has not seen."
+        )
+        notes.add(DATASET, "remark", "splits that overlap", text)
+    seen = {
+        digest: pair
+        for name in folders.train
+        if name in folders.inspections
+        for digest, pair in folders.inspections[name].digests.items()
+    }
+    for name in folders.val:
+        if name in folders.inspections and name not in both:
+            for digest, pair in folders.inspections[name].digests.items():
+                if digest in seen:
+                    notes.add(
+                        DATASET, "remark", LEAK,
+                        f"{pair.image}: the same file as {seen[digest].image}, so the validation judges a "
+                        f"frame of the training. Remove one of the pairs.",
+                    )  # fmt: skip
+
+
+def _examine_sizes(notes: Notes, folders: Folders, data: SegmentationDataModule) -> None:
+    for name, inspection in folders.inspections.items():
+        full_size, full = list(inspection.sizes) == [(1024, 2048)], CITYSCAPES_IMAGES[name]
+        if data.config["name"] == "cityscapes" and full_size and len(inspection.pairs) != full:
+            text = f"The split '{name}' has {len(inspection.pairs)} frames, Cityscapes in full {full}."
+            notes.add(DATASET, "remark", "another number of frames", f"{text} Fine if you mean it.")
+        if len(inspection.sizes) > 1:
+            text = f"The split '{name}' has frames of {len(inspection.sizes)} sizes: {_counts(inspection)}."
+            fix = "Fine: training cuts crops, and only equal sizes share a batch of the validation."
+            notes.add(DATASET, "remark", "frames of several sizes", f"{text} {fix}")
+    height, width = crop_size(data)
+    train = folders.of([name for name in folders.train if name in folders.inspections])
+    smaller = sum(n for size, n in train.sizes.items() if size[0] < height or size[1] < width) if train else 0
+    if smaller:
+        text = (
+            f"data.crop_size=[{height},{width}]: {smaller} training frames are smaller and are padded with "
+            f"the mean. Choose a smaller crop if that is not meant."
+        )
+        notes.add(DATASET, "remark", "crop larger than the frame", text)
+
+
+def crop_size(data: SegmentationDataModule) -> tuple[int, int]:
+    """(height, width) of a training sample: the augmentation's, which may differ from data.crop_size."""
+    step: Any = (data.augment or {}).get("crop") or {}
+    height, width = step.get("size") or data.config["crop_size"]
+    return height, width
+
+
+def _counts(inspection: Inspection) -> str:
+    sizes = [f"{width}x{height} ({count})" for (height, width), count in inspection.sizes.most_common(6)]
+    return ", ".join(sizes) + (", ..." if len(inspection.sizes) > 6 else "")
+
+
+def _keep_counts(folders: Folders, data: SegmentationDataModule) -> None:
+    """The classes are counted: training need not do it again."""
+    train = folders.of(folders.train)
+    complete = not any(folders.listings[name].problems for name in folders.train if name in folders.listings)
+    if train and complete and train.intact and all(pair.label for pair in train.pairs):
+        keep_counts(train.class_counts(data.table), train.pairs, data.table, data.cache_dir)

@@ -1,0 +1,190 @@
+"""The config as training would use it: every part is built, and every refusal noted, not only the first."""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, open_dict
+from pytorch_lightning import Trainer
+from torch.utils.data import default_collate
+
+from src.config import plain
+from src.data.datamodule import SegmentationDataModule
+from src.data.steps import build_steps
+from src.diagnosis.dataset_health import crop_size
+from src.diagnosis.hardware import examine_loading
+from src.diagnosis.notes import CONFIG, DATASET, Notes
+from src.errors import UserError, counted
+from src.runs.directory import Run
+from src.runs.machine import usable_cores
+from src.training.assemble import build_callbacks, build_module
+from src.training.early_checks import check_monitors, check_validations
+from src.training.fine_tuning import Start, begin_from
+from src.training.loggers.build import build_loggers
+from src.training.module import SegmentationModule
+from src.training.resume import read_last_checkpoint
+from src.training.trainer import build_trainer
+
+_OWN_KEYS = ("samples",)
+
+
+def as_training(config: DictConfig) -> DictConfig:
+    """The doctor's config turned into that of `src.train`, with its run directory."""
+    result = copy.deepcopy(config)
+    with open_dict(result):
+        result.task = "train"
+        for key in _OWN_KEYS:
+            del result[key]
+    return result
+
+
+@dataclass
+class Setup:
+    """The parts of a training; None for what could not be built."""
+
+    config: DictConfig
+    data: SegmentationDataModule | None = None
+    trainer: Trainer | None = None
+    module: SegmentationModule | None = None
+    class_weights: Any = None  # as the loss is given them: numbers, "labels", or None
+    start: Start = field(default_factory=Start)
+
+    @classmethod
+    def build(cls, config: DictConfig, notes: Notes) -> "Setup":
+        """All that needs no dataset."""
+        setup = cls(config)
+        with notes.trying(CONFIG, "checkpoint"):
+            setup.start = begin_from(config)
+        with notes.trying(CONFIG, "run directory"):
+            run = Run.plan(config)
+            notes.fact(CONFIG, "run directory", str(run.directory))
+            if run.finished:
+                text = f"{run.directory} is finished: nothing is left to do. Another run needs another name=."
+                notes.add(CONFIG, "remark", "run directory", text)
+            elif read_last_checkpoint(run):
+                notes.fact(CONFIG, "goes on from", str(run.last_checkpoint))
+        with notes.trying(CONFIG, "data"):
+            data = plain(config.data)
+            setup.data = SegmentationDataModule(data, None, config.seed, config.cache_dir)
+        with notes.trying(CONFIG, "augmentation"):
+            augment = plain(config.augment)
+            if setup.data:
+                build_steps(augment, config.data.mean)
+                setup.data.augment = augment
+        with notes.trying(CONFIG, "loss"):
+            setup.class_weights = plain(config.loss).get("class_weights")
+        callbacks, loggers = [], []
+        with notes.trying(CONFIG, "callbacks"):
+            callbacks = build_callbacks(config.callbacks)
+        with notes.trying(CONFIG, "logger"):
+            loggers = build_loggers(plain(config.logger), Path(config.run_dir), str(config.name))
+        with notes.trying(CONFIG, "trainer"):
+            setup.trainer = build_trainer(plain(config.trainer), callbacks, loggers)
+            _note_devices(notes, setup.trainer)
+        return setup
+
+    def open_data(self, notes: Notes) -> None:
+        """Training's own look at the files. What it refuses was found before, in full, or is found now."""
+        assert self.data is not None
+        try:
+            self.data.setup("fit" if self.data.augment else "validate")
+        except UserError as error:
+            if not notes.count("error", DATASET):
+                notes.add(DATASET, "error", "refused by training", error.text)
+
+    def check(self, notes: Notes) -> None:
+        """Shares of the batch, workers, and the network with loss, optimizer and schedule."""
+        if self.data and self.trainer:
+            with notes.trying(CONFIG, "batch"):
+                self.data.check_shares(self.trainer.world_size, self.trainer.accumulate_grad_batches)
+            with notes.trying(CONFIG, "batch"):
+                _examine_loading(notes, self.data, self.trainer)
+        if self.data and self.trainer:
+            with notes.trying(CONFIG, "model"):
+                self.module = build_module(self._values(), self.data, self.trainer)
+                check_monitors(self.trainer, self.module, self.config.callbacks)
+                if self.data.train_set:
+                    check_validations(self.trainer, self.data)
+                self.start.give(self.module)
+                number = sum(p.numel() for p in self.module.segmenter.parameters())
+                notes.fact(
+                    CONFIG,
+                    "network",
+                    f"{type(self.module.segmenter.network).__name__}, {number:,} parameters",
+                )
+
+    def first_step(self, notes: Notes) -> None:
+        """Forward and backward on training samples: one on a CPU, a device's whole batch on a GPU."""
+        if not (self.data and self.data.train_set and self.trainer and self.module):
+            return
+        if notes.count("error", DATASET) or notes.count("error", CONFIG):
+            return  # it would fail, and the reason is known
+        device = self.trainer.strategy.root_device
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        number = 1 if device.type == "cpu" else self.data.config["batch_size"] // parts
+        with notes.trying(CONFIG, "first step"):
+            try:
+                loss, memory = _step(self.module, self.data, self.trainer, number, device)
+            except torch.cuda.OutOfMemoryError as error:
+                raise UserError(
+                    f"{number} crops of {self.data.config['crop_size']} do not fit into the GPU's memory. "
+                    f"Set trainer.accumulate_grad_batches=2 (or 4, ...), or trainer.precision=bf16-mixed."
+                ) from error
+            except (ValueError, RuntimeError, TypeError) as error:  # of the network or the loss
+                raise UserError(f"The first training step fails: {type(error).__name__}: {error}") from error
+            if not loss < float("inf"):
+                raise UserError(
+                    f"The first training step's loss is {loss}: check mean, std and class_weights."
+                )
+            used = f", {memory / 2**30:.1f} GiB of GPU memory" if memory else ""
+            notes.fact(CONFIG, "first step", f"batch of {number} on {device}: loss {loss:.3f}{used}")
+
+    def _values(self) -> dict[str, Any]:
+        """The whole config. Where class weights would have to be counted but cannot be, it has none."""
+        config = plain(self.config)
+        if self.class_weights == "labels" and not (self.data and self.data.train_set):
+            config["loss"]["class_weights"] = None
+        return config
+
+
+def _note_devices(notes: Notes, trainer: Trainer) -> None:
+    notes.fact(
+        CONFIG,
+        "trains on",
+        f"{trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}",
+    )
+    wanted = str(trainer.precision)
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    if on_gpu and "bf16" in wanted and not torch.cuda.is_bf16_supported(including_emulation=False):
+        text = f"trainer.precision={wanted}: this GPU has no bf16 and emulates it slowly. Take 16-mixed."
+        notes.add(CONFIG, "remark", "precision", text)
+
+
+def _examine_loading(notes: Notes, data: SegmentationDataModule, trainer: Trainer) -> None:
+    total, accumulated = data.config["batch_size"], trainer.accumulate_grad_batches
+    batch, rest = divmod(total, trainer.world_size * accumulated)
+    if not rest:
+        text = f"{total} = {batch} x {counted(trainer.world_size, 'device')} x {accumulated} accumulated"
+        notes.fact(CONFIG, "batch", text)
+    height, width = crop_size(data)
+    largest = max((height * width for height, width in data.val_sizes), default=0)
+    pixels = batch * height * width + data.config["val_batch_size"] * largest  # both loaders stay
+    devices, workers = trainer.num_devices, data.workers(trainer.num_devices)
+    examine_loading(notes, workers, devices, 4 * pixels, usable_cores())  # uint8: RGB and the target
+
+
+def _step(module, data, trainer, number, device) -> tuple[float, int]:
+    """(loss, peak of the GPU's memory in bytes)"""
+    batch = default_collate([data.train_set[0, index % len(data.train_set)] for index in range(number)])
+    module.to(device).train()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with trainer.precision_plugin.forward_context():
+        logits = module(batch["image"].to(device))
+        total, weight = module.loss(logits, batch["target"].to(device))
+    loss = total / weight.clamp(min=torch.finfo(torch.float32).tiny)
+    loss.backward()
+    module.zero_grad()
+    return loss.item(), torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

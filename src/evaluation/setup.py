@@ -1,0 +1,113 @@
+"""What an evaluation evaluates: a trained network on the dataset that it knows, or on another one."""
+
+import logging
+import re
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from src.config import RECORDED, plain
+from src.config import overrides as typed_overrides
+from src.data.datamodule import SegmentationDataModule
+from src.errors import UserError
+from src.training.module import SegmentationModule
+from src.weights.checkpoint_schema import RECORDED_KEYS
+from src.weights.trained_network import TrainedNetwork
+
+log = logging.getLogger(__name__)
+
+
+def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, Any]:
+    """The network's data group with its recorded values; overrides on the command line go before them.
+
+    Published weights record none: theirs is the group for their number of classes.
+    Recorded values stay what they are: an interpolation among them is a string. A recorded street is drawn
+    into this cache_dir, wherever it was drawn before. How frames were cached is left out: that was a matter
+    of the machine.
+    With another group (`data=`) only the names of the groups matter, and nothing recorded is used; nor where
+    an evaluation is repeated (`--config-dir`), which has its own record.
+    """
+    _check_limits(config.trainer)
+    overrides = [o.lstrip("+") for o in typed_overrides()]
+    groups = [o.removeprefix("data=") for o in overrides if o.startswith("data=")]
+    repeated = HydraConfig.get().runtime.choices["data"].startswith(RECORDED)
+    if repeated or trained.dataset is None or any(group != trained.dataset for group in groups):
+        data = plain(config.data)
+    else:
+        if trained.data is None and not groups:
+            log.info("%d classes: taken for %s's (data=%s).", trained.num_classes, *[trained.dataset] * 2)
+        recorded = {key: value for key, value in (trained.data or {}).items() if key in RECORDED_KEYS}
+        data = _group(trained.dataset) | recorded | {"split": None, "cache": "auto"}
+        given = [o.partition("=")[0].removeprefix("data.") for o in overrides if o.startswith("data.")]
+        for key in given:
+            value = plain(OmegaConf.select(config, f"data.{key}"))
+            group, _, leaf = key.rpartition(".")
+            (data[group] if group else data)[leaf] = value
+        if "root" not in given and data.get("street"):
+            data["root"] = _place_of_street(config, data["street"])
+        elif not any(key.startswith("street") for key in given):
+            data["street"] = None  # what lies at the root is meant, not a place to draw one
+    split = data.pop("split") or data["val_split"]
+    trained.warn_of_seen_images(data["name"], split)
+    return data | {"val_split": split}
+
+
+def _check_limits(trainer: DictConfig) -> None:
+    if trainer.limit_test_batches is not None:
+        raise UserError(
+            "trainer.limit_test_batches: of no effect here. trainer.limit_val_batches limits any split."
+        )
+    if trainer.limit_val_batches == 0:
+        raise UserError("trainer.limit_val_batches=0: there would be no figures. null evaluates all images.")
+
+
+def _group(name: str) -> dict[str, Any]:
+    """A file of conf/data, for keys that are younger than the checkpoint; empty if it is gone."""
+    if not re.fullmatch(r"\w[\w-]*", name):  # else it could be a path, or more of Hydra's grammar
+        return {}
+    try:
+        return plain(compose("eval", [f"data='{name}'"]).data) or {}
+    except MissingConfigException:
+        return {}
+
+
+def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
+    """Where conf/data/street.yaml has it."""
+    reference = compose("eval", ["data=street"])
+    reference.cache_dir = config.cache_dir
+    reference.data.street = street
+    return reference.data.root
+
+
+def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) -> SegmentationModule:
+    """Raises UserError where the network has other classes than the dataset."""
+    table, model = data.table, trained.model
+    if trained.classes is None and trained.num_classes == table.num_classes:
+        log.warning(
+            "WARNING: no dataset is known by its %d classes. Their order is taken to be that of %s.",
+            trained.num_classes,
+            data.config["name"],
+        )
+    elif trained.classes != list(table.class_names):
+        whose = f" (those of {trained.dataset})" if trained.dataset else ""
+        raise UserError(
+            f"checkpoint={trained.path}: a network for {trained.num_classes} classes{whose}, but "
+            f"data={data.config['name']} has {table.num_classes} of its own. Evaluate it on a dataset with "
+            f"its own classes{_known_by(trained)}, or choose another checkpoint."
+        )
+    if not trained.mean_is_known:
+        mean = list(data.config["mean"])
+        log.warning("WARNING: which mean its training subtracted is not known; data.mean=%s is.", mean)
+        model = model | {"preprocessing": model["preprocessing"] | {"mean": mean}}
+    module = SegmentationModule(
+        model=model, data=dict(data.config), classes=list(table.class_names), precision=trained.precision
+    )
+    trained.load_into(module.segmenter)
+    return module
+
+
+def _known_by(trained: TrainedNetwork) -> str:
+    return f" (data={trained.dataset} data.root=...)" if trained.dataset else ""

@@ -1,0 +1,89 @@
+"""Writing a submission to Cityscapes' server during an evaluation, on any number of devices."""
+
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from src.data.datamodule import SegmentationDataModule
+from src.data.dataset import SegmentationDataset
+from src.data.layouts import CITYSCAPES_IMAGES
+from src.errors import UserError, shorten
+from src.evaluation.submission import ENDING, check_can_submit, write_archive, write_prediction
+from src.evaluation.submission_check import check_submission
+from src.runs.directory import Run
+
+log = logging.getLogger(__name__)
+
+
+class SubmissionWriter(Callback):
+    """Leaves submission/<image>_labelIds.png and submission.zip in the run directory; each time all anew.
+
+    Every device writes the predictions of its own images; the machines share the run directory.
+    """
+
+    def __init__(self, run: Run, data: SegmentationDataModule):
+        if run.config["submission"] is not True:
+            raise UserError(f"submission={run.config['submission']}: give true or false.")
+        self.folder = run.directory / "submission"
+        self.archive = run.directory / "submission.zip"
+        self.data = data
+
+    def check(self) -> None:
+        """Raises UserError where the server could not compare predictions for this data."""
+        check_can_submit(self.data.table, self._names)
+
+    @property
+    def _dataset(self) -> SegmentationDataset:
+        assert self.data.val_set is not None, "call setup('validate') first"
+        return self.data.val_set
+
+    @property
+    def _names(self) -> list[str]:
+        return [pair.name for pair in self._dataset.pairs]
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.folder.mkdir(exist_ok=True)
+            # Of an earlier evaluation under this name, interrupted or of other images.
+            earlier = [self.archive, *self.folder.glob(f"*{ENDING}"), *self.folder.glob(".*.tmp")]
+            if not self._dataset.has_labels:  # there will be no figures
+                earlier += [
+                    self.archive.with_name(name) for name in ("metrics.json", "confusion.png", "report.html")
+                ]
+            for path in earlier:
+                path.unlink(missing_ok=True)
+        trainer.strategy.barrier()
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        predictions: Tensor = outputs
+        for name, train_ids in zip(batch["name"], predictions.cpu().numpy(), strict=True):
+            write_prediction(self.folder, name, train_ids)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.strategy.barrier()  # all files are there
+
+    def finish(self) -> None:
+        """On one device: packs what was written, and checks it.
+
+        Raises UserError where the server would refuse it, as after an evaluation of a part of the split.
+        """
+        names = self._names
+        write_archive(self.archive, sorted(self.folder.glob(f"*{ENDING}")))
+        problems = check_submission(self.archive, sizes=dict(zip(names, self.data.val_sizes, strict=True)))
+        if problems:
+            raise UserError(
+                f"{self.archive}: the server would refuse it.\n{shorten(problems)}\n"
+                f"Was the split evaluated in part (trainer.limit_val_batches)?"
+            )
+        kilobytes = self.archive.stat().st_size / 1e3
+        log.info("%s: %d class maps, checked, %.0f kB.", self.archive, len(names), kilobytes)
+        wanted, root = CITYSCAPES_IMAGES["test"], self.data.config["root"]
+        if self.data.config["val_split"] == "test" and len(names) != wanted:
+            log.warning(
+                "WARNING: the server wants all %d images of 'test'; %s has %d.", wanted, root, len(names)
+            )

@@ -1,0 +1,189 @@
+"""How an image becomes class scores when time is no matter: several scales, mirrored, through a window."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from math import ceil
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.data.checks.pairs import SMALLEST
+from src.errors import UserError, shorten
+
+Network = Callable[[Tensor], Tensor]
+"""uint8 RGB (B, 3, H, W) -> logits (B, C, H, W), such as a Segmenter."""
+
+Size = tuple[int, int]
+"""(height, width)"""
+
+KEYS = ("tta", "window", "stride", "input_scale")
+"""Of conf/eval.yaml, which `from_config` reads; figures of other values are not comparable."""
+
+NO_TTA: dict[str, Any] = {"scales": [1.0], "flip": False}
+"""Each image once, as it is: conf/tta/none.yaml."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """uint8 RGB (B, 3, H, W) -> scores (B, C, H, W), in the logits' dtype; their argmax is the class map.
+
+    The image is resized by `scale`, mirrored, seen by the network whole or window by window, the logits are
+    averaged where windows overlap, mirrored back and resized to the image's own size: that is a view. One
+    view gives its logits; several give the mean of their softmax probabilities, as mmsegmentation's
+    SegTTAModel does. A step that has nothing to do is left out, so that one view at scale 1 in one window is
+    what `network` returns, to the bit.
+
+    One view at a time is in memory, beside the sum of those before it.
+
+    Args:
+        network: sees images of at least 32x32 pixels.
+        scales: of the views, relative to the image's sides.
+        flip: each scale a second time, mirrored left to right.
+        window: what the network sees at once, in pixels of the resized image; None = all of it. A view that
+            is smaller is seen whole, in that direction.
+        stride: from one window to the next, at most the window.
+    """
+
+    network: Network
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    window: Size | None = None
+    stride: Size | None = None
+
+    @classmethod
+    def from_config(cls, network: Network, config: Mapping[str, Any]) -> "Inference":
+        """From the values of KEYS, which are as conf/eval.yaml and src/schema allow them."""
+        tta = config.get("tta") or NO_TTA  # none with ~tta
+        scale, window, stride = (config[key] for key in ("input_scale", "window", "stride"))
+        if window and not stride:
+            stride = [round(side * 2 / 3) for side in window]
+        return cls(
+            network,
+            tuple(scale * factor for factor in tta["scales"]),
+            tta["flip"],
+            (window[0], window[1]) if window else None,
+            (stride[0], stride[1]) if window else None,
+        )
+
+    def check_sizes(self, sizes: Iterable[Size]) -> None:
+        """Raises UserError where images of these sizes become too small for the network, or where the window
+        is larger than all their views."""
+        views = [(size, scale, scaled(size, scale)) for size in dict.fromkeys(sizes) for scale in self.scales]
+        small = [
+            f"{width}x{height} pixels times {scale:g} (input_scale, tta.scales) are {view[1]}x{view[0]}, but "
+            f"the network needs at least {SMALLEST}x{SMALLEST}. Choose a larger scale."
+            for (height, width), scale, view in views
+            if min(view) < SMALLEST
+        ]
+        if small:
+            raise UserError(shorten(small))
+        largest = [max(sides) for sides in zip(*(view for _, _, view in views), strict=True)]
+        if self.window and (self.window[0] > largest[0] or self.window[1] > largest[1]):
+            raise UserError(
+                f"window={list(self.window)} (height, width) is larger than any view of the images, which "
+                f"have at most {largest} pixels at these scales. Choose a smaller one, or window=null."
+            )
+
+    def memory(self, size: Size, classes: int, per_pixel: int) -> int:
+        """About the bytes that an image of (height, width) takes at its peak.
+
+        Args:
+            per_pixel: what the network itself takes for a pixel that it sees.
+        """
+        seen = scaled(size, max(self.scales))
+        if self.window:
+            seen = (min(seen[0], self.window[0]), min(seen[1], self.window[1]))
+        several = self.flip or len(self.scales) > 1
+        beside = 3 if several else 1 if self.window else 0  # the sum, a view's logits, its probabilities
+        return seen[0] * seen[1] * per_pixel + size[0] * size[1] * 4 * classes * beside
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor) -> Tensor:
+        if not self.flip and len(self.scales) == 1:
+            return self._logits(image, self.scales[0], mirrored=False)
+        views = list(product(self.scales, (False, True) if self.flip else (False,)))
+        total: Tensor | None = None
+        for scale, mirrored in views:
+            probabilities = self._logits(image, scale, mirrored).softmax(1)
+            total = probabilities if total is None else total.add_(probabilities)
+            del probabilities  # not in memory beside the next view
+        assert total is not None
+        return total.div_(len(views))
+
+    def _logits(self, image: Tensor, scale: float, mirrored: bool) -> Tensor:
+        """Of one view, at the image's own size."""
+        size = (image.shape[-2], image.shape[-1])
+        view = resize_image(image, scaled(size, scale))
+        logits = self._slide(view.flip(-1)).flip(-1) if mirrored else self._slide(view)
+        if logits.shape[-2:] == size:
+            return logits
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+    def _slide(self, view: Tensor) -> Tensor:
+        if self.window is None or self.stride is None:
+            return self.network(view)
+        rows, columns = (
+            list(window_spans(length, window, stride))
+            for length, window, stride in zip(view.shape[-2:], self.window, self.stride, strict=True)
+        )
+        if len(rows) == len(columns) == 1:
+            return self.network(view)
+        total: Tensor | None = None
+        for part in product(rows, columns):
+            logits = self.network(view[..., *part])
+            if total is None:
+                total = logits.new_zeros(*logits.shape[:2], *view.shape[-2:])
+            total[..., *part] += logits
+        assert total is not None
+        seen = total.new_zeros(view.shape[-2:])
+        for part in product(rows, columns):
+            seen[part] += 1
+        return total.div_(seen)
+
+
+def scaled(size: Size, scale: float) -> Size:
+    """Sides rounded to the nearest pixel, as mmcv.imrescale does."""
+    height, width = (int(side * scale + 0.5) for side in size)
+    return height, width
+
+
+def resize_image(image: Tensor, size: Size) -> Tensor:
+    """uint8 (B, 3, H, W) -> uint8 (B, 3, *size), bilinear between pixel centres and rounded; itself at its
+    own size.
+
+    As cv2.resize does with INTER_LINEAR, by which the training's crops and mmsegmentation's test images are
+    resized: the network knows such images. At half size that is the mean of 2x2 pixels; below, pixels in
+    between are passed over, which networks trained this way know, too.
+    """
+    if image.shape[-2:] == size:
+        return image
+    resized = F.interpolate(image.float(), size, mode="bilinear", align_corners=False)
+    return resized.add_(0.5).to(torch.uint8)  # half a grey level upwards, as OpenCV
+
+
+def window_spans(length: int, window: int, stride: int) -> Iterator[slice]:
+    """Windows over a side: from 0 in strides, the last one shifted back inside, as in mmsegmentation's
+    EncoderDecoder.slide_inference; a single one where the side is no longer than the window."""
+    last = max(length - window, 0)
+    for i in range(ceil(last / stride) + 1):
+        start = min(i * stride, last)
+        yield slice(start, min(start + window, length))
+
+
+def finite(network: Network, path: str) -> Network:
+    """The same, but UserError where logits are NaN or infinite: their argmax would look like a class map."""
+
+    def checked(image: Tensor) -> Tensor:
+        logits = network(image)
+        if not logits.sum().isfinite():
+            raise UserError(
+                f"checkpoint={path}: its network's logits for an image are NaN or infinite, though its "
+                "weights are finite: they are too large for its arithmetic. Is it damaged? If not, "
+                "evaluate in full precision (trainer.precision=32-true)."
+            )
+        return logits
+
+    return checked

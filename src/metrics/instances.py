@@ -1,0 +1,65 @@
+"""How many pixels of each person and vehicle were recognised: what iIoU is made of."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from src.labels import IGNORE, PER_LABEL, LabelTable
+from src.metrics.cityscapes import Individual
+
+
+class IndividualCounter:
+    """Counts the pixels of every individual of the learned classes, exactly, on the tensors' device.
+
+    Args:
+        table: has labels with individuals.
+        predicted: the label id that each value of a prediction stands for, from 0 on; any one of its class.
+    """
+
+    def __init__(self, table: LabelTable, predicted: Sequence[int]):
+        labels = {label.id: label for label in table.labels}
+        individual = [label for label in table.labels if label.has_instances]
+        self.first = min(label.id for label in individual)
+        self.number = max(label.id for label in individual) + 1 - self.first
+        self.columns = len(predicted)
+        shape = (self.number, self.columns)
+        # Whether a prediction is right for an individual of a label: its class, or its category.
+        self.is_class, self.is_category = (
+            torch.zeros(shape, dtype=torch.bool),
+            torch.zeros(shape, dtype=torch.bool),
+        )
+        for label in individual:
+            if label.train_id == IGNORE:
+                continue
+            for column, number in enumerate(predicted):
+                row, other = label.id - self.first, labels[number]
+                self.is_class[row, column] = other.train_id == label.train_id
+                self.is_category[row, column] = other.category == label.category
+
+    def __call__(self, prediction: Tensor, instances: Tensor, image: int) -> list[Individual]:
+        """Sorted by instance id.
+
+        Args:
+            prediction: (H, W), any integer type, each value one of those of `predicted`.
+            instances: int32 (H, W), ids as Cityscapes stores them.
+            image: index in the split.
+        """
+        first, number = self.first * PER_LABEL, self.number * PER_LABEL
+        # A row for all that is no individual is cheaper than picking out the others.
+        rows = (instances - (first - 1)).clamp_(min=0)
+        pairs = torch.add(prediction.int(), rows, alpha=self.columns)
+        counts = torch.bincount(pairs.flatten(), minlength=(number + 1) * self.columns)
+        counts = counts.view(number + 1, self.columns)[1:]
+        present = counts.any(1).nonzero().flatten()
+        counts, labels = counts[present], present // PER_LABEL
+        figures = torch.stack(
+            (
+                present + first,
+                counts.sum(1),
+                (counts * self.is_class.to(counts.device)[labels]).sum(1),
+                (counts * self.is_category.to(counts.device)[labels]).sum(1),
+            ),
+            dim=1,
+        )
+        return [Individual(image, *row) for row in figures.tolist()]

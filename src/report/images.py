@@ -1,0 +1,154 @@
+"""Best and worst images: photo, ground truth, prediction and errors, one above the other."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.report.classes import SWATCHES, Colors, class_label
+from src.report.html import Html, h, is_number, join, name, percent, share
+
+_PICTURE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
+_VIEWS = (
+    ("image", "Image"),
+    ("truth", "Truth"),
+    ("prediction", "Prediction"),
+    ("errors", "Errors"),
+)
+_FIRST_VIEW = "prediction"
+_BINS = 20
+
+
+def image_sections(
+    found: Mapping[str, Any] | None, classes: Sequence[str] = (), colors: Colors = ()
+) -> Html | None:
+    """Of what `best_and_worst` wrote; None without a picture in it."""
+    if not found:
+        return None
+    groups = [
+        (title, [entry for entry in found.get(key) or [] if _is_whole(entry)])
+        for key, title in (("worst", "Worst"), ("best", "Best"))
+    ]
+    groups = [(title, entries) for title, entries in groups if entries]
+    if not groups:
+        return None
+    start, parts = 0, []
+    for title, entries in groups:
+        cards = [_card(entry, start + index) for index, entry in enumerate(entries)]
+        start += len(cards)
+        parts.append(join(h("h3", title), h("div", *cards, class_="shots")))
+    about = h(
+        "p",
+        "By the mean IoU over the classes of each image's ground truth. Unlabelled pixels show the image; "
+        "errors are red on the darkened image.",
+        class_="note",
+    )
+    return join(_histogram(found.get("all") or []), about, _control(), _legend(classes, colors), parts)
+
+
+def _legend(classes: Sequence[str], colors: Colors) -> Html | None:
+    if not colors or len(colors) > SWATCHES:
+        return None
+    entries = [h("li", class_label(index, title, colors)) for index, title in enumerate(classes)]
+    return h("ul", *entries, class_="legend", aria_label="Colours of the classes")
+
+
+def _is_whole(entry: Any) -> bool:
+    """A picture that is anything but an inline PNG or JPEG is not shown."""
+    keys = ("image", "truth", "prediction", "errors")
+    return isinstance(entry, Mapping) and all(
+        isinstance(entry.get(key), str) and _PICTURE.fullmatch(entry[key]) for key in keys
+    )
+
+
+def _control() -> Html:
+    """Of all images at once; the script shows it."""
+    views = [
+        h(
+            "label",
+            h("input", type="radio", name="all", value=key, checked=key == _FIRST_VIEW),
+            h("span", text),
+        )
+        for key, text in _VIEWS
+    ]
+    slider = h("input", type="range", id="strength", min="0", max="100", value="65")
+    return h(
+        "div",
+        h("fieldset", h("legend", "All images"), h("div", *views, class_="views")),
+        h("label", h("span", "Opacity"), slider, class_="slider"),
+        class_="control",
+        id="all-images",
+        hidden=True,
+    )
+
+
+def _card(entry: Mapping[str, Any], index: int) -> Html:
+    title = entry.get("name", "")
+    photo = h("img", src=entry["image"], alt=f"{title}: the image", class_="photo")
+    layers = [
+        h("img", src=entry[key], alt=f"{title}: {text.lower()}", class_=f"layer {key}")
+        for key, text in _VIEWS[1:]
+    ]
+    choices = [
+        h(
+            "label",
+            h("input", type="radio", name=f"view-{index}", value=key, checked=key == _FIRST_VIEW),
+            h("span", text),
+        )
+        for key, text in _VIEWS
+    ]
+    facts = [f"{share(entry.get('wrong'))} of the pixels wrong"]
+    if entry.get("confused"):
+        truth, prediction = entry["confused"]
+        facts += [join("mostly ", name(truth), " taken for ", name(prediction))]
+    return h(
+        "figure",
+        h("div", photo, *layers, class_="stack"),
+        h(
+            "figcaption",
+            h("div", h("b", f"{percent(entry.get('mIoU'), 1)} %"), " ", name(title), class_="title"),
+            h("div", facts[0], facts[1:] and join(", ", facts[1]), class_="quiet"),
+        ),
+        h("fieldset", h("legend", f"View of {title}", class_="sr"), h("div", *choices, class_="views")),
+        class_="shot",
+    )
+
+
+def _histogram(values: Sequence[Any]) -> Html | None:
+    """How the images' IoUs are spread."""
+    known = [value for value in values if is_number(value) and 0 <= value <= 1]
+    if len(known) < 2:
+        return None
+    counts = [0] * _BINS
+    for value in known:
+        counts[min(int(value * _BINS), _BINS - 1)] += 1
+    tallest = max(counts)
+    bars = [
+        h(
+            "rect",
+            h("title", f"{5 * i} to {5 * i + 5} %: {count} of {len(known)} images"),
+            x=10 + 17.0 * i,
+            y=64 - 56 * count / tallest,
+            width=16,
+            height=56 * count / tallest,
+            class_="fill",
+        )
+        for i, count in enumerate(counts)
+        if count
+    ]
+    marks = [
+        h("text", f"{mark}", x=10 + 3.4 * mark, y=80, class_="tick middle") for mark in range(0, 101, 20)
+    ]
+    axis = h("line", x1=10, x2=350, y1=64.5, y2=64.5, class_="grid")
+    middle = sorted(known)[len(known) // 2]
+    caption = f"mIoU of each of {len(known):,} images, %; the median is {percent(middle, 1)}"
+    drawing = h(
+        "svg",
+        h("title", caption),
+        axis,
+        *bars,
+        *marks,
+        viewBox="0 0 360 86",
+        role="img",
+        class_="chart small",
+    )
+    return h("figure", h("figcaption", caption, class_="quiet"), drawing, class_="spread")

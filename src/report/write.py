@@ -1,0 +1,108 @@
+"""From a run directory to its report.html."""
+
+import csv
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.errors import UserError
+from src.labels import LABEL_TABLES
+from src.network.cost import parameters_and_gflops
+from src.report.page import Report, render
+from src.report.reference_scores import find_baseline
+from src.runs.atomic_files import write_text
+from src.runs.log_handlers import Warned
+from src.runs.record import read_starts
+
+log = logging.getLogger(__name__)
+
+IMAGES = "pictures/best_and_worst.json"  # in the run directory
+
+
+def write_report(
+    directory: Path, config: Mapping[str, Any], model: Mapping[str, Any] | None = None
+) -> Path | None:
+    """Write report.html of a run that has its metrics.json; None, and a warning, where that fails: the
+    figures are safe already, and no picture of them is worth a run that ends in an error.
+
+    Args:
+        config: of the run.
+        model: the network's values, for what it costs.
+    """
+    path = directory / "report.html"
+    try:
+        write_text(path, render(collect(directory, config, model)))
+    except UserError as error:
+        log.warning("No report.html: %s", error.text)
+        return None
+    except Exception:
+        log.warning("No report.html. The figures are in metrics.json all the same.", exc_info=True)
+        return None
+    return path
+
+
+def collect(directory: Path, config: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> Report:
+    """What the run directory holds. Only metrics.json has to be there."""
+    metrics = directory / "metrics.json"
+    figures = json.loads(metrics.read_text())
+    data = config["data"]
+    table = LABEL_TABLES[data["labels"]]
+    images = _images(directory / IMAGES, figures)
+    size = images["size"] if images else data["crop_size"]
+    return Report(
+        name=str(config["name"]),
+        task=config["task"],
+        figures=figures,
+        data=data,
+        colors=[e.color for e in table.train_labels]
+        if figures.get("classes") == list(table.class_names)
+        else (),
+        rows=csv_rows(directory / "metrics.csv"),
+        starts=read_starts(directory),
+        ended=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(metrics.stat().st_mtime)),
+        config=_text(directory / "config.yaml"),
+        images=images,
+        baseline=find_baseline((config.get("report") or {}).get("baseline"), data),
+        network=_cost(figures, model, size),
+        warnings=list(Warned.texts),
+    )
+
+
+def _cost(figures: Mapping[str, Any], model: Mapping[str, Any] | None, size: list[int]) -> dict[str, Any]:
+    """As it was measured; else counted, for an image of `size` (height, width)."""
+    cost = figures.get("cost")
+    if isinstance(cost, Mapping) and {"parameters", "GFLOPs"} <= cost.keys():
+        parameters, gflops, size = cost["parameters"], cost["GFLOPs"], cost.get("image", size)
+    elif model is not None:
+        parameters, gflops = parameters_and_gflops(model, *size)
+    else:
+        return {}
+    return {"Parameters": parameters, f"GFLOPs at {size[1]} x {size[0]}": gflops}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """Of metrics.csv; none where it is not there, or damaged."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        log.warning("%s is damaged (%s): the report is without curves.", path, error)
+        return []
+
+
+def _images(path: Path, figures: Mapping[str, Any]) -> dict[str, Any] | None:
+    """None where they are of another validation than the figures: of one whose checkpoint was lost."""
+    try:
+        found = json.loads(path.read_text())
+        return found if found["mIoU"] == figures["mIoU"] else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None

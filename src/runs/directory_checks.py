@@ -1,0 +1,150 @@
+"""What lies in a run directory, checked before a run uses it: whose it is, and whether it can be read."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from src.config import flatten
+from src.errors import UserError, brief
+
+# What may differ when a run goes on: where and how it runs, not what it computes.
+MAY_CHANGE = (
+    "name",  # a directory that was renamed
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.enable_",
+    "trainer.log_every",
+    "trainer.profiler",
+    "trainer.default_root_dir",
+    "callbacks.pictures",
+    "callbacks.report",
+    "callbacks.lines",
+    "callbacks.summary",
+    "callbacks.best.dirpath",
+    "callbacks.last.",
+    "callbacks.seeds.seed",  # is `seed`
+    "data.root",
+    "data.num_workers",
+    "data.val_batch_size",
+    "data.cache",
+    "logger.",
+    "report.",
+    "runs_dir",
+    "run_dir",
+    "cache_dir",
+    "compile",
+)
+_FOLDERS = ("checkpoints", "pictures", "submission", "tensorboard", "wandb")
+_FILES = (
+    ".lock", "config.yaml", "record.json", "metrics.csv", "metrics.json", "report.html", "wandb_id.txt",
+    "confusion.png", "benchmark.json", "job.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+)  # fmt: skip
+
+
+def check_kinds(directory: Path, task: str) -> None:
+    """Raises UserError where a file stands for a folder that the run writes into, or the other way round; and
+    for a folder of other things, such as / or a home."""
+    ours = (".lock", "config.yaml", "job.json", "record.json", "checkpoints")
+    if directory.is_dir() and any(directory.iterdir()) and not any((directory / n).exists() for n in ours):
+        raise UserError(
+            f"{directory}: a folder of other files, where the run would keep its own. Choose another name=, "
+            f"or runs_dir=."
+        )
+    for name in _FOLDERS:
+        path = directory / name
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: a file, where the run keeps a folder. Move it away.")
+    for name in (*_FILES, f"{task}.log"):
+        path = directory / name
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: {_kind(path)}, where the run keeps a file. Move it away.")
+
+
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "no regular file"
+
+
+def read_figures(path: Path) -> dict[str, Any] | None:
+    """A metrics.json; None where there is none. Raises UserError for one that is damaged."""
+    if not path.exists():
+        return None
+    try:
+        figures = json.loads(path.read_text())
+        if not isinstance(figures, dict) or not isinstance(figures.get("mIoU"), float | int | None):
+            raise TypeError("no figures of a run")
+        return figures
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: damaged ({error}). Delete it, and the same command writes it anew."
+        ) from error
+
+
+def kept_id(directory: Path) -> str | None:
+    """The run's id by its record.json; None where that has none: it is new, older than ids, or damaged."""
+    try:
+        kept = json.loads((directory / "record.json").read_text())["run"]
+        return kept if isinstance(kept, str) else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def check_own(directory: Path, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError where another run wrote the checkpoint, by the id that both recorded."""
+    writer, own = checkpoint.get("run"), kept_id(directory)
+    if not isinstance(writer, dict) or own is None or writer.get("id") == own:
+        return
+    raise UserError(
+        f"{path}: written by another run, name={brief(writer.get('name'))} with the id "
+        f"{brief(writer.get('id'))}; the id of {directory} is {own!r}. Put the run's own file back, or copy "
+        f"its own best.ckpt over last.ckpt. To begin with the other run's weights, give them to a new run: "
+        f"checkpoint={path} name=..."
+    )
+
+
+def check_same_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """Raises UserError where a run that goes on would compute something else than it did."""
+    kept = directory / "config.yaml"
+    if not kept.exists():
+        return
+    try:  # as data: what it says is compared, never resolved
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(kept))
+        before, now = (dict(flatten(c)) for c in (loaded, config))
+    except (YAMLError, OmegaConfBaseException, OSError, AttributeError, ValueError, RecursionError) as error:
+        raise _damaged(kept, type(error).__name__) from error
+    keys = [key for key in config if key in loaded]
+    if len(keys) < len(config) and keys == list(config)[: len(keys)]:
+        raise _damaged(kept, f"cut off after {keys[-1] if keys else 'nothing'}")
+    changed = [
+        f"  {key}: {before.get(key)} before, {now.get(key)} now"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE)
+    ]
+    if changed:
+        longer = any(line.startswith(("  trainer.max_epochs:", "  trainer.max_steps:")) for line in changed)
+        raise UserError(
+            f"{directory}: this run was started with another config, it cannot go on with this:\n"
+            + "\n".join(changed)
+            + "\nRepeat its own command to go on with it, or choose another name=."
+            + (_HOW_LONGER.format(directory) if longer else "")
+        )
+
+
+_HOW_LONGER = (
+    "\nIts learning rate followed a schedule over all of its steps: with more of them it is another one. "
+    "To train longer, begin a new run with its weights:\n"
+    "  checkpoint={}/checkpoints/best.ckpt name=longer trainer.max_epochs=..."
+)
+
+
+def _damaged(kept: Path, how: str) -> UserError:
+    return UserError(
+        f"{kept}: damaged ({how}), not to be compared with this command's config. "
+        f"Delete it where you are sure that the run's config is the same."
+    )

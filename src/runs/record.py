@@ -1,0 +1,119 @@
+"""What record.json keeps of each start of a run: with what, on what and from what code it was made."""
+
+import json
+import os
+import platform
+import re
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from src.config import RECORDED, overrides
+from src.masking import SECRET_NAME, hide_secrets
+from src.runs.machine import hardware, installed_packages
+from src.runs.revision import code_state
+
+# Environment variables that may change a result or explain one; any other may be a secret.
+_VARIABLES = re.compile(
+    r"(OMP|MKL|KMP|NCCL|GLOO|CUDA|CUDNN|CUBLAS|NVIDIA|PYTORCH|TORCH|TORCHINDUCTOR)_\w+"
+    r"|SLURM_(JOB_ID|JOB_NAME|ARRAY_JOB_ID|ARRAY_TASK_ID|NNODES|NTASKS|JOB_NODELIST|RESTART_COUNT)"
+    r"|WORLD_SIZE|LOCAL_WORLD_SIZE|PYTHONHASHSEED|LD_PRELOAD|WANDB_MODE"
+)
+_NAMED = 8  # differences between two starts in a line
+
+
+def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, Any], bytes]:
+    """The record of a start, and the patch that belongs to it (see `code_state`)."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    code, patch = code_state()
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": command(config["task"]),
+        "overrides": [hide_secrets(override) for override in overrides()] if hydra else [],
+        "choices": _choices(config, hydra.runtime.choices) if hydra else {},
+        "repeats": _repeated(),
+        "seed": config.get("seed"),
+        "world_size": world_size,
+        "host": socket.gethostname(),
+        "hardware": hardware(),
+        "code": code,
+        "python": platform.python_version(),
+        "packages": installed_packages(),
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if _VARIABLES.fullmatch(name) and not SECRET_NAME.fullmatch(name)
+        },
+    }, patch
+
+
+def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The file of each group; of the data the used one, which an evaluation has from the checkpoint."""
+    original = {
+        group: choice and choice.removeprefix(RECORDED)
+        for group, choice in choices.items()
+        if group.partition("/")[0] != "hydra"
+    }
+    return original | {"data": config["data"]["name"]}
+
+
+def _repeated() -> str | None:
+    """The run directory that was given as `--config-dir`, where it is one."""
+    if not HydraConfig.initialized():
+        return None
+    runtime = HydraConfig.get().runtime
+    if not any(str(choice).startswith(RECORDED) for choice in runtime.choices.values()):
+        return None
+    return next((s.path for s in runtime.config_sources if s.provider == "command-line"), None)
+
+
+def read_starts(directory: Path) -> list[dict[str, Any]]:
+    """All that is recorded of a run's starts; empty without a record, or with one that was edited."""
+    try:
+        starts = json.loads((directory / "record.json").read_text())["starts"]
+        return starts if isinstance(starts, list) else []
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def packages_of(starts: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
+    """Of the last start, whose entry has them only where they are not those of the start before."""
+    return next((start["packages"] for start in reversed(starts) if "packages" in start), None)
+
+
+def command(task: str) -> str:
+    """The one that is running, to be typed again."""
+    return shlex.join(["python", "-m", f"src.{task}", *(hide_secrets(argument) for argument in sys.argv[1:])])
+
+
+def differences(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    """In what a start differs from the last of those before that may change its results; empty if in nothing.
+
+    Without any before, and of a record that was edited, nothing is known.
+    """
+    if not before:
+        return ""
+    try:
+        old, new = _facts({**before[-1], "packages": packages_of(before) or {}}), _facts(now)
+    except (LookupError, TypeError, AttributeError):
+        return ""
+    changed = [key for key in old | new if old.get(key) != new.get(key)]
+    more = f", and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    return ", ".join(f"{key} ({old.get(key)} before, {new.get(key)} now)" for key in changed[:_NAMED]) + more
+
+
+def _facts(start: Mapping[str, Any]) -> dict[str, Any]:
+    code, machine = start["code"], start["hardware"]
+    return {
+        "code": code["revision"] and code["revision"][:12] + (f" + {code['patch']}" if code["patch"] else ""),
+        "devices": start["world_size"],
+        "GPUs": ", ".join(gpu["name"] for gpu in machine["gpus"]) or None,
+        **{key: machine[key] for key in ("cpu", "threads", "nvidia_driver", "cuda", "cudnn")},
+        "python": start["python"],
+    } | start["packages"]

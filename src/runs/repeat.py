@@ -1,0 +1,156 @@
+"""`--config-dir <run directory>`: the config that a run recorded, as the one that a command starts from."""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config import CONF_DIR, RECORDED, flatten, in_conf, plain
+from src.errors import UserError
+from src.runs.record import read_starts
+
+_PRIMARY = "recorded"
+_UNKNOWN = "unknown"  # which file of a group a run began with that has no record of it
+_EXACT = ("augment", "callbacks")  # an entry that is younger than the run would change it
+
+
+def recorded_config(task: str) -> str | None:
+    """The name of the primary config for Hydra if `--config-dir` is a run directory; else None.
+
+    It has the values of the run's config.yaml, and so repeats the run. Where an expression of conf/ still
+    gives the recorded value, such as `${run_dir}/checkpoints`, the expression stays: `name=again` moves the
+    checkpoints, too. Each group is a choice (`optimizer: recorded/adam`), which `optimizer=sgd` replaces.
+    Keys that are younger than the run come from conf/; but callbacks, augmentation and the arguments of a
+    `_target_` are exactly the run's own.
+
+    Raises UserError for a run of another task, and for a config.yaml that cannot be read.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    parser.add_argument("--multirun", "-m", action="store_true")
+    given = parser.parse_known_args(sys.argv[1:])[0]
+    if given.config_dir is None or not (given.config_dir / "config.yaml").is_file():
+        return None
+    path = given.config_dir / "config.yaml"
+    try:
+        kept = OmegaConf.load(path)
+    except Exception as error:  # of the file system, of YAML or of OmegaConf
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    _check_whole(path, kept)
+    if not isinstance(kept, DictConfig) or "task" not in kept:  # a folder of the user's own
+        return None
+    if kept.task != task:
+        raise UserError(f"{path}: of src.{kept.task}, which python -m src.{task} cannot repeat.")
+    recorded = _recorded_choices(given.config_dir)
+    choices, conf = _conf(task, recorded)
+    run_dir = kept.run_dir
+    _keep_expressions(kept, conf)
+    for group in (group for group, choice in choices.items() if choice and not in_conf(group, choice)):
+        del conf[group]  # of a file of the user's own only the values are known
+    _add_younger(kept, conf)
+    if given.multirun:
+        kept.name = conf["name"]  # not into the run's own directory
+    _store(kept, choices, run_dir)
+    return _PRIMARY
+
+
+def _check_whole(path: Path, kept: Any) -> None:
+    """Raises UserError where a run's config.yaml is not as the run wrote it: what it lacks would come from
+    conf/, and another training would run under its name."""
+    starts = read_starts(path.parent)
+    if not starts:
+        if (path.parent / "checkpoints").is_dir() and "task" not in (kept or ()):
+            raise UserError(f"{path}: cut off or damaged, this run cannot be repeated from it.")
+        return
+    recorded = starts[-1].get("config_sha256")
+    if recorded not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+        raise UserError(
+            f"{path}: not as the run wrote it: damaged, cut off or edited. To repeat the run, type its "
+            f"command, which record.json has; to change it, add overrides."
+        )
+
+
+def _recorded_choices(directory: Path) -> dict[str, str]:
+    """The file of each group by record.json, if there is one. An experiment's values are in the groups."""
+    try:
+        choices = json.loads((directory / "record.json").read_text())["starts"][-1]["choices"]
+    except (OSError, ValueError, LookupError):
+        return {}
+    return {g: choice for g, choice in choices.items() if choice and g not in ("experiment", "sweep")}
+
+
+def _conf(task: str, recorded: dict[str, str]) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """The file of each group, and what conf/ gives for them, with its expressions."""
+    there = [f"{group}={choice}" for group, choice in recorded.items() if in_conf(group, choice)]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        composed = compose(task, there, return_hydra_config=True)
+    known = {g: c for g, c in composed.hydra.runtime.choices.items() if g.partition("/")[0] != "hydra"}
+    conf = _raw(composed)
+    del conf["hydra"]
+    return {group: choice and recorded.get(group, _UNKNOWN) for group, choice in known.items()}, conf
+
+
+def _keep_expressions(kept: DictConfig, conf: dict[str, Any]) -> None:
+    """Put those expressions of `conf` into `kept` that give the value which is there."""
+    for key, expression in flatten(conf):
+        group, _, name = key.rpartition(".")
+        parent = OmegaConf.select(kept, group) if group else kept
+        if "${" not in str(expression) or not isinstance(parent, DictConfig) or name not in parent:
+            continue
+        value = plain(parent[name])
+        parent[name] = expression
+        try:
+            same = plain(parent[name]) == value
+        except OmegaConfBaseException:
+            same = False
+        if not same and expression != "${interactive:}":  # the terminal is the one of now
+            parent[name] = value
+
+
+def _add_younger(kept: DictConfig, conf: dict[str, Any]) -> None:
+    for key, value in conf.items():
+        if key not in kept:
+            kept[key] = value
+        elif isinstance(value, dict) and key not in _EXACT:
+            mapping = kept[key]
+            if isinstance(mapping, DictConfig) and "_target_" not in mapping:
+                _add_younger(mapping, value)
+
+
+def _store(kept: DictConfig, choices: dict[str, str | None], run_dir: str) -> None:
+    """Give Hydra the config: a primary one and a file for each group."""
+    values = {key: value if key == "run_dir" else _below(run_dir, value) for key, value in _raw(kept).items()}
+    groups = [group for group in values if choices.get(group)]
+    defaults: list[Any] = [{"hydra": "house"}]
+    for group in groups:
+        node = values.pop(group)
+        ConfigStore.instance().store(name=str(choices[group]), node=node, group=f"{group}/{RECORDED[:-1]}")
+        defaults.append({group: f"{RECORDED}{choices[group]}"})
+    # As in conf/train.yaml: an experiment goes before the values, a sweep has none.
+    empty: list[Any] = [{group: None} for group in choices if group not in groups and group != "experiment"]
+    experiment: list[Any] = [{"experiment": None}] if "experiment" in choices else []
+    primary = {"defaults": [*defaults, *empty, "_self_", *experiment], **values}
+    ConfigStore.instance().store(name=_PRIMARY, node=primary)
+
+
+def _below(run_dir: str, value: Any) -> Any:
+    """With `${run_dir}` for the recorded directory, so that nothing is written there under another name."""
+    if isinstance(value, dict):
+        return {key: _below(run_dir, entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_below(run_dir, entry) for entry in value]
+    if isinstance(value, str) and (value == run_dir or value.startswith(f"{run_dir}/")):
+        return "${run_dir}" + value.removeprefix(run_dir)
+    return value
+
+
+def _raw(config: DictConfig) -> dict[str, Any]:
+    """With its expressions."""
+    return OmegaConf.to_container(config)  # type: ignore[return-value]

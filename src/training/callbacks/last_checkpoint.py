@@ -1,0 +1,85 @@
+"""The callback behind last.ckpt, from which a run goes on to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from src.training.loggers.csv import MetricsCSV
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps one file that is as young as it can be: of the last epoch, or of the last moment within one.
+
+    It is written after each epoch, before each validation (which may take longer than the epoch) and every so
+    many steps. Lightning's ModelCheckpoint saves a step only once, and a checkpoint that it takes before a
+    validation makes the run that goes on skip this validation.
+
+    Args:
+        path: of the file.
+        every_n_train_steps: optimizer steps between two checkpoints within an epoch; None = none.
+    """
+
+    def __init__(self, path: str | Path, every_n_train_steps: int | None = None):
+        self.path = Path(path)
+        self.every_n_train_steps = every_n_train_steps
+        self._validation_is_next = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.go_on_from(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        due = self.every_n_train_steps and trainer.global_step % self.every_n_train_steps == 0
+        if can_save(trainer) and (due or validation_is_next(trainer)):
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning logs the epoch's loss only after this hook. A run that is killed in between resumes with
+        # the next epoch and never logs it: the row must be on disk before the checkpoint is.
+        loss = float(trainer.callback_metrics["train/loss_epoch"])
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                row = {"epoch": trainer.current_epoch, "train/loss_epoch": loss}
+                logger.log_metrics(row, trainer.global_step - 1)
+        trainer.save_checkpoint(self.path, weights_only=False)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Call it on all ranks, at the end of a batch where `can_save` holds."""
+        self._validation_is_next = validation_is_next(trainer)
+        trainer.save_checkpoint(self.path, weights_only=False)
+        self._validation_is_next = False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if not self._validation_is_next:
+            return
+        # As if the validation's first batch had begun: then Lightning goes back to the validation's start.
+        loops = checkpoint["loops"]["fit_loop"]
+        begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+        loops["epoch_loop.val_loop.batch_progress"] = {
+            "total": begun,
+            "current": dict.fromkeys(begun, 0),
+            "is_last_batch": False,
+        }
+        for progress in ("total", "current"):
+            batches = loops["epoch_loop.batch_progress"][progress]
+            batches["completed"] = batches["processed"]
+
+
+def can_save(trainer: pl.Trainer) -> bool:
+    """At the end of a training batch: whether a run could go on from here.
+
+    Not between accumulated batches, whose gradients no checkpoint holds; and not at the very last step, from
+    which Lightning would go on to nothing, not even to its validation.
+    """
+    return not trainer.fit_loop.epoch_loop._should_accumulate() and trainer.global_step != trainer.max_steps
+
+
+def validation_is_next(trainer: pl.Trainer) -> bool:
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)

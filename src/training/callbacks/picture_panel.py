@@ -1,0 +1,119 @@
+"""A fixed panel of validation pictures each epoch: image | ground truth | prediction."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+from src.data.dataset import SegmentationDataset
+from src.labels import LabelTable
+from src.report.pictures import panel, write_image
+
+Sample = dict[str, Any]
+
+
+class PicturePanel(Callback):
+    """Writes `epoch_0001.jpg`, ... and sends the panel to W&B (with mask overlays) and TensorBoard.
+
+    The samples are spread evenly over the validation set, the same in every epoch and for any number of
+    devices; they are decoded once. Rank 0 draws them all, without the other ranks.
+
+    Args:
+        directory: where the pictures go.
+        count: samples of the panel.
+        every_n_epochs: validations without a panel in between are skipped.
+        keep: so many files stay, 2 or more, spread over the epochs so far, the first and the newest among
+            them; None = all.
+        width: pixels of one picture of the panel at the most.
+        filename: may contain {epoch}, counted from 1.
+
+    Must stand before a weight average in the list of callbacks, which puts the trained weights back at the
+    end of the validation epoch.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        count: int = 4,
+        every_n_epochs: int = 1,
+        keep: int | None = None,
+        width: int = 512,
+        filename: str = "epoch_{epoch:04d}.jpg",
+    ):
+        self.directory = Path(directory)
+        self.count = count
+        self.every_n_epochs = every_n_epochs
+        self.keep = keep
+        self.width = width
+        self.filename = filename
+        self._samples: list[Sample] = []
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if trainer.sanity_checking or not trainer.is_global_zero or not due or not self.count:
+            return
+        dataset: SegmentationDataset = trainer.datamodule.val_set  # type: ignore[attr-defined]
+        samples = self._samples or self._load(dataset)
+        predictions = [self._predict(trainer, pl_module, sample) for sample in samples]
+        labelled = dataset.has_labels
+        rows: list[Any] = [
+            (sample["name"], _pixels(sample), sample["target"].numpy() if labelled else None, prediction)
+            for sample, prediction in zip(samples, predictions, strict=True)
+        ]
+        picture = panel(rows, dataset.table, max_width=self.width)
+        self.directory.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays away
+        write_image(self.directory / self.filename.format(epoch=trainer.current_epoch + 1), picture)
+        if self.keep:
+            self._thin_out(trainer.current_epoch + 1, self.keep)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                _log_wandb(logger, rows, dataset.table, self.width, trainer.global_step)
+            elif isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("val/panel", picture, trainer.global_step, dataformats="HWC")
+
+    def _thin_out(self, newest: int, keep: int) -> None:
+        """Remove, while there are too many, the picture that is nearest to its neighbours."""
+        there = {path.name for path in self.directory.iterdir()}
+        epochs = [n for n in range(1, newest + 1) if self.filename.format(epoch=n) in there]
+        while len(epochs) > keep:
+            least = min(range(1, len(epochs) - 1), key=lambda i: epochs[i + 1] - epochs[i - 1])
+            gone = self.directory / self.filename.format(epoch=epochs.pop(least))
+            gone.unlink(missing_ok=True)
+
+    def _load(self, dataset: SegmentationDataset) -> list[Sample]:
+        indices = np.linspace(0, len(dataset) - 1, min(self.count, len(dataset))).round().astype(int)
+        self._samples = [dataset[0, index] for index in indices]
+        return self._samples
+
+    @staticmethod
+    def _predict(trainer: pl.Trainer, pl_module: Any, sample: Sample) -> np.ndarray:
+        image = sample["image"][None].to(pl_module.device)
+        with torch.inference_mode(), trainer.precision_plugin.forward_context():
+            scores = pl_module.inference(image)
+        return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+
+
+def _pixels(sample: Sample) -> np.ndarray:
+    return sample["image"].permute(1, 2, 0).numpy()
+
+
+def _log_wandb(logger: WandbLogger, rows: list[tuple], table: LabelTable, width: int, step: int) -> None:
+    labels = dict(enumerate(table.class_names)) | {255: "ignored"}
+    stride = [max(1, -(-image.shape[1] // width)) for _, image, _, _ in rows]  # uploads of megabytes are slow
+    logger.log_image(
+        "val/panel",
+        [image[::n, ::n] for n, (_, image, _, _) in zip(stride, rows, strict=True)],
+        step=step,
+        caption=[name for name, *_ in rows],
+        masks=[
+            {
+                "prediction": {"mask_data": prediction[::n, ::n], "class_labels": labels},
+                "ground_truth": {"mask_data": target[::n, ::n], "class_labels": labels},
+            }
+            for n, (_, _, target, prediction) in zip(stride, rows, strict=True)
+        ],
+    )

@@ -1,0 +1,138 @@
+"""A training that begins with somebody's weights: `python -m src.train checkpoint=...`."""
+
+import logging
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from src.config import RECORDED, flatten, overrides, plain
+from src.errors import UserError
+from src.training.module import SegmentationModule
+from src.weights.checkpoint_files import AtomicCheckpointIO
+from src.weights.checkpoint_schema import check_recorded
+from src.weights.trained_network import TrainedNetwork, check_fit, digest, restore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with. record: what its checkpoints keep about it. trained: None for a run that goes
+    on, which has its weights from its own checkpoint."""
+
+    record: dict[str, Any] | None = None
+    trained: TrainedNetwork | None = None
+
+    @property
+    def path(self) -> Path | None:
+        return Path(self.trained.path).expanduser() if self.trained else None
+
+    def give(self, module: SegmentationModule) -> None:
+        """Put the weights into the module; the classifier starts anew where the classes are others.
+
+        Raises UserError where the config asks for another network than the file holds.
+        """
+        if self.trained is None:
+            return
+        weights, known = dict(self.trained.weights), self.trained.classes
+        same = known == module.classes if known else self.trained.num_classes == len(module.classes)
+        if not same:
+            log.info(
+                "The classifier starts anew, for %d classes: checkpoint=%s has %d others.",
+                len(module.classes),
+                self.trained.path,
+                self.trained.num_classes,
+            )
+            new = {k: v for k, v in module.segmenter.state_dict().items() if k.startswith(_CLASSIFIER)}
+            weights = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIER)} | new
+        try:
+            check_fit(module.hparams["model"], weights, self.trained.path)
+        except UserError as error:
+            raise UserError(f"{error.text}\nThe model follows the file where no model.* is given.") from error
+        module.segmenter.load_state_dict(weights)
+
+
+_CLASSIFIER = "network.classifier."
+
+
+def begin_from(config: DictConfig) -> Start:
+    """The start that `checkpoint=` asks for.
+
+    Sets in `config`, before anything is made of it: `model`, which follows the file but for `model.*` on the
+    command line; and `checkpoint_sha256`. A run that goes on has both from its last.ckpt, where the file is
+    gone.
+
+    Raises UserError for a file that cannot be used, or is not the one that the config was recorded with.
+    """
+    if config.checkpoint is None:
+        return Start()
+    last = Path(config.run_dir) / "checkpoints" / "last.ckpt"
+    if last.exists():
+        return _go_on(config, last)
+    trained = restore(config.checkpoint)
+    found = digest(config.checkpoint)
+    if config.checkpoint_sha256 not in (None, found):
+        raise UserError(
+            f"checkpoint={config.checkpoint}: not the file that this config began with. Its SHA-256 is "
+            f"{found}, checkpoint_sha256={config.checkpoint_sha256}. Give that file, or "
+            f"checkpoint_sha256=null."
+        )
+    config.checkpoint_sha256 = found
+    log.info("Beginning with the weights of checkpoint=%s", config.checkpoint)
+    trained.warn_of_seen_images(config.data.name, config.data.val_split)
+    if not HydraConfig.get().runtime.choices["model"].startswith(RECORDED):  # then it is complete already
+        _say_what_follows(config, _follow(config, trained.model))
+    record = {
+        "checkpoint": Path(trained.path).name,
+        "sha256": found,
+        "family": trained.family,
+        "trained_on": trained.trained_on,
+    }
+    return Start(record, trained)
+
+
+def _go_on(config: DictConfig, last: Path) -> Start:
+    checkpoint = AtomicCheckpointIO().load_checkpoint(last)
+    check_recorded(checkpoint, str(last))
+    recorded = checkpoint["hyper_parameters"]
+    record = recorded.get("began_from")
+    if record is not None:  # else the run's config has no checkpoint=, and this one is refused
+        path = Path(config.checkpoint).expanduser()
+        config.checkpoint_sha256 = digest(config.checkpoint) if path.is_file() else record["sha256"]
+        _follow(config, recorded["model"])
+    return Start(record)
+
+
+def _follow(config: DictConfig, model: dict[str, Any]) -> dict[str, Any]:
+    """Give `config` the file's model, but for what the command line says; returns what that changed."""
+    own = plain(config.model)
+    followed = own if own["_target_"] == model["_target_"] else {}
+    followed = deepcopy(followed | model)
+    if "num_classes" in own:
+        followed["num_classes"] = own["num_classes"]  # the dataset's
+    for key in _given():
+        group, _, leaf = key.rpartition(".")
+        (followed[group] if group else followed)[leaf] = plain(OmegaConf.select(config.model, key))
+    with open_dict(config):
+        config.model = followed
+    before = dict(flatten(own))
+    return {key: value for key, value in flatten(followed) if before.get(key) != value}
+
+
+def _given() -> list[str]:
+    """Keys below `model` that the command line sets."""
+    keys = [o.lstrip("+").partition("=")[0] for o in overrides()]
+    return [key.removeprefix("model.") for key in keys if key.startswith("model.")]
+
+
+def _say_what_follows(config: DictConfig, changed: dict[str, Any]) -> None:
+    if changed:
+        values = ", ".join(f"model.{key}={value}" for key, value in changed.items())
+        log.info("The model follows checkpoint=%s: %s", config.checkpoint, values)
+    if _given():
+        kept = ", ".join(f"model.{key}={OmegaConf.select(config.model, key)}" for key in _given())
+        log.info("By the command line, whatever the file has: %s", kept)

@@ -1,0 +1,87 @@
+"""metrics.csv: one row per logged step, kept across restarts."""
+
+import csv
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from src.runs.atomic_files import set_aside, write_text
+
+log = logging.getLogger(__name__)
+
+
+class MetricsCSV(Logger):
+    """Rows of (step, epoch, metrics...); what belongs to one step stands in one row.
+
+    Lightning's CSVLogger deletes the file when a run goes on. Here the rows are read back, and those past the
+    checkpoint that the run goes on from are left out: their steps come round again.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__()
+        self.path = Path(path)
+        self._rows: list[dict[str, Any]] | None = None
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The run directory's config.yaml holds them."""
+
+    @rank_zero_only
+    def go_on_from(self, step: int) -> None:
+        """`step` comes next: rows of it and later ones are dropped."""
+        rows = self._read()
+        self._rows = [row for row in rows if int(row["step"]) < step]
+        if len(self._rows) < len(rows):
+            self._write()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        rows = self._read() if self._rows is None else self._rows
+        step = step or 0
+        while rows and int(rows[-1]["step"]) > step:
+            rows.pop()
+        if not rows or int(rows[-1]["step"]) != step:
+            rows.append({"step": step})
+        rows[-1].update({key: value for key, value in metrics.items() if key != "step"})
+        self._rows = rows
+        self._write()
+
+    def _read(self) -> list[dict[str, Any]]:
+        """What is there; a file that cannot be read is kept under another name."""
+        if not self.path.exists():
+            return []
+        try:
+            with self.path.open(newline="") as file:
+                rows = [
+                    {k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file, strict=True)
+                ]
+            if any(not row["step"].isdecimal() or None in row for row in rows):
+                raise ValueError("a row without a step")
+        except (ValueError, LookupError, AttributeError, csv.Error) as error:
+            kept = set_aside(self.path)
+            log.warning(
+                "%s was damaged (%s). It is kept as %s, and a new one begun.", self.path, error, kept.name
+            )
+            return []
+        return rows
+
+    def _write(self) -> None:
+        # Whole and atomic each time: columns appear as a run goes on, and a row comes every 50 steps or so.
+        assert self._rows is not None
+        columns = list(dict.fromkeys(["epoch", "step", *(key for row in self._rows for key in row)]))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, text.getvalue())
