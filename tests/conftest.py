@@ -4,7 +4,9 @@ import signal
 import sys
 import threading
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 import torch
 from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
 
+from src.errors import UserError
 from src.street import write_street
 from src.sweep import child
 
@@ -162,3 +165,26 @@ def whole(module_doors, faulty_conf):
         return runs[overrides]
 
     return run
+
+
+@pytest.fixture
+def refused():
+    """A context that expects one UserError, shown as one message, which mentions all `parts`."""
+
+    @contextmanager
+    def expect(*parts):
+        shown = SimpleNamespace(text="")
+        try:
+            yield shown
+        except UserError as error:
+            shown.text = error.text
+            # Frees a DataLoader's iterator here; left to the garbage collector, it waits 5 s for each worker.
+            error.__traceback__ = None
+        else:
+            pytest.fail("no UserError")
+        missing = [str(part) for part in parts if str(part) not in shown.text]
+        assert not missing, f"{missing} not in:\n{shown.text}"
+        assert "Traceback" not in shown.text
+        assert "Caught" not in shown.text
+
+    return expect

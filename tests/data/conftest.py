@@ -1,8 +1,6 @@
 import copy
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -11,39 +9,6 @@ from hydra import compose, initialize_config_dir
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.datamodule import SegmentationDataModule
 from src.data.layouts import Pair
-from src.errors import UserError
-from src.street import write_street
-
-
-@pytest.fixture(scope="session")
-def dozen(tmp_path_factory):
-    """A dozen scenes of 128x64 in each split."""
-    root = tmp_path_factory.mktemp("street") / "synthetic"
-    write_street(root, {"train": 12, "val": 12}, 128, 64, seed=3)
-    return root
-
-
-@pytest.fixture
-def refused():
-    """A context that expects one UserError, shown as one message, which mentions all `parts`."""
-
-    @contextmanager
-    def expect(*parts):
-        shown = SimpleNamespace(text="")
-        try:
-            yield shown
-        except UserError as error:
-            shown.text = error.text
-            # Frees a DataLoader's iterator here; left to the garbage collector, it waits 5 s for each worker.
-            error.__traceback__ = None
-        else:
-            pytest.fail("no UserError")
-        missing = [str(part) for part in parts if str(part) not in shown.text]
-        assert not missing, f"{missing} not in:\n{shown.text}"
-        assert "Traceback" not in shown.text
-        assert "Caught" not in shown.text
-
-    return expect
 
 
 @pytest.fixture
