@@ -1,6 +1,7 @@
 import copy
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pytest
