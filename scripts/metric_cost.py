@@ -1,4 +1,4 @@
-"""What the official figures cost: their share of an evaluation, and scoring files against cityscapesScripts.
+"""What the official metrics cost: their share of an evaluation, and scoring files against cityscapesScripts.
 
     python -m scripts.metric_cost [--width 2048 --height 1024] [--rounds 3] [--device cpu] [--out cost.json]
 
@@ -31,14 +31,14 @@ from src.data.layouts import Pair, find_pairs
 from src.labels import CITYSCAPES
 from src.metrics.cityscapes import by_label_id, official_scores
 from src.metrics.confusion import ConfusionMatrix
-from src.metrics.instances import IndividualCounter
+from src.metrics.instances import InstanceCounter
 from src.network.segmenter import Segmenter
 from src.report.pictures import write_image
 from src.runs.atomic_files import write_json
 from src.runs.machine import machine, usable_cores, versions
 from src.street import write_street
 
-NETWORK, CONFUSION, INDIVIDUALS = "network and argmax", "confusion matrix", "individuals"
+NETWORK, CONFUSION, COUNTING_INSTANCES = "network and argmax", "confusion matrix", "instances"
 FRAME, INSTANCES = "(read image and label)", "(read instances)"  # by the data workers, at the same time
 
 
@@ -70,10 +70,10 @@ def evaluation(pairs: list[Pair], rounds: int, device: str) -> dict[str, Any]:
         config = plain(compose("train", ["data=cityscapes", "name=cost"]).model)
     segmenter = Segmenter.from_config(config).eval().to(device)
     confusion = ConfusionMatrix(CITYSCAPES.num_classes).to(device)
-    counter = IndividualCounter(CITYSCAPES, [label.id for label in CITYSCAPES.train_labels])
+    counter = InstanceCounter(CITYSCAPES, [label.id for label in CITYSCAPES.train_labels])
     paths = instance_files([pair.label for pair in pairs if pair.label is not None])
     assert paths is not None
-    clock, individuals = Clock(device), []
+    clock, counted = Clock(device), []
     for turn in range(rounds + 1):
         if turn == 1:
             clock.seconds.clear()  # the first was to warm up
@@ -85,24 +85,26 @@ def evaluation(pairs: list[Pair], rounds: int, device: str) -> dict[str, Any]:
             whose = torch.from_numpy(instances).to(device)
             predicted = clock.time(NETWORK, lambda: segmenter(batch).argmax(1).to(torch.uint8))  # noqa: B023
             clock.time(CONFUSION, confusion.update, predicted, truth)
-            individuals += clock.time(INDIVIDUALS, counter, predicted[0], whose, turn * len(pairs) + number)
+            counted += clock.time(
+                COUNTING_INSTANCES, counter, predicted[0], whose, turn * len(pairs) + number
+            )
     matrix = by_label_id(confusion.compute().cpu().numpy(), CITYSCAPES)
     start = time.perf_counter()
-    official_scores(matrix, individuals, CITYSCAPES)
+    official_scores(matrix, counted, CITYSCAPES)
     at_the_end = (time.perf_counter() - start) / (rounds + 1) / len(pairs)
     parts = {part: 1e3 * median(seconds) for part, seconds in clock.seconds.items()}
-    parts["figures at the end"] = 1e3 * at_the_end
-    counting = parts[CONFUSION] + parts["figures at the end"]
-    without, whole = counting, counting + parts[INDIVIDUALS]
+    parts["metrics at the end"] = 1e3 * at_the_end
+    counting = parts[CONFUSION] + parts["metrics at the end"]
+    without, whole = counting, counting + parts[COUNTING_INSTANCES]
     return {
         "milliseconds": parts,
-        "share without individuals": without / (without + parts[NETWORK]),
+        "share without instances": without / (without + parts[NETWORK]),
         "share": whole / (whole + parts[NETWORK]),
     }
 
 
 def from_files(root: Path, pairs: list[Pair], rounds: int) -> dict[str, Any]:
-    """Seconds a frame of scoring predictions in files; the same figures are asked for."""
+    """Seconds a frame of scoring predictions in files; the same metrics are asked for."""
     official = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     rng = np.random.default_rng(0)
     folder = root / "predictions"
@@ -155,7 +157,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu", help="of the evaluation: cpu or cuda")
-    parser.add_argument("--out", type=Path, help="JSON with all figures")
+    parser.add_argument("--out", type=Path, help="JSON with all metrics")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "street"
@@ -169,7 +171,7 @@ def main() -> None:
     for part, value in cost["milliseconds"].items():
         print(f"| {part} | {value:.3g} |")
     for key, part in (
-        ("share without individuals", "the counts, without individuals"),
+        ("share without instances", "the counts, without instances"),
         ("share", "all counts"),
     ):
         print(f"| {part} | {100 * cost[key]:.2f} % of an evaluation |")

@@ -52,21 +52,21 @@ def _unfinished(job: Job) -> dict[str, Any]:
 
 
 def _row(path: Path) -> dict[str, Any]:
-    figures = json.loads(path.read_text())
+    metrics = json.loads(path.read_text())
     text = (path.parent / "config.yaml").read_text()
     config = yaml.safe_load(text)
     command = shlex.split(text.partition("\n")[0].removeprefix("#"))[3:]  # python -m src.train ...
     return {
         "run": path.parent.as_posix(),
-        "mIoU": figures["mIoU"],
+        "mIoU": metrics["mIoU"],
         "status": "finished",
-        "epoch": figures["epoch"],
+        "epoch": metrics["epoch"],
         "epochs": config["trainer"]["max_epochs"] if config["task"] == "train" else "",
         "data": config["data"]["name"],
-        "split": figures["split"],
-        "images": figures["num_images"],
-        "precision": figures["precision"],
-        "network": figures.get("network") or config.get("model", {}).get("_target_", "").rpartition(".")[2],
+        "split": metrics["split"],
+        "images": metrics["num_images"],
+        "precision": metrics["precision"],
+        "network": metrics.get("network") or config.get("model", {}).get("_target_", "").rpartition(".")[2],
         "overrides": " ".join(o for o in command if not o.startswith(_WHERE)),
     }
 

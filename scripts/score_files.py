@@ -1,6 +1,6 @@
-"""Cityscapes' official figures of predictions in files, whatever made them.
+"""Cityscapes' official metrics of predictions in files, whatever made them.
 
-python -m scripts.score_files --predictions FOLDER --root CITYSCAPES [--split val] [--output figures.json]
+python -m scripts.score_files --predictions FOLDER --root CITYSCAPES [--split val] [--output metrics.json]
 
 Counts with the code of `python -m src.eval`, and gives what cityscapesScripts' own evaluation gives, to the
 last bit. Predictions are PNGs of label ids, one for each frame, anywhere below their folder.
@@ -25,14 +25,14 @@ from src.data.parallel import parallel_map
 from src.data.predictions import find_predictions, read_prediction
 from src.errors import UserError
 from src.labels import CITYSCAPES, IGNORE
-from src.metrics.cityscapes import Individual, official_scores
+from src.metrics.cityscapes import Instance, official_scores
 from src.metrics.confusion import count_pairs, scores
-from src.metrics.instances import IndividualCounter
+from src.metrics.instances import InstanceCounter
 from src.report.table import table
 from src.runs.atomic_files import write_json
 
 IDS = len(CITYSCAPES.labels)  # label ids go from 0 to IDS - 1
-_COUNTER = IndividualCounter(CITYSCAPES, range(IDS))
+_COUNTER = InstanceCounter(CITYSCAPES, range(IDS))
 
 
 class Frame(NamedTuple):
@@ -43,7 +43,7 @@ class Frame(NamedTuple):
 
 
 def score(predictions: Path, root: Path, splits: Sequence[str], threads: int | None = None) -> dict[str, Any]:
-    """The figures, as in the metrics.json of an evaluation. Raises UserError.
+    """The metrics, as in the metrics.json of an evaluation. Raises UserError.
 
     Args:
         predictions: folder that holds one PNG for each frame of the splits, and none besides.
@@ -59,27 +59,27 @@ def score(predictions: Path, root: Path, splits: Sequence[str], threads: int | N
     files = zip(found, labels, instances or none, strict=True)
     frames = [Frame(number, *of_frame) for number, of_frame in enumerate(files)]
     matrix = torch.zeros(IDS, IDS, dtype=torch.int64)
-    individuals: list[Individual] = []
+    counted: list[Instance] = []
     for counts, of_frame in parallel_map(_count, frames, "Scoring", threads):
         matrix += counts
-        individuals += of_frame
+        counted += of_frame
     learned = [label.id for label in CITYSCAPES.train_labels]
     others = [label.id for label in CITYSCAPES.labels if label.train_id == IGNORE]
-    figures = scores(matrix[learned][:, learned + others], CITYSCAPES.class_names)
-    figures |= official_scores(matrix.numpy(), None if instances is None else individuals, CITYSCAPES)
-    return figures | {"num_images": len(frames), "split": "+".join(splits), "predictions": str(predictions)}
+    metrics = scores(matrix[learned][:, learned + others], CITYSCAPES.class_names)
+    metrics |= official_scores(matrix.numpy(), None if instances is None else counted, CITYSCAPES)
+    return metrics | {"num_images": len(frames), "split": "+".join(splits), "predictions": str(predictions)}
 
 
-def _count(frame: Frame) -> tuple[Tensor, list[Individual]]:
-    """Pixels by label id, (IDS, IDS) int64, rows are the ground truth; and what became of each individual."""
+def _count(frame: Frame) -> tuple[Tensor, list[Instance]]:
+    """Pixels by label id, (IDS, IDS) int64, rows are the ground truth; and what became of each instance."""
     label = read_label(frame.label)
     target = to_target(label, Pair(frame.label.name, frame.label, frame.label), CITYSCAPES)
     prediction = torch.from_numpy(read_prediction(frame.prediction, label.shape, CITYSCAPES))
-    individuals = []
+    counted = []
     if frame.instances is not None:
         instances = torch.from_numpy(read_instances(frame.instances, target, CITYSCAPES))
-        individuals = _COUNTER(prediction, instances, frame.number)
-    return count_pairs(prediction, torch.from_numpy(label), IDS)[:IDS, :IDS], individuals
+        counted = _COUNTER(prediction, instances, frame.number)
+    return count_pairs(prediction, torch.from_numpy(label), IDS)[:IDS, :IDS], counted
 
 
 def main() -> int:
@@ -90,20 +90,20 @@ def main() -> int:
     parser.add_argument("--root", type=Path, required=True, help="Cityscapes: the folder that holds gtFine/")
     parser.add_argument("--split", choices=[split for split in SPLITS if split != "test"], default="val")
     parser.add_argument("--threads", type=int, help="default: one for each core")
-    parser.add_argument("--output", type=Path, help="where to write the figures as JSON")
+    parser.add_argument("--output", type=Path, help="where to write the metrics as JSON")
     arguments = parser.parse_args()
     if arguments.threads is not None and arguments.threads < 1:
         parser.error(f"--threads {arguments.threads}: give a number from 1 on.")
     cv2.setNumThreads(1)  # frames are shared out over the cores, not parts of them
     torch.set_num_threads(1)
     try:
-        figures = score(arguments.predictions, arguments.root, SPLITS[arguments.split], arguments.threads)
+        metrics = score(arguments.predictions, arguments.root, SPLITS[arguments.split], arguments.threads)
         if arguments.output is not None:
-            write_json(arguments.output, figures)
+            write_json(arguments.output, metrics)
     except UserError as error:
         print(error.text, file=sys.stderr)
         return 2
-    rich.print(table(figures))
+    rich.print(table(metrics))
     return 0
 
 

@@ -50,7 +50,7 @@ def _run_stamp() -> str:
 def _stamp_of_the_launcher() -> str | None:
     """For processes that started separately, whose clocks would give several stamps; else None.
 
-    A requeued SLURM job has the numbers that it had, and so goes on in the same directory.
+    A requeued SLURM job has the numbers that it had, and so resumes in the same directory.
     """
     given = os.environ
     if int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:

@@ -19,8 +19,8 @@ def doctor(config: DictConfig) -> None:
 
     from src.diagnosis.cache_health import examine_cache
     from src.diagnosis.dataset_health import examine_dataset
+    from src.diagnosis.dataset_statistics import statistics_of
     from src.diagnosis.doctor_report import show, verdict, write_report
-    from src.diagnosis.figures import figures_of
     from src.diagnosis.hardware import examine_disks, examine_machine
     from src.diagnosis.notes import CONFIG, DATASET, Notes
     from src.diagnosis.planned_training import Setup, as_training
@@ -32,7 +32,7 @@ def doctor(config: DictConfig) -> None:
     if not isinstance(config.samples, int) or config.samples < 0:
         raise UserError(f"samples={config.samples}: give a number from 0 on.")
     seed_everything(config.seed, verbose=False)
-    notes, figures = Notes(), {}
+    notes, statistics = Notes(), {}
     directory: Path | None = None
     with notes.trying(CONFIG, "run directory"):
         run = Run.plan(config)
@@ -44,7 +44,7 @@ def doctor(config: DictConfig) -> None:
     setup = Setup.build(as_training(config), notes)
     if setup.data:
         folders = examine_dataset(notes, setup.data)
-        figures = figures_of(notes, setup.data, folders, setup.class_weights)
+        statistics = statistics_of(notes, setup.data, folders, setup.class_weights)
         setup.open_data(notes)
         examine_cache(notes, setup.data)
     setup.check(notes)
@@ -58,9 +58,9 @@ def doctor(config: DictConfig) -> None:
             log.info("Frames, labels and crops to look at: %s", picture)
 
     command = shlex.join(["python", "-m", "src.train", *_without_own(sys.argv[1:])])
-    show(notes, figures)
+    show(notes, statistics)
     if directory:
-        write_report(notes, figures, directory, command)
+        write_report(notes, statistics, directory, command)
         log.info("Everything in full: %s", directory / "report.txt")
     if notes.count("error"):
         raise UserError(f"{verdict(notes)} Mend that, then ask again.")

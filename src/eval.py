@@ -30,14 +30,14 @@ def evaluate(config: DictConfig) -> float | None:
     from src.training.callbacks.picture_panel import PicturePanel
     from src.training.memory import check_memory
     from src.training.reliability.error_messages import clear_errors
-    from src.training.reliability.rank_consistency import Agreement
+    from src.training.reliability.rank_consistency import RankConsistency
     from src.training.trainer import build_trainer, honest_exit
     from src.weights.trained_network import restore
 
     run = Run.plan(config)
     trained = restore(config.checkpoint)
     run.config["data"] = data_to_evaluate(config, trained)
-    find_baseline(config.report.baseline, run.config["data"])  # wrong now, or not at all
+    find_baseline(config.report.baseline, run.config["data"])  # an error comes before the evaluation
     data = SegmentationDataModule(
         run.config["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
     )
@@ -47,7 +47,7 @@ def evaluate(config: DictConfig) -> float | None:
     submission = [SubmissionWriter(run, data)] if config.submission else []
     cost = Cost(config.latency, config.input_scale)
     callbacks = [
-        Agreement(run.config, Path(config.checkpoint).expanduser()),
+        RankConsistency(run.config, Path(config.checkpoint).expanduser()),
         PicturePanel(run.directory / "pictures", count=config.pictures, filename="panel.png"),
         BestAndWorstImages(run.directory / IMAGES, config.report.images),
         OfficialScores(),
@@ -80,8 +80,8 @@ def evaluate(config: DictConfig) -> float | None:
     assert data.val_set is not None
     if not data.val_set.has_labels:
         return None
-    figures = module.scores | {"cost": cost.figures}
-    return report_evaluation(run, figures, trained.provenance, len(data.val_set))
+    metrics = module.scores | {"cost": cost.metrics}
+    return report_evaluation(run, metrics, trained.provenance, len(data.val_set))
 
 
 main = front_door(evaluate, "eval")

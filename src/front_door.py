@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, not_composed, register_resolvers
 from src.errors import UserError
 from src.runs.directory import rank
-from src.runs.log_handlers import Early, Warned
+from src.runs.log_handlers import Early, KeptWarnings
 from src.runs.repeat import recorded_config
 from src.schema.check import check_values
 from src.schema.help import help_text
@@ -161,7 +161,7 @@ def _start_logging() -> None:
     early = Early()
     for place in (handler, early):
         place.addFilter(_worth_saying)
-    handlers = [handler, Warned(), early]
+    handlers = [handler, KeptWarnings(), early]
     logging.basicConfig(format="%(message)s", level=logging.INFO, handlers=handlers, force=True)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a log on a full disk is no reason for a traceback
@@ -172,8 +172,8 @@ def _start_logging() -> None:
         ".*smaller than the logging interval.*",  # the epoch's mean is logged in any case
         # torch 2.13's new name for it does not exist in 2.8, the oldest allowed.
         ".*`broadcast_buffers` is deprecated.*",
-        ".*resuming from a checkpoint that ended before the epoch ended.*",  # TrainSampler does go on
-        ".*Checkpoint directory .* exists and is not empty.*",  # so it is when a run goes on
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # TrainSampler resumes within it
+        ".*Checkpoint directory .* exists and is not empty.*",  # so it is when a run resumes
     ):
         warnings.filterwarnings("ignore", message=message)
 

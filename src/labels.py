@@ -17,7 +17,7 @@ IGNORE = 255
 """Train id of pixels that neither the loss nor any metric counts."""
 
 PER_LABEL = 1000
-"""An individual's instance id is 1000 * label id + number; groups, and labels without individuals, have the
+"""The id of an instance is 1000 * label id + number; groups, and labels without instances, have the
 label id itself."""
 
 
@@ -27,7 +27,7 @@ class Label:
     id: int  # value in the label file
     train_id: int  # value in the target, or IGNORE
     category: str
-    has_instances: bool  # distinguishable individuals, so that iIoU is defined
+    has_instances: bool  # distinguishable instances, so that iIoU is defined
     color: tuple[int, int, int]  # RGB
 
 

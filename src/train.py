@@ -22,13 +22,13 @@ def train(config: DictConfig) -> float | None:
     from src.runs.directory import Run
     from src.training.assemble import build_callbacks, build_module, fit
     from src.training.early_checks import check_monitors, check_validations
-    from src.training.fine_tuning import begin_from
+    from src.training.fine_tuning import initial_weights
     from src.training.loggers.build import build_loggers
-    from src.training.reliability.rank_consistency import Agreement
+    from src.training.reliability.rank_consistency import RankConsistency
     from src.training.resume import read_last_checkpoint
     from src.training.trainer import build_trainer
 
-    start = begin_from(config)
+    initial = initial_weights(config)
     run = Run.plan(config)
     if run.finished:
         return report_training(run)
@@ -37,15 +37,16 @@ def train(config: DictConfig) -> float | None:
     find_baseline(config.report.baseline, config.data)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
     loggers = build_loggers(plain(config.logger), run.directory, str(config.name))
-    callbacks = [Agreement(run.config, run.last_checkpoint or start.path), *build_callbacks(config.callbacks)]
+    ranks = RankConsistency(run.config, run.last_checkpoint or initial.path)
+    callbacks = [ranks, *build_callbacks(config.callbacks)]
     trainer = build_trainer(plain(config.trainer), callbacks, loggers)
     data.prepare_data()
     data.setup("fit")
     data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)
-    module = build_module(plain(config), data, trainer, start.record)
+    module = build_module(plain(config), data, trainer, initial.record)
     check_monitors(trainer, module, config.callbacks)
     check_validations(trainer, data)
-    start.give(module)
+    initial.load_into(module)
     data.cache_frames()
 
     run.open(trainer.world_size, last)

@@ -24,11 +24,11 @@ KEYS = {
 VOID = [label.id for label in CITYSCAPES.labels if label.train_id == IGNORE]
 
 
-def evaluate(predictions: Sequence[Path], labels: Sequence[Path], individuals: bool = True) -> dict[str, Any]:
+def evaluate(predictions: Sequence[Path], labels: Sequence[Path], instances: bool = True) -> dict[str, Any]:
     """Its results for pairs of files of label ids."""
     tool = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     args = copy.copy(tool.args)
-    args.evalInstLevelScore, args.JSONOutput, args.quiet = individuals, False, True
+    args.evalInstLevelScore, args.JSONOutput, args.quiet = instances, False, True
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "in1d", np.isin, raising=False)  # its name until numpy 2.4
         return tool.evaluateImgLists(
@@ -36,15 +36,15 @@ def evaluate(predictions: Sequence[Path], labels: Sequence[Path], individuals: b
         )
 
 
-def assert_equal(figures: Mapping[str, Any], official: Mapping[str, Any]) -> None:
+def assert_equal(metrics: Mapping[str, Any], official: Mapping[str, Any]) -> None:
     """To the last bit; what has no value is None here and NaN there, and may be left out here."""
     for ours, theirs in KEYS.items():
         expected = official[theirs]
         if not isinstance(expected, dict):
-            assert figures[ours] == _or_none(expected), ours
+            assert metrics[ours] == _or_none(expected), ours
             continue
-        assert figures[ours].items() <= {name: _or_none(e) for name, e in expected.items()}.items(), ours
-        left_out = set(expected) - set(figures[ours])
+        assert metrics[ours].items() <= {name: _or_none(e) for name, e in expected.items()}.items(), ours
+        left_out = set(expected) - set(metrics[ours])
         assert all(math.isnan(expected[name]) for name in left_out), ours
 
 
@@ -54,7 +54,7 @@ def _or_none(value: float) -> float | None:
 
 def corrupted(label: np.ndarray, seed: int, void: bool) -> np.ndarray:
     """A prediction of label ids: the truth, shifted, with blobs of other classes and holes, without some
-    classes, and pixels of single individuals lost. With `void` also ids that are not learned; else none."""
+    classes, and pixels of single instances lost. With `void` also ids that are not learned; else none."""
     rng = np.random.default_rng(seed)
     learned = [e.id for e in CITYSCAPES.train_labels]
     result = np.roll(label, tuple(rng.integers(-3, 4, 2)), (0, 1))

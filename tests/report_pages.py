@@ -1,4 +1,4 @@
-"""Reports made of invented figures, and a reader of pages, for the tests of report.html."""
+"""Reports made of invented metrics, and a reader of pages, for the tests of report.html."""
 
 from html.parser import HTMLParser
 
@@ -14,7 +14,7 @@ HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>\x0
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
-def figures(names=CITYSCAPES.class_names, seed=0, **more):
+def metrics(names=CITYSCAPES.class_names, seed=0, **more):
     """As in metrics.json; most pixels are right."""
     number = len(names)
     matrix = np.random.default_rng(seed).integers(1, 1000, (number, number)) + 20_000 * np.eye(
@@ -28,7 +28,7 @@ def report(**values):
     given = {
         "name": "a run",
         "task": "eval",
-        "figures": figures(),
+        "metrics": metrics(),
         "data": {"name": "cityscapes"},
         "colors": COLORS,
     }

@@ -1,4 +1,4 @@
-"""`python -m src.benchmark`, whole: its figures are figures and agree with each other. Never how large."""
+"""`python -m src.benchmark`, whole: its results are results and agree with each other. Never how large."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def measured(module_doors):
 
 
 @pytest.fixture(scope="module")
-def figures(measured):
+def results(measured):
     return json.loads((measured.directory / "benchmark.json").read_text())
 
 
@@ -63,30 +63,30 @@ def test_a_training_finds_the_frames_cached(measured, module_doors, caplog):
     assert "Caching 11 decoded frames" in caplog.text, "of 16, those that the benchmark did not need"
 
 
-def test_every_figure_is_a_finite_number(figures):
-    rates = [v["samples_per_second"] for v in figures["one_core"]["variants"].values()]
-    rates += [v["samples_per_second"] for v in (*figures["loader"].values(), figures["step"])]
+def test_every_figure_is_a_finite_number(results):
+    rates = [v["samples_per_second"] for v in results["one_core"]["variants"].values()]
+    rates += [v["samples_per_second"] for v in (*results["loader"].values(), results["step"])]
     for rate in rates:
         assert all(math.isfinite(rate[key]) and rate[key] > 0 for key in ("q1", "median", "q3"))
         assert rate["q1"] <= rate["median"] <= rate["q3"]
 
 
-def test_ratios_are_those_of_the_stated_rates(figures):
-    variants = figures["one_core"]["variants"]
+def test_ratios_are_those_of_the_stated_rates(results):
+    variants = results["one_core"]["variants"]
     rates = {name: variant["samples_per_second"]["median"] for name, variant in variants.items()}
     assert rates.keys() >= {"opencv", "png", "disk"}
-    assert rates.keys() | figures["one_core"]["left_out"].keys() == {"opencv", "png", "disk", RAM}
+    assert rates.keys() | results["one_core"]["left_out"].keys() == {"opencv", "png", "disk", RAM}
     for name, variant in variants.items():
         assert variant["times_baseline"] == pytest.approx(rates[name] / rates["opencv"])
-    run = figures["settings"]["variant_of_a_run"]  # data.cache=none
+    run = results["settings"]["variant_of_a_run"]  # data.cache=none
     assert run == "png"
-    loader, step = (f["samples_per_second"]["median"] for f in (figures["loader"][run], figures["step"]))
-    assert figures["loader_over_step"] == pytest.approx(loader / step)
-    assert figures["waits_for"] == ("data" if loader < step else "network")
+    loader, step = (f["samples_per_second"]["median"] for f in (results["loader"][run], results["step"]))
+    assert results["loader_over_step"] == pytest.approx(loader / step)
+    assert results["waits_for"] == ("data" if loader < step else "network")
 
 
-def test_parts_add_up_to_the_whole(figures):
-    for name, variant in figures["one_core"]["variants"].items():
+def test_parts_add_up_to_the_whole(results):
+    for name, variant in results["one_core"]["variants"].items():
         assert set(variant["parts"]) == set(PARTS) - ({"decode"} if name in ("disk", "ram") else set()), name
         for part, time in variant["parts"].items():
             assert time["median"] >= 0, part
@@ -95,13 +95,13 @@ def test_parts_add_up_to_the_whole(figures):
         assert total == pytest.approx(variant["milliseconds"]["median"])
 
 
-def test_what_was_measured_is_said(figures):
-    assert figures["settings"]["frames"] == 5
-    assert figures["settings"]["frame_size"] == [64, 128]
-    assert (figures["step"]["device"], figures["step"]["precision"]) == ("cpu", "32-true")
-    assert figures["loader"]["png"]["workers"] == 1
-    assert figures["machine"]["cores"] >= 1
-    assert {"python", "torch", "numpy", "kornia-rs"} <= figures["versions"].keys()
+def test_what_was_measured_is_said(results):
+    assert results["settings"]["frames"] == 5
+    assert results["settings"]["frame_size"] == [64, 128]
+    assert (results["step"]["device"], results["step"]["precision"]) == ("cpu", "32-true")
+    assert results["loader"]["png"]["workers"] == 1
+    assert results["machine"]["cores"] >= 1
+    assert {"python", "torch", "numpy", "kornia-rs"} <= results["versions"].keys()
 
 
 @pytest.mark.sampled(2)
@@ -191,11 +191,11 @@ def test_steps_with_several_settings(doors):
     found = json.loads((done.directory / "benchmark.json").read_text())
     assert [f["settings"] for f in found["step"]] == [*variants[:2], variants[0]]
     assert found["batch_size"] == 4
-    for figures in found["step"]:
-        assert figures["steps"] >= 3
-        assert figures["milliseconds"]["q1"] <= figures["milliseconds"]["median"]
-        assert figures["peak_memory_gb"] > 0.1
-        assert figures["device"] == "cpu"
+    for results in found["step"]:
+        assert results["steps"] >= 3
+        assert results["milliseconds"]["q1"] <= results["milliseconds"]["median"]
+        assert results["peak_memory_gb"] > 0.1
+        assert results["device"] == "cpu"
     one, _, again = (f["times_baseline"] for f in found["step"])
     assert 1 / one + 1 / again == pytest.approx(2)
     assert "needs channels_last=true" in found["left_out"][variants[2]]

@@ -50,14 +50,14 @@ def test_latency_times_what_answers():
 @pytest.fixture
 def evaluation(tmp_path):
     def write(name, **changes):
-        figures = {
+        metrics = {
             "mIoU": 0.5, "checkpoint": f"{name}.ckpt", "data": "street", "split": "val", "num_images": 7,
             "precision": "32-true", "network": "CGNet", "tta": {"scales": [1.0], "flip": False},
             "cost": {"parameters": 496306, "GFLOPs": 1.234, "latency_ms": {"median": 2.0}},
         }  # fmt: skip
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "metrics.json").write_text(json.dumps(figures | changes))
+        (folder / "metrics.json").write_text(json.dumps(metrics | changes))
 
     return write
 

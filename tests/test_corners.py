@@ -64,7 +64,7 @@ def test_another_runs_dir_is_the_same_run(doors, module_doors):
     shutil.copytree(run.directory, doors.folder / "train/run")
     again = doors("train", *TINY, "trainer.max_epochs=1")
     assert again.code == 0, again.err
-    assert "Going on from" in again.out
+    assert "Resuming from" in again.out
     assert again.metrics["confusion_matrix"] == run.metrics["confusion_matrix"]
 
 

@@ -90,8 +90,8 @@ def test_the_json_says_it_all(sound):
         "facts"
     ].keys()
     assert content["config"]["facts"]["batch"] == "4 = 4 x 1 device x 1 accumulated"
-    assert set(content["figures"]["classes"]) >= {"road", "bicycle"}
-    assert content["figures"]["configured_mean"] == [110.0] * 3
+    assert set(content["statistics"]["classes"]) >= {"road", "bicycle"}
+    assert content["statistics"]["configured_mean"] == [110.0] * 3
 
 
 @pytest.mark.slow
@@ -103,19 +103,19 @@ def test_training_finds_the_classes_counted(sound, module_doors):
 
 def test_figures_like_naive_numpy(street_root, doors):
     doctor = doors("doctor", *STREET, *SMALL, f"data.root={street_root}")
-    figures = report(doctor)["figures"]
+    statistics = report(doctor)["statistics"]
     images = [cv2.imread(str(p))[..., ::-1] for p in sorted(street_root.glob("leftImg8bit/train/*/*.png"))]
     values = np.stack(images).reshape(-1, 3).astype(np.float64)
-    assert figures["mean"] == pytest.approx(values.mean(0), rel=1e-12)
-    assert figures["std"] == pytest.approx(values.std(0), rel=1e-9)
+    assert statistics["mean"] == pytest.approx(values.mean(0), rel=1e-12)
+    assert statistics["std"] == pytest.approx(values.std(0), rel=1e-9)
     for split in ("train", "val"):
         labels = [cv2.imread(str(p), -1) for p in street_root.glob(f"gtFine/{split}/*/*_labelIds.png")]
         ids = np.stack(labels)
-        assert figures["classes"]["road"][f"{split}_pixels"] == (ids == 7).sum()
-        assert figures["classes"]["bicycle"][f"{split}_pixels"] == (ids == 33).sum()
-    learned = sum(entry["train_pixels"] for entry in figures["classes"].values())
-    share = figures["classes"]["car"]["train_pixels"] / learned
-    assert figures["classes"]["car"]["weight"] == pytest.approx(1 / np.log(1.10 + share))
+        assert statistics["classes"]["road"][f"{split}_pixels"] == (ids == 7).sum()
+        assert statistics["classes"]["bicycle"][f"{split}_pixels"] == (ids == 33).sum()
+    learned = sum(entry["train_pixels"] for entry in statistics["classes"].values())
+    share = statistics["classes"]["car"]["train_pixels"] / learned
+    assert statistics["classes"]["car"]["weight"] == pytest.approx(1 / np.log(1.10 + share))
 
 
 def test_camvid_s_layout(camvid_root, doors):

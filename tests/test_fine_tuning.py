@@ -144,7 +144,7 @@ def test_a_run_goes_on_without_the_file(doors, tmp_path, mmseg):
     path.unlink()
     run = doors("train", *command)
     assert run.code == 0, run.err
-    assert "Going on from" in run.out
+    assert "Resuming from" in run.out
     recorded = _last(run)
     assert recorded["epoch"] == 1
     assert recorded["hyper_parameters"]["began_from"]["family"] == "mmsegmentation"

@@ -18,7 +18,7 @@ def test_a_small_measurement(tmp_path, monkeypatch, capsys):
     main()
     found = json.loads(out.read_text())
     cost = found["evaluation"]
-    assert 0 < cost["share without individuals"] < cost["share"] < 1
+    assert 0 < cost["share without instances"] < cost["share"] < 1
     assert cost["milliseconds"]["network and argmax"] > 0
     assert found["from files"]["cityscapesScripts"]["times"] == 1
     assert found["machine"]

@@ -1,4 +1,4 @@
-"""`python -m src.eval` and `python -m scripts.score_files` give cityscapesScripts' figures."""
+"""`python -m src.eval` and `python -m scripts.score_files` give cityscapesScripts' metrics."""
 
 import json
 import shutil
@@ -60,15 +60,15 @@ def test_eval_and_files_give_the_official_figures(
     for line in ("iIoU", "category mIoU", "vehicle"):
         assert line in judged.out
 
-    output = tmp_path / "figures.json"
+    output = tmp_path / "metrics.json"
     arguments = ["--predictions", str(written), "--root", str(street_root), "--output", str(output)]
     monkeypatch.setattr("sys.argv", ["score_files", *arguments])
     assert main() == 0
     assert "category mIoU" in capsys.readouterr().out
-    figures = json.loads(output.read_text())
-    assert {key: figures[key] for key in official.KEYS} == {key: judged.metrics[key] for key in official.KEYS}
-    assert figures["confusion_matrix"] == judged.metrics["confusion_matrix"]
-    assert figures["num_images"] == 7
+    metrics = json.loads(output.read_text())
+    assert {key: metrics[key] for key in official.KEYS} == {key: judged.metrics[key] for key in official.KEYS}
+    assert metrics["confusion_matrix"] == judged.metrics["confusion_matrix"]
+    assert metrics["num_images"] == 7
 
 
 def test_without_instance_files(doors, trained, street_root, tmp_path):

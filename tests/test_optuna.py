@@ -1,4 +1,4 @@
-"""`hydra/sweeper=optuna`: a search that is stored, goes on, and says what it found. Stand-ins train."""
+"""`hydra/sweeper=optuna`: a search that is stored, resumes, and says what it found. Stand-ins train."""
 
 import json
 import sys

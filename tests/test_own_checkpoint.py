@@ -1,4 +1,4 @@
-"""A run goes on from its own last.ckpt alone."""
+"""A run resumes from its own last.ckpt alone."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ def runs(module_doors):
 
 @pytest.fixture
 def stopped(runs, module_doors):
-    """Copies of both, as if they had been stopped: (own, other, how the own one goes on)."""
+    """Copies of both, as if they had been stopped: (own, other, how the own one resumes)."""
     folder = module_doors.folder / "train/stopped"
     shutil.rmtree(folder, ignore_errors=True)
     copies = [shutil.copytree(run, folder / run.name) for run in runs]

@@ -32,7 +32,7 @@ def _left_over(outcome) -> list[psutil.Process]:
             2,
             ["[rank 1] The memory of the machine", "Rank 1 ended with exit code 2"],
         ),
-        ("Die", 1, 2, ["Rank 1 was killed by SIGKILL", "The same command goes on"]),
+        ("Die", 1, 2, ["Rank 1 was killed by SIGKILL", "The same command resumes"]),
         ("Die", 0, -9, []),
     ],
 )
@@ -46,7 +46,7 @@ def test_one_rank_fails(doors, monkeypatch, name, rank, code, named):
     deadline = time.monotonic() + 10
     while _left_over(outcome) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not _left_over(outcome), "a rank went on alone"
+    assert not _left_over(outcome), "a rank continued alone"
     last = outcome.directory / "checkpoints/last.ckpt"
     assert load_checkpoint(last)["global_step"] == 4
     if (name, rank) == ("Die", 1):

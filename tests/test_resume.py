@@ -53,7 +53,7 @@ def test_sigterm_saves_within_the_batch(doors, stop, whole, faulty_conf, hook, a
     assert stop(*EVERYTHING, hook=hook, at=at, what="SIGTERM") == 143
     assert step(doors) == saved
     run = doors("train", f"--config-dir={faulty_conf}", *EVERYTHING)
-    assert "Going on from" in run.out
+    assert "Resuming from" in run.out
     assert_same(run, whole(*EVERYTHING))
 
 

@@ -87,7 +87,7 @@ def test_an_evaluation_says_on_its_page_what_it_warns_of(trained, module_doors):
     assert "WARNING: this network was trained on" in (judged.directory / "eval.log").read_text()
     again = module_doors("eval", checkpoint, ON_CPU, "trainer.limit_val_batches=1", baseline, name="other")
     page = (again.directory / "report.html").read_text()
-    assert "It has figures already, which are replaced." in again.out
+    assert "It has metrics already, which are replaced." in again.out
     assert "WARNING: 3 of the split's 7 images" in again.out
     assert " against " in page
     clean = module_doors("eval", checkpoint, ON_CPU, "report.images=0", name="clean")
@@ -108,12 +108,12 @@ def test_a_baseline_that_is_none_is_refused_before_anything_starts(trained, door
 
 
 def test_a_baseline_of_other_classes_is_refused(trained, doors):
-    figures = json.loads((trained.directory / "metrics.json").read_text())
+    metrics = json.loads((trained.directory / "metrics.json").read_text())
     other = doors.folder / "other.json"
-    other.write_text(json.dumps(figures | {"IoU": {"sky": 0.5}}))
+    other.write_text(json.dumps(metrics | {"IoU": {"sky": 0.5}}))
     refused = doors("eval", f"checkpoint={trained.metrics['checkpoint']}", ON_CPU, f"report.baseline={other}")
     assert refused.code == 2
-    assert "its figures are of other classes" in refused.err
+    assert "its metrics are of other classes" in refused.err
 
 
 def test_a_root_of_one_s_own_is_no_place_to_draw_a_street(trained, doors, tmp_path):

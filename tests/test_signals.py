@@ -131,7 +131,7 @@ def test_a_terminal_that_is_closed_does_not_cost_the_batch(doors, faulty_conf):
     for _ in range(2):
         os.kill(process.pid, signal.SIGHUP)
     assert process.wait(60) == 129
-    assert "Interrupted. The same command with name=run goes on" in run.log.read_text()
+    assert "Interrupted. The same command with name=run resumes" in run.log.read_text()
 
 
 def _read_all(descriptor):

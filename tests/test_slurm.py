@@ -94,7 +94,7 @@ def test_a_job_out_of_time_is_requeued_and_goes_on(doors, sbatch, tmp_path, node
     assert 0 < saved < 64
     code, output = sbatch(*tiny, **shape)
     assert code == 0, output
-    assert f"Going on from {last}" in output
+    assert f"Resuming from {last}" in output
     assert [p.name for p in (doors.folder / "train").iterdir()] == ["slurm-4711-0"]
     assert (tmp_path / "scontrol.log").read_text() == "requeue 4711\n"
 

@@ -78,7 +78,7 @@ def test_the_same_command_begins_anew_and_gives_the_same_archive(submit, submitt
     assert again.code == 0, again.err
     assert (again.directory / "submission.zip").read_bytes() == before
     assert len(list((again.directory / "submission").iterdir())) == 5
-    assert not {"metrics.json", "report.html"} & again.files, "these figures were of other images"
+    assert not {"metrics.json", "report.html"} & again.files, "these metrics were of other images"
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_the_job_is_told_once_then_the_sweep_ends(doors, tmp_path, number, to_al
         ("not started", None),
     ]
     assert "interrupted" in out
-    assert out.rstrip().endswith("The same command with name=run goes on with what is missing.")
+    assert out.rstrip().endswith("The same command with name=run resumes what is missing.")
 
 
 def _children(pid: int) -> list[int]:

@@ -84,8 +84,8 @@ def test_a_search_killed_in_a_trial_of_two_devices_goes_on_in_it(doors):
     assert [trial.params for trial in after] == [trial.params for trial in before]
     assert [trial.state.name for trial in after] == ["COMPLETE", "COMPLETE"]
     assert [job.score for job in read_jobs(folder)] == [trial.value for trial in after]
-    assert "Going on from" in (folder / "1/train.log").read_text()
-    assert "Going on from" not in (folder / "0/train.log").read_text()
+    assert "Resuming from" in (folder / "1/train.log").read_text()
+    assert "Resuming from" not in (folder / "0/train.log").read_text()
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_submitit_runs_jobs_beside_each_other_and_one_whose_time_is_over_goes_on
             os.kill(pid, signal.SIGUSR2)
         assert swept.wait(timeout=300) == 0
     assert [job.status for job in read_jobs(folder)] == ["finished", "finished"]
-    assert ["Going on from" in (folder / job / "train.log").read_text() for job in "01"] == [True, False]
+    assert ["Resuming from" in (folder / job / "train.log").read_text() for job in "01"] == [True, False]
 
 
 def _processes_of(job: str) -> set[int]:

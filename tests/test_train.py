@@ -38,17 +38,17 @@ def test_a_run_leaves_what_design_promises(trained):
 
 
 def test_metrics_json_holds_best_and_last(trained):
-    figures = trained.metrics
+    metrics = trained.metrics
     rows = _rows(trained.directory)
     miou_by_epoch = {int(row["epoch"]): float(row["val/mIoU"]) for row in rows if row.get("val/mIoU")}
     best_epoch = max(miou_by_epoch, key=lambda epoch: miou_by_epoch[epoch])
-    assert figures["epoch"] == best_epoch + 1
-    assert figures["mIoU"] == pytest.approx(miou_by_epoch[best_epoch], abs=1e-12)
-    assert figures["last"]["epoch"] == 2
-    assert figures["last"]["mIoU"] == pytest.approx(miou_by_epoch[1], abs=1e-12)
-    assert figures["num_images"] == 7
-    assert len(figures["classes"]) == len(figures["confusion_matrix"]) == 19
-    assert (figures["split"], figures["precision"]) == ("val", "32-true")
+    assert metrics["epoch"] == best_epoch + 1
+    assert metrics["mIoU"] == pytest.approx(miou_by_epoch[best_epoch], abs=1e-12)
+    assert metrics["last"]["epoch"] == 2
+    assert metrics["last"]["mIoU"] == pytest.approx(miou_by_epoch[1], abs=1e-12)
+    assert metrics["num_images"] == 7
+    assert len(metrics["classes"]) == len(metrics["confusion_matrix"]) == 19
+    assert (metrics["split"], metrics["precision"]) == ("val", "32-true")
 
 
 def test_metrics_csv_logs_loss_rate_and_every_class(trained):

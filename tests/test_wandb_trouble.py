@@ -1,4 +1,4 @@
-"""Training goes on without W&B: a server out of reach, a wrong key, what goes away in mid-run."""
+"""Training continues without W&B: a server out of reach, a wrong key, what goes away in mid-run."""
 
 import http.server
 import json

@@ -1,4 +1,4 @@
-"""Which of the two a run waits for, and what would change it."""
+"""Whether a training waits for its data or for its network, and what would change that."""
 
 from collections.abc import Mapping
 from math import ceil

@@ -58,6 +58,6 @@ def loader_and_step_table(loaders: Mapping[str, Any], step: Mapping[str, Any]) -
     return table
 
 
-def _rate(figures: Mapping[str, Any]) -> tuple[str, str]:
-    rate = figures["samples_per_second"]
+def _rate(results: Mapping[str, Any]) -> tuple[str, str]:
+    rate = results["samples_per_second"]
     return rounded(rate["median"]), f"{rounded(rate['q1'])} - {rounded(rate['q3'])}"

@@ -23,7 +23,7 @@ class Clock(Callback):
     Args:
         warmup: steps that do not count.
         budget: seconds.
-        path: of a JSON file with the figures, written at the end.
+        path: of a JSON file with the results, written at the end.
     """
 
     def __init__(self, warmup: int, budget: float, path: str | None = None):
@@ -64,11 +64,11 @@ class Clock(Callback):
         else:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         forward = getattr(pl_module, "step_logits", None)
-        figures = {
+        results = {
             "milliseconds": spread([1e3 * seconds for seconds in self.seconds]),
             "steps": len(self.seconds) * self.block,
             "device": device.type,
             "peak_memory_gb": round(memory, 3),
             "compiled_graphs": forward.graphs if isinstance(forward, Compiled) else 0,
         }
-        write_json(Path(self.path), figures)
+        write_json(Path(self.path), results)

@@ -87,7 +87,7 @@ def benchmark_data(run: Run) -> None:
             whole_set / 1e9,
             here["memory_gb"],
         )
-    figures = {
+    results = {
         "target": config["target"],
         "machine": here,
         "versions": versions(),
@@ -105,8 +105,8 @@ def benchmark_data(run: Run) -> None:
         "step": step,
         **result,
     }
-    write_json(run.directory / "benchmark.json", figures)
-    log.info("All figures: %s", run.directory / "benchmark.json")
+    write_json(run.directory / "benchmark.json", results)
+    log.info("All results: %s", run.directory / "benchmark.json")
 
 
 def _loaders(

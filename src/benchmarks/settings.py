@@ -35,22 +35,22 @@ def benchmark_settings(run: Run) -> None:
     settings = run.config["measure"]
     variants = settings["variants"]
     run.open()
-    # The first one again at the end: how far apart its two figures are is the machine's noise.
+    # The first one again at the end: how far apart its two results are is the machine's noise.
     measured: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     for number, variant in enumerate([*variants, variants[0]]):
         log.info("Measuring %s", variant)
         try:
-            figures = _measure(run, variant, f"run-{number}", settings)
+            results = _measure(run, variant, f"run-{number}", settings)
         except UserError as error:
             if number == 0:
                 raise
             left_out[variant] = str(error)
             continue
-        measured.append({"settings": variant, **figures})
+        measured.append({"settings": variant, **results})
     baseline = statistics.mean(m["milliseconds"]["median"] for m in measured if m["settings"] == variants[0])
-    for figures in measured:
-        figures["times_baseline"] = baseline / figures["milliseconds"]["median"]
+    for results in measured:
+        results["times_baseline"] = baseline / results["milliseconds"]["median"]
     rich.print(_table(measured, left_out, run.config))
     path = run.directory / "benchmark.json"
     write_json(
@@ -67,7 +67,7 @@ def benchmark_settings(run: Run) -> None:
             "left_out": left_out,
         },
     )
-    log.info("All figures: %s", path)
+    log.info("All results: %s", path)
 
 
 def _measure(run: Run, variant: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -89,9 +89,9 @@ def _measure(run: Run, variant: str, name: str, settings: dict[str, Any]) -> dic
             f"The training with {variant} ended with exit code {done.returncode}:\n"
             + "\n".join(done.stderr.strip().splitlines()[-20:])
         )
-    figures = json.loads(path.read_text())
+    results = json.loads(path.read_text())
     path.unlink()
-    return figures
+    return results
 
 
 def _table(measured: list[dict[str, Any]], left_out: dict[str, str], config: dict[str, Any]) -> Table:
@@ -107,14 +107,14 @@ def _table(measured: list[dict[str, Any]], left_out: dict[str, str], config: dic
     )
     for heading in ("settings", "ms", "quartiles", "x first", "memory, GB", "steps"):
         table.add_column(heading, justify="left" if heading == "settings" else "right", overflow="fold")
-    for figures in measured:
-        spread = figures["milliseconds"]
+    for results in measured:
+        spread = results["milliseconds"]
         table.add_row(
-            figures["settings"],
+            results["settings"],
             rounded(spread["median"]),
             f"{rounded(spread['q1'])} - {rounded(spread['q3'])}",
-            f"{figures['times_baseline']:.2f}",
-            f"{figures['peak_memory_gb']:.2f}",
-            str(figures["steps"]),
+            f"{results['times_baseline']:.2f}",
+            f"{results['peak_memory_gb']:.2f}",
+            str(results["steps"]),
         )
     return table

@@ -28,8 +28,8 @@ class RandomScaledCrop(A.DualTransform):
         max_category_ratio: redraw a window in which one class covers at least this share of the labelled
             pixels ("cat_max_ratio", "one_category_max_ratio"); 1 switches the limit off.
 
-    The window is cut out before anything is resized, which changes the cost and nothing else: pixels outside
-    of it are never touched, and those of the image not before the label has been found varied enough.
+    The window is cut out before anything is resized. This changes the cost and nothing else: pixels outside
+    the window are never read, and the image is read only once a window of the label has passed the limit.
     """
 
     _DRAWS = 10  # windows tried, as in SSSegmentation; mmsegmentation tries one more

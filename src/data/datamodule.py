@@ -144,7 +144,7 @@ class SegmentationDataModule(LightningDataModule):
         assert not isinstance(weights, str)
         return weights
 
-    # When a run goes on, Lightning counts batches from where it was but lets the loader begin anew; and the
+    # When a run resumes, Lightning counts batches from where it was but lets the loader begin anew; and the
     # workers draw their first indices before the sampler is told the epoch.
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None

@@ -20,7 +20,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         seed: of the permutations; another one for each epoch.
         rank, world_size, accumulate: must divide batch_size (checked by the datamodule).
         epoch: to begin with.
-        batch: of that epoch to begin with; its first ones are left out, where a run goes on within an epoch.
+        batch: of that epoch to begin with; its first ones are left out, where a run resumes within an epoch.
     """
 
     def __init__(

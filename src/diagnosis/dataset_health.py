@@ -25,7 +25,7 @@ class Folders:
     inspections: dict[str, Inspection] = field(default_factory=dict)
 
     def of(self, folders: list[str]) -> Inspection | None:
-        """The figures of several folders together; None if one of them could not be read."""
+        """The statistics of several folders together; None if one of them could not be read."""
         if not all(name in self.inspections for name in folders):
             return None
         total = Inspection([])
@@ -105,7 +105,7 @@ def _compare(notes: Notes, folders: Folders) -> None:
     both = sorted(set(folders.train) & set(folders.val))
     if both:
         text = (
-            f"data.train_split and data.val_split share {', '.join(both)}: the validation's figures say "
+            f"data.train_split and data.val_split share {', '.join(both)}: the validation's metrics say "
             f"nothing about frames that the network has not seen."
         )
         notes.add(DATASET, "remark", "splits that overlap", text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.data.checks.findings import Finding
-from src.diagnosis.figures import Figures
+from src.diagnosis.dataset_statistics import Statistics
 from src.diagnosis.notes import SECTIONS, Notes
 from src.runs.atomic_files import write_json, write_text
 
@@ -28,7 +28,7 @@ def verdict(notes: Notes) -> str:
     return f"Training would not work: {_number(errors, 'error')} ({', '.join(kinds)})."
 
 
-def lines(notes: Notes, figures: Figures, shown: int | None = None) -> Iterator[Line]:
+def lines(notes: Notes, statistics: Statistics, shown: int | None = None) -> Iterator[Line]:
     """The report, with at most `shown` findings of a kind."""
     for section in SECTIONS:
         yield "title", f"{section.capitalize()}"
@@ -43,29 +43,29 @@ def lines(notes: Notes, figures: Figures, shown: int | None = None) -> Iterator[
             if shown and len(findings) > shown:
                 yield "", f"    ... and {len(findings) - shown} more, all of them in report.txt"
         yield "", ""
-    if figures:
-        yield "title", "Figures of the files that could be read"
-        yield from (("", line) for line in _figures(figures))
+    if statistics:
+        yield "title", "Statistics of the files that could be read"
+        yield from (("", line) for line in _statistics(statistics))
         yield "", ""
 
 
-def write_report(notes: Notes, figures: Figures, directory: Path, command: str) -> None:
-    text = [line for _, line in lines(notes, figures)]
+def write_report(notes: Notes, statistics: Statistics, directory: Path, command: str) -> None:
+    text = [line for _, line in lines(notes, statistics)]
     write_text(directory / "report.txt", "\n".join([*text, verdict(notes), f"Next: {command}", ""]))
     content: dict[str, Any] = {"training_would_work": not notes.count("error"), "verdict": verdict(notes)}
     for section in SECTIONS:
         findings = [asdict(finding) for finding in notes.findings[section]]
         content[section] = {"facts": notes.facts[section], "findings": findings}
-    write_json(directory / "doctor.json", content | {"figures": figures, "training_command": command})
+    write_json(directory / "doctor.json", content | {"statistics": statistics, "training_command": command})
 
 
-def show(notes: Notes, figures: Figures) -> None:
+def show(notes: Notes, statistics: Statistics) -> None:
     """On the terminal; plain text where the output goes elsewhere."""
     from rich import get_console
     from rich.text import Text
 
     console = get_console()
-    for style, line in lines(notes, figures, _SHOWN):
+    for style, line in lines(notes, statistics, _SHOWN):
         indent = " " * (len(line) - len(line.lstrip(" -")) + 2)
         width = console.width if console.is_terminal else 10**6  # paths in a log stay in one piece
         wrapped = textwrap.wrap(
@@ -83,21 +83,21 @@ def _by_kind(findings: list[Finding]) -> dict[tuple[str, str], list[Finding]]:
     return groups
 
 
-def _figures(figures: Figures) -> Iterator[str]:
+def _statistics(statistics: Statistics) -> Iterator[str]:
     titles = {
         "mean": "mean of red, green, blue",
         "std": "standard deviation",
         "configured_mean": "mean in the config",
     }
     for key, title in titles.items():
-        if key in figures:
-            yield f"  {title:<24}" + "".join(f"  {value:7.2f}" for value in figures[key])
-    if "classes" not in figures:
+        if key in statistics:
+            yield f"  {title:<24}" + "".join(f"  {value:7.2f}" for value in statistics[key])
+    if "classes" not in statistics:
         return
-    width = max(len(name) for name in figures["classes"])
+    width = max(len(name) for name in statistics["classes"])
     yield ""
     yield f"  {'class':<{width}}  {'train %':>8}  {'val %':>8}  {'weight':>7}  {'in the config':>13}"
-    for name, entry in figures["classes"].items():
+    for name, entry in statistics["classes"].items():
         own = entry["configured_weight"]
         yield (
             f"  {name:<{width}}  {100 * entry['train_share']:8.3f}  {100 * entry['val_share']:8.3f}  "

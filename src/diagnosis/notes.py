@@ -36,7 +36,7 @@ class Notes:
 
     @contextmanager
     def trying(self, section: str, kind: str) -> Iterator[None]:
-        """What the user has to mend becomes an error of the section, and the examination goes on."""
+        """What the user has to mend becomes an error of the section, and the examination continues."""
         try:
             yield
         except USER_ERRORS as problem:

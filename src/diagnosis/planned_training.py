@@ -21,7 +21,7 @@ from src.runs.directory import Run
 from src.runs.machine import usable_cores
 from src.training.assemble import build_callbacks, build_module
 from src.training.early_checks import check_monitors, check_validations
-from src.training.fine_tuning import Start, begin_from
+from src.training.fine_tuning import InitialWeights, initial_weights
 from src.training.loggers.build import build_loggers
 from src.training.module import SegmentationModule
 from src.training.resume import read_last_checkpoint
@@ -49,14 +49,14 @@ class Setup:
     trainer: Trainer | None = None
     module: SegmentationModule | None = None
     class_weights: Any = None  # as the loss is given them: numbers, "labels", or None
-    start: Start = field(default_factory=Start)
+    initial: InitialWeights = field(default_factory=InitialWeights)
 
     @classmethod
     def build(cls, config: DictConfig, notes: Notes) -> "Setup":
         """All that needs no dataset."""
         setup = cls(config)
         with notes.trying(CONFIG, "checkpoint"):
-            setup.start = begin_from(config)
+            setup.initial = initial_weights(config)
         with notes.trying(CONFIG, "run directory"):
             run = Run.plan(config)
             notes.fact(CONFIG, "run directory", str(run.directory))
@@ -64,7 +64,7 @@ class Setup:
                 text = f"{run.directory} is finished: nothing is left to do. Another run needs another name=."
                 notes.add(CONFIG, "remark", "run directory", text)
             elif read_last_checkpoint(run):
-                notes.fact(CONFIG, "goes on from", str(run.last_checkpoint))
+                notes.fact(CONFIG, "resumes from", str(run.last_checkpoint))
         with notes.trying(CONFIG, "data"):
             data = plain(config.data)
             setup.data = SegmentationDataModule(data, None, config.seed, config.cache_dir)
@@ -107,7 +107,7 @@ class Setup:
                 check_monitors(self.trainer, self.module, self.config.callbacks)
                 if self.data.train_set:
                     check_validations(self.trainer, self.data)
-                self.start.give(self.module)
+                self.initial.load_into(self.module)
                 number = sum(p.numel() for p in self.module.segmenter.parameters())
                 notes.fact(
                     CONFIG,

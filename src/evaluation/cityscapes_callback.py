@@ -1,4 +1,4 @@
-"""Cityscapes' official figures of an evaluation, counted batch by batch."""
+"""Cityscapes' official metrics of an evaluation, counted batch by batch."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -11,29 +11,29 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from src.data.dataset import SegmentationDataset
-from src.metrics.cityscapes import Individual, by_label_id, official_scores
-from src.metrics.instances import IndividualCounter
+from src.metrics.cityscapes import Instance, by_label_id, official_scores
+from src.metrics.instances import InstanceCounter
 
 
 class OfficialScores(Callback):
     """Adds IoU of categories and iIoU to the module's scores, for label tables that have categories.
 
     iIoU only where the batches have "instances". Integers alone are added up and gathered, so that any number
-    of devices gives the same figures to the last bit.
+    of devices gives the same metrics to the last bit.
     """
 
     def __init__(self) -> None:
-        self._individuals: list[Individual] = []
-        self._counter: IndividualCounter | None = None
+        self._instances: list[Instance] = []
+        self._counter: InstanceCounter | None = None
         self._index: dict[str, int] = {}  # of each image in the split, by its name
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         dataset: SegmentationDataset = trainer.datamodule.val_set  # type: ignore[attr-defined]
-        self._individuals = []
+        self._instances = []
         self._index = {pair.name: index for index, pair in enumerate(dataset.pairs)}
         if dataset.instances is not None:
             learned = [label.id for label in dataset.table.train_labels]
-            self._counter = IndividualCounter(dataset.table, learned)
+            self._counter = InstanceCounter(dataset.table, learned)
 
     def on_validation_batch_end(
         self,
@@ -48,21 +48,21 @@ class OfficialScores(Callback):
             return
         prediction: Tensor = outputs
         for name, classes, instances in zip(batch["name"], prediction, batch["instances"], strict=True):
-            self._individuals += self._counter(classes, instances, self._index[name])
+            self._instances += self._counter(classes, instances, self._index[name])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After the module's own figures, which come at the end of the epoch."""
+        """After the module's own metrics, which come at the end of the epoch."""
         table = trainer.datamodule.table  # type: ignore[attr-defined]
-        figures: dict[str, Any] | None = pl_module.scores  # type: ignore[assignment]
-        if not table.has_categories or figures is None:
+        metrics: dict[str, Any] | None = pl_module.scores  # type: ignore[assignment]
+        if not table.has_categories or metrics is None:
             return
-        individuals = self._gather(trainer) if self._counter is not None else None
-        matrix = np.array(figures["confusion_matrix"])
-        figures |= official_scores(by_label_id(matrix, table), individuals, table)
+        instances = self._gather(trainer) if self._counter is not None else None
+        matrix = np.array(metrics["confusion_matrix"])
+        metrics |= official_scores(by_label_id(matrix, table), instances, table)
 
-    def _gather(self, trainer: pl.Trainer) -> list[Individual]:
+    def _gather(self, trainer: pl.Trainer) -> list[Instance]:
         if trainer.world_size == 1:
-            return self._individuals
+            return self._instances
         parts: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(parts, self._individuals)
+        dist.all_gather_object(parts, self._instances)
         return list(chain.from_iterable(parts))

@@ -41,15 +41,15 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     found = [path for folder in folders for path in files_below(folder) if path.name == "metrics.json"]
     for path in sorted(found, key=str):
-        figures = json.loads(read_bytes(path))
-        if "cost" not in figures:  # of a training
+        metrics = json.loads(read_bytes(path))
+        if "cost" not in metrics:  # of a training
             continue
-        views = _views(figures["tta"] or NO_TTA)
-        row = {"network": _name(figures), "checkpoint": figures["checkpoint"], "data": _data(figures)}
-        row |= {name: figures["cost"][name] for name in ("parameters", "GFLOPs")}
-        row["mIoU_tta" if views else "mIoU"] = figures["mIoU"]
+        views = _views(metrics["tta"] or NO_TTA)
+        row = {"network": _name(metrics), "checkpoint": metrics["checkpoint"], "data": _data(metrics)}
+        row |= {name: metrics["cost"][name] for name in ("parameters", "GFLOPs")}
+        row["mIoU_tta" if views else "mIoU"] = metrics["mIoU"]
         if not views:
-            row["latency_ms"] = figures["cost"].get("latency_ms", {}).get("median")
+            row["latency_ms"] = metrics["cost"].get("latency_ms", {}).get("median")
         rows[row["checkpoint"], row["data"], views] = dict.fromkeys(COLUMNS) | row
     augmented = {key: row for key, row in rows.items() if key[2]}
     ways = {views for *_, views in augmented}
@@ -71,18 +71,18 @@ def _views(tta: Mapping[str, Any]) -> str:
     return f"scales {scales}{', mirrored' if tta['flip'] else ''}"
 
 
-def _data(figures: Mapping[str, Any]) -> str:
+def _data(metrics: Mapping[str, Any]) -> str:
     """The images, and how they were evaluated where that is not as usual."""
-    parts = [f"{figures['data']} {figures['split']}", f"{figures['num_images']} images"]
-    parts += [figures["precision"]] if figures["precision"] != "32-true" else []
+    parts = [f"{metrics['data']} {metrics['split']}", f"{metrics['num_images']} images"]
+    parts += [metrics["precision"]] if metrics["precision"] != "32-true" else []
     ways = ("window", "stride", "input_scale")
-    parts += [f"{key} {figures[key]}" for key in ways if figures.get(key) not in (None, 1)]
+    parts += [f"{key} {metrics[key]}" for key in ways if metrics.get(key) not in (None, 1)]
     return ", ".join(parts)
 
 
-def _name(figures: Mapping[str, Any]) -> str:
-    family = figures.get("family", OURS)
-    return figures["network"] if family == OURS else f"{figures['network']} ({family})"
+def _name(metrics: Mapping[str, Any]) -> str:
+    family = metrics.get("family", OURS)
+    return metrics["network"] if family == OURS else f"{metrics['network']} ({family})"
 
 
 def report_comparison(directory: Path) -> None:

@@ -13,7 +13,7 @@ from src.runs.machine import machine
 
 
 class Cost(Callback):
-    """After an evaluation, on rank 0: `figures` for metrics.json.
+    """After an evaluation, on rank 0: `metrics` for metrics.json.
 
     Args:
         passes: answers that are timed, after three that are not; 0 times none. With all views and windows.
@@ -23,7 +23,7 @@ class Cost(Callback):
     def __init__(self, passes: int, input_scale: float):
         self.passes = passes
         self.input_scale = input_scale
-        self.figures: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
@@ -36,12 +36,12 @@ class Cost(Callback):
 
         parameters, gflops = parameters_and_gflops(pl_module.hparams["model"], *size, around=one_view)
         seen = scaled(size, self.input_scale)
-        self.figures = {"parameters": parameters, "GFLOPs": gflops, "image": list(seen)}
+        self.metrics = {"parameters": parameters, "GFLOPs": gflops, "image": list(seen)}
         if self.passes:
             device = trainer.strategy.root_device
             # Sizes that cuDNN has not tried yet it would try now: it has, on the evaluated images.
             with trainer.precision_plugin.forward_context():
-                self.figures["latency_ms"] = latency(inference, size, device, self.passes)
+                self.metrics["latency_ms"] = latency(inference, size, device, self.passes)
             on = machine()
-            self.figures["device"] = on["gpu"] if device.type == "cuda" else on["cpu"]
-            self.figures["threads"] = None if device.type == "cuda" else torch.get_num_threads()
+            self.metrics["device"] = on["gpu"] if device.type == "cuda" else on["cpu"]
+            self.metrics["threads"] = None if device.type == "cuda" else torch.get_num_threads()

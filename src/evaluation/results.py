@@ -23,16 +23,16 @@ log = logging.getLogger(__name__)
 def report_training(run: Run) -> float | None:
     """Write metrics.json from what best.ckpt and last.ckpt recorded of themselves; returns best's mIoU.
 
-    With one of them alone (callbacks.best=null, callbacks.last=null) the figures are that one's.
+    With one of them alone (callbacks.best=null, callbacks.last=null) the metrics are that one's.
     """
-    figures = run.finished
-    if figures:
+    metrics = run.finished
+    if metrics:
         log.info("%s is finished. Nothing to do; another run needs another name=.", run.directory)
-        _show(figures, run.directory / "metrics.json")
+        _show(metrics, run.directory / "metrics.json")
     else:
         best, last = (_recorded(run, name) for name in ("best.ckpt", "last.ckpt"))
-        figures = best or last
-        if figures is None or figures["mIoU"] is None or run.config["trainer"].get("fast_dev_run"):
+        metrics = best or last
+        if metrics is None or metrics["mIoU"] is None or run.config["trainer"].get("fast_dev_run"):
             log.warning(
                 "%s: no checkpoint of a validation (none was run, or fast_dev_run), so no metrics.json.",
                 run.directory,
@@ -41,49 +41,49 @@ def report_training(run: Run) -> float | None:
         if best and last:
             rows = csv_rows(run.directory / "metrics.csv")
             validations = sum(bool(row.get("val/mIoU")) for row in rows)
-            figures = best | {"last": last, "validations": validations}
+            metrics = best | {"last": last, "validations": validations}
         elif last:
-            log.warning("%s: no best.ckpt. The figures are those of last.ckpt.", run.directory)
-        _show(figures, Path(figures["checkpoint"]))
-        write_json(run.directory / "metrics.json", figures)
+            log.warning("%s: no best.ckpt. The metrics are those of last.ckpt.", run.directory)
+        _show(metrics, Path(metrics["checkpoint"]))
+        write_json(run.directory / "metrics.json", metrics)
         write_report(run.directory, run.config, run.config["model"])
-    log.info("Best val mIoU %.4f in epoch %d: %s", figures["mIoU"], figures["epoch"], figures["checkpoint"])
-    last = figures.get("last")
-    if last and last["mIoU"] is not None and figures.get("validations", 0) > 1:
+    log.info("Best val mIoU %.4f in epoch %d: %s", metrics["mIoU"], metrics["epoch"], metrics["checkpoint"])
+    last = metrics.get("last")
+    if last and last["mIoU"] is not None and metrics.get("validations", 0) > 1:
         log.info(
             "It was picked on these very images among %d validations. Beside a published number, which is of "
             "one evaluation, belongs the last one's: %.4f",
-            figures["validations"],
+            metrics["validations"],
             last["mIoU"],
         )
     _say_where(run)
-    return figures["mIoU"]
+    return metrics["mIoU"]
 
 
-def _show(figures: dict[str, Any], source: Path) -> None:
-    """The table on the terminal. Raises UserError for a file that holds no figures to show."""
+def _show(metrics: dict[str, Any], source: Path) -> None:
+    """The table on the terminal. Raises UserError for a file that holds no metrics to show."""
     try:
-        shown = table(figures)
-        if not isinstance(figures["mIoU"], float) or type(figures["epoch"]) is not int:
+        shown = table(metrics)
+        if not isinstance(metrics["mIoU"], float) or type(metrics["epoch"]) is not int:
             raise TypeError("no mIoU of an epoch")
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{source}: damaged, its figures cannot be shown ({error!r}). python -m src.eval "
+            f"{source}: damaged, its metrics cannot be shown ({error!r}). python -m src.eval "
             f"checkpoint=... measures those of a checkpoint."
         ) from error
     rich.print(shown)
 
 
 def report_evaluation(
-    run: Run, figures: dict[str, Any], provenance: dict[str, Any], split_size: int
+    run: Run, metrics: dict[str, Any], provenance: dict[str, Any], split_size: int
 ) -> float | None:
     """Write metrics.json, with the network's provenance in it, confusion.png and report.html; returns the
-    mIoU. Warns of figures that are not of the whole split."""
+    mIoU. Warns of metrics that are not of the whole split."""
     data = run.config["data"]
-    if figures["num_images"] < split_size:
+    if metrics["num_images"] < split_size:
         log.warning(
-            "WARNING: %d of the split's %d images: figures of a part are not comparable.",
-            figures["num_images"],
+            "WARNING: %d of the split's %d images: metrics of a part are not comparable.",
+            metrics["num_images"],
             split_size,
         )
     facts = provenance | {
@@ -92,15 +92,15 @@ def report_evaluation(
         "precision": run.config["trainer"]["precision"],
         **{key: run.config.get(key) for key in KEYS},
     }
-    write_json(run.directory / "metrics.json", figures | facts)
-    matrix = np.array(figures["confusion_matrix"])
-    confusion_figure(matrix, figures["classes"], run.directory / "confusion.png")
+    write_json(run.directory / "metrics.json", metrics | facts)
+    matrix = np.array(metrics["confusion_matrix"])
+    confusion_figure(matrix, metrics["classes"], run.directory / "confusion.png")
     write_report(run.directory, run.config)
-    rich.print(table(figures))
-    images = f"{figures['num_images']} images of {data['name']}, {data['val_split']}"
-    log.info("mIoU %.4f on %s: %s", figures["mIoU"], images, run.directory)
+    rich.print(table(metrics))
+    images = f"{metrics['num_images']} images of {data['name']}, {data['val_split']}"
+    log.info("mIoU %.4f on %s: %s", metrics["mIoU"], images, run.directory)
     _say_where(run)
-    return figures["mIoU"]
+    return metrics["mIoU"]
 
 
 def _say_where(run: Run) -> None:
@@ -119,8 +119,8 @@ def _recorded(run: Run, name: str) -> dict[str, Any] | None:
     try:
         # The last epoch may have gone without validation (trainer.check_val_every_n_epoch).
         scored = checkpoint["scores"] is not None and checkpoint["scored_epoch"] == checkpoint["epoch"]
-        figures = checkpoint["scores"] if scored else {"mIoU": None}
-        return figures | {
+        metrics = checkpoint["scores"] if scored else {"mIoU": None}
+        return metrics | {
             "epoch": checkpoint["epoch"] + 1,  # counts from 1
             "checkpoint": str(path),
             "data": run.config["data"]["name"],

@@ -61,7 +61,7 @@ def _check_limits(trainer: DictConfig) -> None:
             "trainer.limit_test_batches: of no effect here. trainer.limit_val_batches limits any split."
         )
     if trainer.limit_val_batches == 0:
-        raise UserError("trainer.limit_val_batches=0: there would be no figures. null evaluates all images.")
+        raise UserError("trainer.limit_val_batches=0: there would be no metrics. null evaluates all images.")
 
 
 def _group(name: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class SubmissionWriter(Callback):
             self.folder.mkdir(exist_ok=True)
             # Of an earlier evaluation under this name, interrupted or of other images.
             earlier = [self.archive, *self.folder.glob(f"*{ENDING}"), *self.folder.glob(".*.tmp")]
-            if not self._dataset.has_labels:  # there will be no figures
+            if not self._dataset.has_labels:  # there will be no metrics
                 earlier += [
                     self.archive.with_name(name) for name in ("metrics.json", "confusion.png", "report.html")
                 ]

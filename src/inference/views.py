@@ -20,7 +20,7 @@ Size = tuple[int, int]
 """(height, width)"""
 
 KEYS = ("tta", "window", "stride", "input_scale")
-"""Of conf/eval.yaml, which `from_config` reads; figures of other values are not comparable."""
+"""Of conf/eval.yaml, which `from_config` reads; metrics of other values are not comparable."""
 
 NO_TTA: dict[str, Any] = {"scales": [1.0], "flip": False}
 """Each image once, as it is: conf/tta/none.yaml."""

@@ -1,14 +1,14 @@
 """What cityscapesScripts reports beside the IoU of classes: IoU of categories, and iIoU of both.
 
 The definitions are those of its version 2.3.0, evaluation/evalPixelLevelSemanticLabeling.py, in its order of
-additions: equal counts give equal figures, to the last bit. Under their names in metrics.json:
+additions: equal counts give equal metrics, to the last bit. Under their names in metrics.json:
 
     category_IoU, category_mIoU         TP / (TP + FP + FN) of the pixels of a category, and their mean
-    iIoU, mean_iIoU                     iTP / (iTP + FP + iFN) of the classes with individuals, and their mean
-    category_iIoU, category_mean_iIoU   the same of the categories with individuals
+    iIoU, mean_iIoU                     iTP / (iTP + FP + iFN) of the classes with instances, and their mean
+    category_iIoU, category_mean_iIoU   the same of the categories with instances
 
-iTP and iFN are pixels of individuals, each weighted with (mean size of its class's individuals) / (size of
-this one), so that those far away count as much as those close by. Groups are no individuals. False positives
+iTP and iFN are pixels of instances, each weighted with (mean size of its class's instances) / (size of
+this one), so that those far away count as much as those close by. Groups are no instances. False positives
 belong to nobody and are not weighted.
 """
 
@@ -32,11 +32,11 @@ AVERAGE_SIZE = {
     "person": 3462.4756337644,
     "truck": 27855.1264367816,
 }
-"""Pixels of an individual in Cityscapes' training set (cityscapesScripts, avgClassSize). Classes of one's own
+"""Pixels of an instance in Cityscapes' training set (cityscapesScripts, avgClassSize). Classes of one's own
 have no iIoU without an entry."""
 
 
-class Individual(NamedTuple):
+class Instance(NamedTuple):
     """What became of one person or vehicle. Sorts by image, then by instance id."""
 
     image: int  # index in the split
@@ -56,18 +56,18 @@ def by_label_id(matrix: np.ndarray, table: LabelTable) -> np.ndarray:
 
 
 def official_scores(
-    matrix: np.ndarray, individuals: Iterable[Individual] | None, table: LabelTable
+    matrix: np.ndarray, instances: Iterable[Instance] | None, table: LabelTable
 ) -> dict[str, Any]:
-    """The figures above as plain Python values, fractions in [0, 1]; None for what does not occur.
+    """The metrics above as plain Python values, fractions in [0, 1]; None for what does not occur.
 
     Args:
         matrix: int64 (N, N) over label ids, rows are the ground truth.
-        individuals: each once, in any order; None where nobody knows of them: then every iIoU is None.
+        instances: each once, in any order; None where nobody knows of them: then every iIoU is None.
     """
     category_iou = {name: _category_iou(matrix, name, table) for name in table.categories}
     class_iiou: dict[str, float | None] = {}
     category_iiou: dict[str, float | None] = {}
-    of_classes, of_categories = _weighted_pixels(individuals or (), table)
+    of_classes, of_categories = _weighted_pixels(instances or (), table)
     for label in table.train_labels:
         if label.has_instances:
             false = _false_positives(matrix, [label], [e for e in table.train_labels if e is not label])
@@ -78,7 +78,7 @@ def official_scores(
             false = _false_positives(matrix, members, _outside(name, table))
             known = all(e.name in AVERAGE_SIZE for e in members if e.train_id != IGNORE)
             category_iiou[name] = _iiou(of_categories[name], false) if known else None
-    if individuals is None:
+    if instances is None:
         class_iiou, category_iiou = dict.fromkeys(class_iiou), dict.fromkeys(category_iiou)
     return {
         "category_mIoU": mean(category_iou.values()),
@@ -120,23 +120,23 @@ class _Weighted:
 
 
 def _weighted_pixels(
-    individuals: Iterable[Individual], table: LabelTable
+    instances: Iterable[Instance], table: LabelTable
 ) -> tuple[dict[int, _Weighted], dict[str, _Weighted]]:
     """By train id, and by category."""
     labels = {label.id: label for label in table.labels}
     by_class: dict[int, _Weighted] = defaultdict(_Weighted)
     by_category: dict[str, _Weighted] = defaultdict(_Weighted)
-    for individual in sorted(individuals):
-        label = labels[individual.instance // PER_LABEL]
+    for instance in sorted(instances):
+        label = labels[instance.instance // PER_LABEL]
         if label.train_id == IGNORE or label.name not in AVERAGE_SIZE:
             continue
-        weight = AVERAGE_SIZE[label.name] / individual.pixels
+        weight = AVERAGE_SIZE[label.name] / instance.pixels
         for sums, hits in (
-            (by_class[label.train_id], individual.hits),
-            (by_category[label.category], individual.category_hits),
+            (by_class[label.train_id], instance.hits),
+            (by_category[label.category], instance.category_hits),
         ):
             sums.hits += hits * weight
-            sums.missed += (individual.pixels - hits) * weight
+            sums.missed += (instance.pixels - hits) * weight
     return by_class, by_category
 
 

@@ -1,4 +1,4 @@
-"""Confusion matrix over a whole set, and the figures that follow from it by Cityscapes' own rule."""
+"""Confusion matrix over a whole set, and the metrics that follow from it by Cityscapes' own rule."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -68,7 +68,7 @@ def count_pairs(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
 
 
 def scores(matrix: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
-    """Figures of a (C, K) matrix as plain Python values, ready for JSON: fractions in [0, 1], counts as int.
+    """Metrics of a (C, K) matrix as plain Python values, ready for JSON: fractions in [0, 1], counts as int.
 
     Columns from C on are predictions that are no class: a miss where the truth is one, and nobody's false
     positive. `confusion_matrix` goes without them.

@@ -6,30 +6,30 @@ import torch
 from torch import Tensor
 
 from src.labels import IGNORE, PER_LABEL, LabelTable
-from src.metrics.cityscapes import Individual
+from src.metrics.cityscapes import Instance
 
 
-class IndividualCounter:
-    """Counts the pixels of every individual of the learned classes, exactly, on the tensors' device.
+class InstanceCounter:
+    """Counts the pixels of every instance of the learned classes, exactly, on the tensors' device.
 
     Args:
-        table: has labels with individuals.
+        table: has labels with instances.
         predicted: the label id that each value of a prediction stands for, from 0 on; any one of its class.
     """
 
     def __init__(self, table: LabelTable, predicted: Sequence[int]):
         labels = {label.id: label for label in table.labels}
-        individual = [label for label in table.labels if label.has_instances]
-        self.first = min(label.id for label in individual)
-        self.number = max(label.id for label in individual) + 1 - self.first
+        counted = [label for label in table.labels if label.has_instances]
+        self.first = min(label.id for label in counted)
+        self.number = max(label.id for label in counted) + 1 - self.first
         self.columns = len(predicted)
         shape = (self.number, self.columns)
-        # Whether a prediction is right for an individual of a label: its class, or its category.
+        # Whether a prediction is right for an instance of a label: its class, or its category.
         self.is_class, self.is_category = (
             torch.zeros(shape, dtype=torch.bool),
             torch.zeros(shape, dtype=torch.bool),
         )
-        for label in individual:
+        for label in counted:
             if label.train_id == IGNORE:
                 continue
             for column, number in enumerate(predicted):
@@ -37,7 +37,7 @@ class IndividualCounter:
                 self.is_class[row, column] = other.train_id == label.train_id
                 self.is_category[row, column] = other.category == label.category
 
-    def __call__(self, prediction: Tensor, instances: Tensor, image: int) -> list[Individual]:
+    def __call__(self, prediction: Tensor, instances: Tensor, image: int) -> list[Instance]:
         """Sorted by instance id.
 
         Args:
@@ -46,14 +46,14 @@ class IndividualCounter:
             image: index in the split.
         """
         first, number = self.first * PER_LABEL, self.number * PER_LABEL
-        # A row for all that is no individual is cheaper than picking out the others.
+        # A row for all that is no instance is cheaper than picking out the others.
         rows = (instances - (first - 1)).clamp_(min=0)
         pairs = torch.add(prediction.int(), rows, alpha=self.columns)
         counts = torch.bincount(pairs.flatten(), minlength=(number + 1) * self.columns)
         counts = counts.view(number + 1, self.columns)[1:]
         present = counts.any(1).nonzero().flatten()
         counts, labels = counts[present], present // PER_LABEL
-        figures = torch.stack(
+        columns = torch.stack(
             (
                 present + first,
                 counts.sum(1),
@@ -62,4 +62,4 @@ class IndividualCounter:
             ),
             dim=1,
         )
-        return [Individual(image, *row) for row in figures.tolist()]
+        return [Instance(image, *row) for row in columns.tolist()]

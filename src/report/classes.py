@@ -30,15 +30,15 @@ def swatch_rules(colors: Colors) -> str:
 
 
 def class_table(
-    figures: Mapping[str, Any],
+    metrics: Mapping[str, Any],
     colors: Colors,
     baseline: Baseline | None = None,
 ) -> Html:
     """A row per class in the order of the train ids: bar, IoU, the baseline's, and the class's share of the
     ground truth's pixels. A class that occurs nowhere has a dash."""
-    classes, iou, iiou = figures["classes"], figures["IoU"], figures.get("iIoU") or {}
+    classes, iou, iiou = metrics["classes"], metrics["IoU"], metrics.get("iIoU") or {}
     some_iiou = any(map(is_number, iiou.values()))
-    shares = _shares(figures.get("confusion_matrix"), len(classes))
+    shares = _shares(metrics.get("confusion_matrix"), len(classes))
     columns = ["Class", "", "IoU, %", *(["iIoU, %"] if some_iiou else [])]
     if baseline:
         columns += ["Baseline", "Change"]

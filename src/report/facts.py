@@ -1,4 +1,4 @@
-"""Around the figures: what they are of, how they were made, and whatever else metrics.json holds."""
+"""Around the metrics: what they are of, how they were made, and whatever else metrics.json holds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,16 +21,16 @@ def fact_list(facts: Facts) -> Html:
     return h("dl", [h("div", h("dt", title), h("dd", value)) for title, value in known], class_="facts")
 
 
-def run_facts(figures: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], ended: str | None) -> Html:
+def run_facts(metrics: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], ended: str | None) -> Html:
     """Of the last start; what came before is listed where the run was interrupted."""
     start = starts[-1] if starts else {}
-    last = figures.get("last")
+    last = metrics.get("last")
     facts = [
-        ("Checkpoint", _code(figures.get("checkpoint"))),
-        ("Weights by", figures.get("family")),
-        ("Trained on", _trained_on(figures)),
-        ("Began with", _began(figures.get("began_from"))),
-        ("Picked", _picked(figures.get("validations"))),
+        ("Checkpoint", _code(metrics.get("checkpoint"))),
+        ("Weights by", metrics.get("family")),
+        ("Trained on", _trained_on(metrics)),
+        ("Began with", _began(metrics.get("began_from"))),
+        ("Picked", _picked(metrics.get("validations"))),
         ("Last epoch", _last(last) if isinstance(last, Mapping) else None),
         ("Command", _code(start.get("command"))),
         ("Overrides", _overrides(start.get("overrides"))),
@@ -50,10 +50,10 @@ def run_facts(figures: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], e
     return join(fact_list(facts), len(starts) > 1 and earlier)
 
 
-def _trained_on(figures: Mapping[str, Any]) -> str | None:
-    if "trained_on" not in figures:
+def _trained_on(metrics: Mapping[str, Any]) -> str | None:
+    if "trained_on" not in metrics:
         return None
-    seen = figures["trained_on"]
+    seen = metrics["trained_on"]
     if not isinstance(seen, list):
         return "nobody recorded it"
     return ", ".join(f"{e.get('data')} {e.get('split')}" for e in seen if isinstance(e, Mapping))
@@ -126,13 +126,13 @@ def packages(starts: Sequence[Mapping[str, Any]]) -> Html | None:
     return h("details", h("summary", f"{len(found)} packages"), h("ul", entries, class_="columns"))
 
 
-def more_figures(figures: Mapping[str, Any]) -> Html | None:
-    """What metrics.json has beyond the figures above: scalars in a list, groups in lists of their own, lists
+def more_metrics(metrics: Mapping[str, Any]) -> Html | None:
+    """What metrics.json has beyond the metrics above: scalars in a list, groups in lists of their own, lists
     of rows as tables. Anything else is left to the file."""
     scalars: list[tuple[str, Any]] = []
     groups: list[Html] = []
     tables: list[Html] = []
-    for key, value in figures.items():
+    for key, value in metrics.items():
         if key in _ELSEWHERE:
             continue
         if _is_scalar(value):

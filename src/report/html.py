@@ -48,7 +48,7 @@ def h(element: str, *children: Any, **attributes: Any) -> Html:
 
 
 def name(text: Any) -> Html:
-    """A name from outside: letters that run from right to left do not turn what stands around it."""
+    """A name from outside. <bdi> keeps right-to-left letters in it from reordering the text around it."""
     return h("bdi", text)
 
 
@@ -61,7 +61,7 @@ def percent(fraction: Any, digits: int = 2) -> str:
 
 
 def share(fraction: Any) -> str:
-    """A percentage with two figures where it is small."""
+    """A percentage with two digits where it is small."""
     if not is_number(fraction):
         return NOTHING
     value = 100 * fraction
@@ -70,7 +70,7 @@ def share(fraction: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """For people: thousands apart, four significant figures of a fraction."""
+    """For people: thousands apart, four significant digits of a fraction."""
     if not is_number(value):
         return NOTHING
     if isinstance(value, int) or float(value).is_integer():

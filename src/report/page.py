@@ -11,7 +11,7 @@ from typing import Any
 from src.report.classes import class_table, difference, swatch_rules
 from src.report.confusions import confusion_lists, heat_map
 from src.report.curves import Rows, curves
-from src.report.facts import fact_list, more_figures, packages, run_facts
+from src.report.facts import fact_list, more_metrics, packages, run_facts
 from src.report.html import Html, escape, h, is_number, join, name, number, percent
 from src.report.images import image_sections
 from src.report.reference_scores import Baseline, images_of
@@ -26,7 +26,7 @@ class Report:
 
     name: str
     task: str  # train or eval
-    figures: Mapping[str, Any]  # metrics.json
+    metrics: Mapping[str, Any]  # metrics.json
     data: Mapping[str, Any]  # the data group
     colors: Sequence[tuple[int, int, int]] = ()  # of the classes, by train id
     rows: Rows = ()  # metrics.csv
@@ -76,20 +76,20 @@ def _kind(task: str) -> str:
 
 
 def _header(report: Report) -> Html:
-    figures, network = report.figures, report.network
-    images = figures.get("num_images")
+    metrics, network = report.metrics, report.network
+    images = metrics.get("num_images")
     about = [
-        name(figures.get("data") or report.data.get("name")),
-        figures.get("split") and f"split {figures['split']}",
+        name(metrics.get("data") or report.data.get("name")),
+        metrics.get("split") and f"split {metrics['split']}",
         is_number(images) and f"{images:,} images",
-        figures.get("epoch") and f"epoch {figures['epoch']}{_among(figures)}",
-        figures.get("precision"),
+        metrics.get("epoch") and f"epoch {metrics['epoch']}{_among(metrics)}",
+        metrics.get("precision"),
     ]
     line = [part for part in about if part]
     tiles = [
-        ("Pixel accuracy", f"{percent(figures.get('pixel_accuracy'))} %"),
-        ("Mean accuracy", f"{percent(figures.get('mean_accuracy'))} %"),
-        *((title, f"{percent(figures[key])} %") for key, title in _OFFICIAL if is_number(figures.get(key))),
+        ("Pixel accuracy", f"{percent(metrics.get('pixel_accuracy'))} %"),
+        ("Mean accuracy", f"{percent(metrics.get('mean_accuracy'))} %"),
+        *((title, f"{percent(metrics[key])} %") for key, title in _OFFICIAL if is_number(metrics.get(key))),
         *((title, number(value)) for title, value in network.items()),
     ]
     return join(
@@ -100,7 +100,7 @@ def _header(report: Report) -> Html:
             "div",
             h(
                 "div",
-                h("span", percent(figures.get("mIoU")), h("small", "%"), class_="big"),
+                h("span", percent(metrics.get("mIoU")), h("small", "%"), class_="big"),
                 h("span", "mIoU", _beside(report), class_="of"),
                 class_="headline",
             ),
@@ -111,19 +111,19 @@ def _header(report: Report) -> Html:
 
 
 def _beside(report: Report) -> Html | None:
-    if report.baseline is None or not is_number(report.figures.get("mIoU")):
+    if report.baseline is None or not is_number(report.metrics.get("mIoU")):
         return None
     if report.baseline.split != images_of(
-        report.figures, report.data.get("name")
+        report.metrics, report.data.get("name")
     ):  # of other images: nothing to subtract
         return join(", beside ", name(report.baseline.name), f" ({report.baseline.split})")
-    change = difference(report.figures["mIoU"], report.baseline.miou, "b")
+    change = difference(report.metrics["mIoU"], report.baseline.miou, "b")
     return join(", ", change, " against ", name(report.baseline.name), f" ({report.baseline.split})")
 
 
-def _among(figures: Mapping[str, Any]) -> str:
+def _among(metrics: Mapping[str, Any]) -> str:
     """Where the epoch was picked: the figure that belongs beside a published one is the last epoch's."""
-    last, validations = figures.get("last"), figures.get("validations")
+    last, validations = metrics.get("last"), metrics.get("validations")
     miou = last.get("mIoU") if isinstance(last, Mapping) else None
     if not isinstance(validations, int) or validations < 2 or not is_number(miou):
         return ""
@@ -131,17 +131,17 @@ def _among(figures: Mapping[str, Any]) -> str:
 
 
 def _body(report: Report) -> Html:
-    figures = report.figures
-    classes, matrix = figures.get("classes") or [], figures.get("confusion_matrix") or []
-    known = bool(classes) and "IoU" in figures
+    metrics = report.metrics
+    classes, matrix = metrics.get("classes") or [], metrics.get("confusion_matrix") or []
+    known = bool(classes) and "IoU" in metrics
     confused = len(classes) > 1 and any(map(any, matrix))
     sections = [
         ("curves", "Training", curves(report.rows)),
-        ("classes", "IoU per class", known and class_table(figures, report.colors, report.baseline)),
+        ("classes", "IoU per class", known and class_table(metrics, report.colors, report.baseline)),
         ("confused", "Most confused", confused and confusion_lists(matrix, classes, report.colors)),
         ("matrix", "Confusion matrix", confused and heat_map(matrix, classes)),
         ("images", "Best and worst images", image_sections(report.images, classes, report.colors)),
-        ("figures", "More figures", more_figures(figures)),
+        ("metrics", "More metrics", more_metrics(metrics)),
         ("run", "The run", _run(report)),
     ]
     there = [(key, title, content) for key, title, content in sections if content]
@@ -159,4 +159,4 @@ def _body(report: Report) -> Html:
 
 def _run(report: Report) -> Html:
     config = report.config and h("details", h("summary", "config.yaml"), h("pre", report.config))
-    return join(run_facts(report.figures, report.starts, report.ended), packages(report.starts), config)
+    return join(run_facts(report.metrics, report.starts, report.ended), packages(report.starts), config)

@@ -1,6 +1,6 @@
 """Class maps as people want to see them. Images are uint8 (H, W, 3) RGB, class maps uint8 (H, W) train ids.
 
-Text and figures are drawn without pyplot: its global state keeps every figure and may look for a screen.
+Text and metrics are drawn without pyplot: its global state keeps every figure and may look for a screen.
 """
 
 import io

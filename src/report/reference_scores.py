@@ -1,4 +1,4 @@
-"""What a report puts beside a run's IoU: the published figures, or another run's."""
+"""What a report puts beside a run's IoU: the published metrics, or another run's."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _PUBLISHED = {
 @dataclass(frozen=True)
 class Baseline:
     name: str
-    split: str  # what its figures are of
+    split: str  # what its metrics are of
     iou: Mapping[str, float | None]  # by class, in [0, 1]
     miou: float | None
     note: str = ""
@@ -33,7 +33,7 @@ PUBLISHED = Baseline(
     split="Cityscapes, test",
     iou={name: value / 100 for name, value in _PUBLISHED.items()},
     miou=0.6476,
-    note="The authors' figures are the benchmark server's on the test split: on another split they are "
+    note="The authors' metrics are the benchmark server's on the test split: on another split they are "
     "something to look at, not to be compared to the digit.",
 )
 
@@ -41,7 +41,7 @@ PUBLISHED = Baseline(
 def find_baseline(choice: str | None, data: Mapping[str, Any]) -> Baseline | None:
     """What `report.baseline` means for a dataset (the values of the data group).
 
-    `auto` is the published figures on Cityscapes' own images and nothing elsewhere: the synthetic street has
+    `auto` is the published metrics on Cityscapes' own images and nothing elsewhere: the synthetic street has
     the same classes, but no number of it is comparable. Raises UserError for a file that is no metrics.json.
     """
     if choice == "auto":
@@ -53,16 +53,16 @@ def find_baseline(choice: str | None, data: Mapping[str, Any]) -> Baseline | Non
     path = Path(str(choice)).expanduser()
     path = path / "metrics.json" if path.is_dir() else path
     try:
-        figures = json.loads(path.read_text())
-        iou, miou = dict(figures["IoU"]), figures["mIoU"]
+        metrics = json.loads(path.read_text())
+        iou, miou = dict(metrics["IoU"]), metrics["mIoU"]
         if not all(isinstance(value, int | float | None) for value in (*iou.values(), miou)):
             raise TypeError("an IoU is no number")
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(
-            f"report.baseline={choice}: {path} cannot be read as a run's figures ({error}). Give the "
+            f"report.baseline={choice}: {path} cannot be read as a run's metrics ({error}). Give the "
             f"directory of a finished run, its metrics.json, published, auto or null."
         ) from error
-    baseline = Baseline(path.parent.name, images_of(figures, None), iou, miou)
+    baseline = Baseline(path.parent.name, images_of(metrics, None), iou, miou)
     return _of_the_same_classes(baseline, choice, data)
 
 
@@ -70,12 +70,12 @@ def _of_the_same_classes(baseline: Baseline, choice: str, data: Mapping[str, Any
     classes = LABEL_TABLES[data["labels"]].class_names
     if set(baseline.iou) != set(classes):
         raise UserError(
-            f"report.baseline={choice}: its figures are of other classes than those of "
+            f"report.baseline={choice}: its metrics are of other classes than those of "
             f"data.labels={data['labels']}. Give a run on a dataset with the same ones, or null."
         )
     return baseline
 
 
-def images_of(figures: Mapping[str, Any], data: str | None) -> str:
-    """What figures are of: the dataset, which those of old runs do not name, and its split."""
-    return ", ".join(filter(None, (figures.get("data") or data, figures.get("split", "unknown split"))))
+def images_of(metrics: Mapping[str, Any], data: str | None) -> str:
+    """What metrics are of: the dataset, which those of old runs do not name, and its split."""
+    return ", ".join(filter(None, (metrics.get("data") or data, metrics.get("split", "unknown split"))))

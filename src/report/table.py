@@ -1,15 +1,15 @@
-"""The figures of a training or an evaluation for the terminal."""
+"""The metrics of a training or an evaluation for the terminal."""
 
 from typing import Any
 
 from rich.table import Table
 
 
-def table(figures: dict[str, Any]) -> Table:
+def table(metrics: dict[str, Any]) -> Table:
     """Of what stands in metrics.json; iIoU and categories only if it has them."""
-    iiou = {"mIoU": figures.get("mean_iIoU"), "category mIoU": figures.get("category_mean_iIoU")}
-    iiou |= figures.get("iIoU", {})
-    of_categories = figures.get("category_iIoU", {})
+    iiou = {"mIoU": metrics.get("mean_iIoU"), "category mIoU": metrics.get("category_mean_iIoU")}
+    iiou |= metrics.get("iIoU", {})
+    of_categories = metrics.get("category_iIoU", {})
     some_iiou = any(value is not None for value in (*iiou.values(), *of_categories.values()))
     result = Table(title="IoU per class, %")
     result.add_column("class")
@@ -19,18 +19,18 @@ def table(figures: dict[str, Any]) -> Table:
     def row(name: str, *fractions: float | None, style: str | None = None) -> None:
         result.add_row(name, *map(_percent, fractions if some_iiou else fractions[:1]), style=style)
 
-    for name in figures["classes"]:
-        row(name, figures["IoU"][name], iiou.get(name))
-    if "category_IoU" in figures:
+    for name in metrics["classes"]:
+        row(name, metrics["IoU"][name], iiou.get(name))
+    if "category_IoU" in metrics:
         result.add_section()
-        for name, value in figures["category_IoU"].items():
+        for name, value in metrics["category_IoU"].items():
             row(name, value, of_categories.get(name))
     result.add_section()
-    row("mIoU", figures["mIoU"], iiou["mIoU"], style="bold")
-    if "category_IoU" in figures:
-        row("category mIoU", figures["category_mIoU"], iiou["category mIoU"])
-    row("pixel accuracy", figures["pixel_accuracy"])
-    row("mean accuracy", figures["mean_accuracy"])
+    row("mIoU", metrics["mIoU"], iiou["mIoU"], style="bold")
+    if "category_IoU" in metrics:
+        row("category mIoU", metrics["category_mIoU"], iiou["category mIoU"])
+    row("pixel accuracy", metrics["pixel_accuracy"])
+    row("mean accuracy", metrics["mean_accuracy"])
     return result
 
 

@@ -14,7 +14,7 @@ from src.network.cost import parameters_and_gflops
 from src.report.page import Report, render
 from src.report.reference_scores import find_baseline
 from src.runs.atomic_files import write_text
-from src.runs.log_handlers import Warned
+from src.runs.log_handlers import KeptWarnings
 from src.runs.record import read_starts
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def write_report(
     directory: Path, config: Mapping[str, Any], model: Mapping[str, Any] | None = None
 ) -> Path | None:
     """Write report.html of a run that has its metrics.json; None, and a warning, where that fails: the
-    figures are safe already, and no picture of them is worth a run that ends in an error.
+    metrics are safe already, and no picture of them is worth a run that ends in an error.
 
     Args:
         config: of the run.
@@ -39,41 +39,41 @@ def write_report(
         log.warning("No report.html: %s", error.text)
         return None
     except Exception:
-        log.warning("No report.html. The figures are in metrics.json all the same.", exc_info=True)
+        log.warning("No report.html. The metrics are in metrics.json all the same.", exc_info=True)
         return None
     return path
 
 
 def collect(directory: Path, config: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> Report:
     """What the run directory holds. Only metrics.json has to be there."""
-    metrics = directory / "metrics.json"
-    figures = json.loads(metrics.read_text())
+    path_of_metrics = directory / "metrics.json"
+    metrics = json.loads(path_of_metrics.read_text())
     data = config["data"]
     table = LABEL_TABLES[data["labels"]]
-    images = _images(directory / IMAGES, figures)
+    images = _images(directory / IMAGES, metrics)
     size = images["size"] if images else data["crop_size"]
     return Report(
         name=str(config["name"]),
         task=config["task"],
-        figures=figures,
+        metrics=metrics,
         data=data,
         colors=[e.color for e in table.train_labels]
-        if figures.get("classes") == list(table.class_names)
+        if metrics.get("classes") == list(table.class_names)
         else (),
         rows=csv_rows(directory / "metrics.csv"),
         starts=read_starts(directory),
-        ended=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(metrics.stat().st_mtime)),
+        ended=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(path_of_metrics.stat().st_mtime)),
         config=_text(directory / "config.yaml"),
         images=images,
         baseline=find_baseline((config.get("report") or {}).get("baseline"), data),
-        network=_cost(figures, model, size),
-        warnings=list(Warned.texts),
+        network=_cost(metrics, model, size),
+        warnings=list(KeptWarnings.texts),
     )
 
 
-def _cost(figures: Mapping[str, Any], model: Mapping[str, Any] | None, size: list[int]) -> dict[str, Any]:
+def _cost(metrics: Mapping[str, Any], model: Mapping[str, Any] | None, size: list[int]) -> dict[str, Any]:
     """As it was measured; else counted, for an image of `size` (height, width)."""
-    cost = figures.get("cost")
+    cost = metrics.get("cost")
     if isinstance(cost, Mapping) and {"parameters", "GFLOPs"} <= cost.keys():
         parameters, gflops, size = cost["parameters"], cost["GFLOPs"], cost.get("image", size)
     elif model is not None:
@@ -99,10 +99,10 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
         return []
 
 
-def _images(path: Path, figures: Mapping[str, Any]) -> dict[str, Any] | None:
-    """None where they are of another validation than the figures: of one whose checkpoint was lost."""
+def _images(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """None where they are of another validation than the metrics: of one whose checkpoint was lost."""
     try:
         found = json.loads(path.read_text())
-        return found if found["mIoU"] == figures["mIoU"] else None
+        return found if found["mIoU"] == metrics["mIoU"] else None
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""Run directories: where a run lives, whether it may start there, how the same command goes on with it."""
+"""Run directories: where a run lives, whether it may start there, how the same command resumes it."""
 
 import hashlib
 import logging
@@ -19,7 +19,7 @@ from src.runs.directory_checks import (
     check_kinds,
     check_same_config,
     kept_id,
-    read_figures,
+    read_metrics,
 )
 from src.runs.locks import hold
 from src.runs.log_handlers import hand_over
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 
 def rank() -> int:
-    """Of this process in a distributed run, from the variables that launchers set; 0 in any other.
+    """The rank of this process in a distributed run, from the variables that launchers set; otherwise 0.
 
-    Without a launcher Lightning's users set NODE_RANK alone; then it is the rank among the nodes. That 0 is
-    one process only holds in every case.
+    Without a launcher, Lightning's users set NODE_RANK alone. Then this is the rank of the node. In every
+    case exactly one process of a run has the rank 0.
     """
     names = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
     given = {name: int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()}
@@ -74,8 +74,8 @@ class Run:
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """The figures of a run that came to its end; else None."""
-        return read_figures(self.directory / "metrics.json")
+        """The metrics of a run that came to its end; else None."""
+        return read_metrics(self.directory / "metrics.json")
 
     def open(self, world_size: int = 1, resumed: Mapping[str, Any] | None = None) -> None:
         """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do.
@@ -106,7 +106,7 @@ class Run:
         hand_over(handler)
         log.info("Run directory: %s", self.directory)
         if self.config["task"] != "train" and (self.directory / "metrics.json").exists():
-            log.warning("It has figures already, which are replaced. Another name=... would keep them.")
+            log.warning("It has metrics already, which are replaced. Another name=... would keep them.")
         self._record(world_size, hashlib.sha256(text.encode()).hexdigest(), resumed)
 
     def _log(self) -> logging.FileHandler:
@@ -136,7 +136,7 @@ class Run:
         repeated = start["repeats"]
         if resumed:
             if changed := differences(starts, start):
-                log.warning("Results may differ, the run goes on with another: %s.", changed)
+                log.warning("Results may differ, the run resumes with another: %s.", changed)
         elif repeated and (changed := differences(read_starts(Path(repeated)), start)):
             log.warning("Results may differ from those of %s, made with another: %s.", repeated, changed)
         if start["packages"] == packages_of(starts):
@@ -155,7 +155,7 @@ class Run:
         if not same:
             raise UserError(
                 f"{self.directory}: the run directory was removed, moved or replaced while the run was "
-                f"writing to it. Nothing more is written. Put it back, and the same command goes on from "
+                f"writing to it. Nothing more is written. Put it back, and the same command resumes from "
                 f"its last.ckpt; without it the same command begins anew."
             )
 
@@ -170,5 +170,5 @@ class Run:
 
 def sweep_job_score(directory: Path) -> float:
     """What a sweeper maximises: the best val mIoU of a finished job; NaN where nothing was validated."""
-    figures = read_figures(directory / "metrics.json")
-    return float("nan") if figures is None or figures["mIoU"] is None else figures["mIoU"]
+    metrics = read_metrics(directory / "metrics.json")
+    return float("nan") if metrics is None or metrics["mIoU"] is None else metrics["mIoU"]

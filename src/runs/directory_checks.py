@@ -12,7 +12,7 @@ from yaml import YAMLError
 from src.config import flatten
 from src.errors import UserError, brief
 
-# What may differ when a run goes on: where and how it runs, not what it computes.
+# What may differ when a run resumes: where and how it runs, not what it computes.
 MAY_CHANGE = (
     "name",  # a directory that was renamed
     "trainer.accelerator",
@@ -71,15 +71,15 @@ def _kind(path: Path) -> str:
     return "a folder" if path.is_dir() else "no regular file"
 
 
-def read_figures(path: Path) -> dict[str, Any] | None:
+def read_metrics(path: Path) -> dict[str, Any] | None:
     """A metrics.json; None where there is none. Raises UserError for one that is damaged."""
     if not path.exists():
         return None
     try:
-        figures = json.loads(path.read_text())
-        if not isinstance(figures, dict) or not isinstance(figures.get("mIoU"), float | int | None):
-            raise TypeError("no figures of a run")
-        return figures
+        metrics = json.loads(path.read_text())
+        if not isinstance(metrics, dict) or not isinstance(metrics.get("mIoU"), float | int | None):
+            raise TypeError("no metrics of a run")
+        return metrics
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: damaged ({error}). Delete it, and the same command writes it anew."
@@ -109,7 +109,7 @@ def check_own(directory: Path, checkpoint: Mapping[str, Any], path: Path) -> Non
 
 
 def check_same_config(directory: Path, config: Mapping[str, Any]) -> None:
-    """Raises UserError where a run that goes on would compute something else than it did."""
+    """Raises UserError where a resumed run would compute something else than before."""
     kept = directory / "config.yaml"
     if not kept.exists():
         return
@@ -129,9 +129,9 @@ def check_same_config(directory: Path, config: Mapping[str, Any]) -> None:
     if changed:
         longer = any(line.startswith(("  trainer.max_epochs:", "  trainer.max_steps:")) for line in changed)
         raise UserError(
-            f"{directory}: this run was started with another config, it cannot go on with this:\n"
+            f"{directory}: this run was started with another config, it cannot resume with this one:\n"
             + "\n".join(changed)
-            + "\nRepeat its own command to go on with it, or choose another name=."
+            + "\nRepeat its own command to resume it, or choose another name=."
             + (_HOW_LONGER.format(directory) if longer else "")
         )
 

@@ -4,7 +4,7 @@ import logging
 from logging.handlers import MemoryHandler
 
 
-class Warned(logging.Handler):
+class KeptWarnings(logging.Handler):
     """Keeps the texts of our own warnings, each once; those of libraries are advice to programmers."""
 
     texts: list[str] = []  # noqa: RUF012  of the process: a report asks for them far from where they are kept

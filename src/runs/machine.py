@@ -18,7 +18,7 @@ _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def usable_cores() -> int:
-    """Of this process: a cluster's job often has fewer than the machine."""
+    """Number of cores that this process may use, in a cluster's job often fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -68,7 +68,7 @@ def memory() -> int:
 
 
 def usable_memory() -> int:
-    """Of this process, in bytes: a container or a cluster's job often has less than the machine."""
+    """Bytes that this process may use, in a container or a cluster's job often fewer than the machine has."""
     limits = [memory()] if memory() else []
     for path in _MEMORY_LIMITS:
         with suppress(OSError, ValueError):  # another version of cgroups; "max"

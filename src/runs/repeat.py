@@ -18,7 +18,7 @@ from src.runs.record import read_starts
 
 _PRIMARY = "recorded"
 _UNKNOWN = "unknown"  # which file of a group a run began with that has no record of it
-_EXACT = ("augment", "callbacks")  # an entry that is younger than the run would change it
+_EXACT = ("augment", "callbacks")  # an entry that conf/ got after the run would change what is repeated
 
 
 def recorded_config(task: str) -> str | None:
@@ -27,7 +27,7 @@ def recorded_config(task: str) -> str | None:
     It has the values of the run's config.yaml, and so repeats the run. Where an expression of conf/ still
     gives the recorded value, such as `${run_dir}/checkpoints`, the expression stays: `name=again` moves the
     checkpoints, too. Each group is a choice (`optimizer: recorded/adam`), which `optimizer=sgd` replaces.
-    Keys that are younger than the run come from conf/; but callbacks, augmentation and the arguments of a
+    Keys that conf/ got after the run come from there; but callbacks, augmentation and the arguments of a
     `_target_` are exactly the run's own.
 
     Raises UserError for a run of another task, and for a config.yaml that cannot be read.
@@ -54,7 +54,7 @@ def recorded_config(task: str) -> str | None:
     _keep_expressions(kept, conf)
     for group in (group for group, choice in choices.items() if choice and not in_conf(group, choice)):
         del conf[group]  # of a file of the user's own only the values are known
-    _add_younger(kept, conf)
+    _add_new_keys(kept, conf)
     if given.multirun:
         kept.name = conf["name"]  # not into the run's own directory
     _store(kept, choices, run_dir)
@@ -114,14 +114,14 @@ def _keep_expressions(kept: DictConfig, conf: dict[str, Any]) -> None:
             parent[name] = value
 
 
-def _add_younger(kept: DictConfig, conf: dict[str, Any]) -> None:
+def _add_new_keys(kept: DictConfig, conf: dict[str, Any]) -> None:
     for key, value in conf.items():
         if key not in kept:
             kept[key] = value
         elif isinstance(value, dict) and key not in _EXACT:
             mapping = kept[key]
             if isinstance(mapping, DictConfig) and "_target_" not in mapping:
-                _add_younger(mapping, value)
+                _add_new_keys(mapping, value)
 
 
 def _store(kept: DictConfig, choices: dict[str, str | None], run_dir: str) -> None:

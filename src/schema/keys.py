@@ -258,7 +258,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "every_n_train_steps": Integer(1, _MANY) | _NULL,
     },
     "src.training.callbacks.seeding.SeedEachBatch": {"seed": KEYS["seed"]},
-    "src.training.callbacks.nan_guard.FiniteLoss": {},
+    "src.training.callbacks.nan_guard.NanGuard": {},
     "pytorch_lightning.callbacks.LearningRateMonitor": {
         "logging_interval": Choice(("step", "epoch")) | _NULL,
     },

@@ -55,7 +55,7 @@ class Canvas:
         self._counts: Counter[int] = Counter()
 
     def new(self, name: str) -> int:
-        """The id of one more thing of this class: id*1000+k where individuals count, otherwise the id."""
+        """The id of one more thing of this class: id*1000+k where instances count, otherwise the id."""
         label = ID[name]
         if label not in HAS_INSTANCES:
             return label

@@ -18,7 +18,7 @@ FINE = 1024
 @dataclass(frozen=True)
 class Scene:
     image: np.ndarray  # (H, W, 3) uint8 RGB
-    instance_ids: np.ndarray  # (H, W) uint16: id*1000+k for classes with individuals, otherwise the label id
+    instance_ids: np.ndarray  # (H, W) uint16: id*1000+k for classes with instances, otherwise the label id
 
     @property
     def label_ids(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """One job of a sweep: a command of its own, as the user would have typed it.
 
-A job that crashes, or one of its DDP ranks, so cannot take the others with it; and the sweep itself never is
-one of several ranks, whatever trainer.devices says.
+If a job crashes, or one of its DDP ranks does, the other jobs continue. The sweep itself is never one of
+several ranks, whatever trainer.devices says.
 """
 
 import math

@@ -93,7 +93,7 @@ class OptunaSweeper(HouseSweeper):
         self.study.set_user_attr("recipe", now)
 
     def _take_up(self, space: dict[str, BaseDistribution]) -> None:
-        """Go on with the trials that an earlier process left: we hold the sweep's lock, so it is gone."""
+        """Resume the trials that an earlier process left: we hold the sweep's lock, so it is gone."""
         from optuna.trial import TrialState
 
         left = self.study.get_trials(states=[TrialState.RUNNING])
@@ -103,7 +103,7 @@ class OptunaSweeper(HouseSweeper):
                 self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _ask(self, space: dict[str, BaseDistribution]) -> FrozenTrial:
-        """A new trial. Its sampler is seeded by its number, so that a search that was interrupted goes on as
+        """A new trial. Its sampler is seeded by its number, so that a search that was interrupted resumes as
         it would have; one seed for all would draw the first values again after each start."""
         seed = self.sampler.get("seed")
         own = {} if seed is None else {"seed": seed + len(self.study.trials)}

@@ -70,13 +70,13 @@ class HouseSweeper(Sweeper):
 
                     report_comparison(self.directory)
                 if any(job.status in ("interrupted", "not started") for job in self.jobs):
-                    print(f"The same command with name={name} goes on with what is missing.", flush=True)
+                    print(f"The same command with name={name} resumes what is missing.", flush=True)
         failed = [job for job in self.jobs if job.status != "finished"]
         if failed:
             raise UserError(
                 f"{len(failed)} of {len(self.jobs)} jobs failed:\n"
                 + "".join(f"  {job.directory} (exit code {job.exit_code})\n" for job in failed)
-                + f"Their job.json says why. The same command with name={name} goes on with what is missing."
+                + f"Their job.json says why. The same command with name={name} resumes what is missing."
             )
 
     def place(self, batch: Sequence[Sequence[str]]) -> list[Job]:

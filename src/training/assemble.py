@@ -20,7 +20,7 @@ from src.training.loggers.wandb import EnduringWandbLogger
 from src.training.memory import check_memory
 from src.training.module import SegmentationModule
 from src.training.reliability.error_messages import clear_errors
-from src.training.resume import check_resume
+from src.training.resume import check_resumable
 from src.training.trainer import honest_exit
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def build_module(
     )
     if trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision:
         _check_bf16_on_cpu(config, module.segmenter)
-    module.build_optimizer(total_steps=1)  # its values are wrong now, or not at all
+    module.build_optimizer(total_steps=1)  # an error in its values comes before the training
     check_memory(module, data, trainer)
     return module
 
@@ -86,7 +86,7 @@ def fit(
 ) -> None:
     """Train to the end, from the run's last checkpoint if it has one; last: its content."""
     if last and run.last_checkpoint:
-        check_resume(last, run.last_checkpoint, trainer, module)
+        check_resumable(last, run.last_checkpoint, trainer, module)
     if trainer.is_global_zero:
         keep_wandb_id(trainer.loggers, run.directory)
         _say_what_runs(trainer, module, data, run)
@@ -113,11 +113,11 @@ def fit(
 
 def _say_how_to_go_on(run: Run) -> None:
     if (run.directory / "job.json").exists():
-        log.info("Interrupted. The same sweep goes on from here.")
+        log.info("Interrupted. The same sweep resumes from here.")
     elif run.last_checkpoint:
-        log.info("Interrupted. The same command with name=%s goes on from here.", run.config["name"])
+        log.info("Interrupted. The same command with name=%s resumes from here.", run.config["name"])
     else:
-        log.info("Interrupted before the first checkpoint: there is nothing to go on from.")
+        log.info("Interrupted before the first checkpoint: there is nothing to resume from.")
 
 
 def _say_what_runs(
@@ -142,6 +142,6 @@ def _say_what_runs(
     if trainer.strategy.root_device.type == "cuda":
         log.info("float32 on the GPU: %s (trainer.fp32_precision)", run.config["trainer"]["fp32_precision"])
     if run.last_checkpoint:
-        log.info("Going on from %s", run.last_checkpoint)
+        log.info("Resuming from %s", run.last_checkpoint)
     if not run.config["callbacks"].get("last"):
         log.warning("Without callbacks.last no last.ckpt is written: if the run is stopped, it begins anew.")

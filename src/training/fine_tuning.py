@@ -13,16 +13,19 @@ from src.config import RECORDED, flatten, overrides, plain
 from src.errors import UserError
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import AtomicCheckpointIO
-from src.weights.checkpoint_schema import check_recorded
+from src.weights.checkpoint_schema import check_schema
 from src.weights.trained_network import TrainedNetwork, check_fit, digest, restore
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a run begins with. record: what its checkpoints keep about it. trained: None for a run that goes
-    on, which has its weights from its own checkpoint."""
+class InitialWeights:
+    """The weights that a run begins with.
+
+    record: what the run's checkpoints keep about them.
+    trained: None for a run with random weights, and for a resumed run, whose weights its own checkpoint has.
+    """
 
     record: dict[str, Any] | None = None
     trained: TrainedNetwork | None = None
@@ -31,7 +34,7 @@ class Start:
     def path(self) -> Path | None:
         return Path(self.trained.path).expanduser() if self.trained else None
 
-    def give(self, module: SegmentationModule) -> None:
+    def load_into(self, module: SegmentationModule) -> None:
         """Put the weights into the module; the classifier starts anew where the classes are others.
 
         Raises UserError where the config asks for another network than the file holds.
@@ -59,17 +62,17 @@ class Start:
 _CLASSIFIER = "network.classifier."
 
 
-def begin_from(config: DictConfig) -> Start:
+def initial_weights(config: DictConfig) -> InitialWeights:
     """The start that `checkpoint=` asks for.
 
     Sets in `config`, before anything is made of it: `model`, which follows the file but for `model.*` on the
-    command line; and `checkpoint_sha256`. A run that goes on has both from its last.ckpt, where the file is
+    command line; and `checkpoint_sha256`. A resumed run has both from its last.ckpt, where the file is
     gone.
 
     Raises UserError for a file that cannot be used, or is not the one that the config was recorded with.
     """
     if config.checkpoint is None:
-        return Start()
+        return InitialWeights()
     last = Path(config.run_dir) / "checkpoints" / "last.ckpt"
     if last.exists():
         return _go_on(config, last)
@@ -92,19 +95,19 @@ def begin_from(config: DictConfig) -> Start:
         "family": trained.family,
         "trained_on": trained.trained_on,
     }
-    return Start(record, trained)
+    return InitialWeights(record, trained)
 
 
-def _go_on(config: DictConfig, last: Path) -> Start:
+def _go_on(config: DictConfig, last: Path) -> InitialWeights:
     checkpoint = AtomicCheckpointIO().load_checkpoint(last)
-    check_recorded(checkpoint, str(last))
+    check_schema(checkpoint, str(last))
     recorded = checkpoint["hyper_parameters"]
     record = recorded.get("began_from")
     if record is not None:  # else the run's config has no checkpoint=, and this one is refused
         path = Path(config.checkpoint).expanduser()
         config.checkpoint_sha256 = digest(config.checkpoint) if path.is_file() else record["sha256"]
         _follow(config, recorded["model"])
-    return Start(record)
+    return InitialWeights(record)
 
 
 def _follow(config: DictConfig, model: dict[str, Any]) -> dict[str, Any]:

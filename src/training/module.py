@@ -155,9 +155,9 @@ class SegmentationModule(LightningModule):
         }
         self.log_dict(logged)
 
-    def _epoch_scores(self, figures: dict[str, Any], loss: float) -> dict[str, Any]:
-        named = {f"val/{key}": figures[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")}
-        named |= {f"val_IoU/{name}": value for name, value in figures["IoU"].items()}
+    def _epoch_scores(self, metrics: dict[str, Any], loss: float) -> dict[str, Any]:
+        named = {f"val/{key}": metrics[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")}
+        named |= {f"val_IoU/{name}": value for name, value in metrics["IoU"].items()}
         return named if self.loss is None else named | {"val/loss": loss}
 
     @property
@@ -185,7 +185,7 @@ class SegmentationModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Each checkpoint carries the figures of the validation before it, with the epoch they belong to.
+        # Each checkpoint carries the metrics of the validation before it, with the epoch they belong to.
         checkpoint["scores"] = self.scores
         checkpoint["scored_epoch"] = self.scored_epoch
         checkpoint["epoch_loss"] = float(self.epoch_loss)

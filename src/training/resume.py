@@ -45,7 +45,7 @@ def _check_same_training(checkpoint: Mapping[str, Any], config: Mapping[str, Any
     then, now = dict(flatten(without_secrets(before))), dict(flatten(config))
     changed = [
         f"  {key}: {brief(then[key])} in it, {brief(now[key])} now"
-        for key in sorted(then.keys() & now.keys())  # others are younger than the run
+        for key in sorted(then.keys() & now.keys())  # the run did not know the others yet
         if then[key] != now[key] and not key.startswith(MAY_CHANGE)
     ]
     if changed:
@@ -56,7 +56,7 @@ def _check_same_training(checkpoint: Mapping[str, Any], config: Mapping[str, Any
         )
 
 
-def check_resume(
+def check_resumable(
     checkpoint: Mapping[str, Any], path: Path, trainer: pl.Trainer, module: SegmentationModule
 ) -> None:
     """Raises UserError that names what no such training saves, since Lightning takes it as it comes. What is
@@ -82,7 +82,7 @@ def check_resume(
     if lines:
         raise UserError(
             f"{path}: no checkpoint of this training:\n{shorten([f'  {line}' for line in lines])}\n"
-            f"The run cannot go on from it: {WAYS_ON}"
+            f"The run cannot resume from it: {WAYS_ON}"
         )
 
 

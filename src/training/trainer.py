@@ -23,7 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from src.errors import UserError
 from src.training.callbacks.epoch_lines import ProgressBar
 from src.training.reliability.preemption import StopOnSignal, end_workers
-from src.training.reliability.rank_watchdog import PATIENCE, EndTogether
+from src.training.reliability.rank_watchdog import PATIENCE, RankWatchdog
 from src.training.reliability.sync_batchnorm import SyncOverRanks
 from src.weights.checkpoint_files import AtomicCheckpointIO
 
@@ -57,7 +57,7 @@ def build_trainer(
     try:
         trainer = Trainer(
             **arguments,
-            callbacks=[*callbacks, *bar, StopOnSignal(), EndTogether()],
+            callbacks=[*callbacks, *bar, StopOnSignal(), RankWatchdog()],
             logger=list(loggers) or False,
             plugins=plugins,
             # Our samplers already share out the data, and never repeat an image to make shares equal.

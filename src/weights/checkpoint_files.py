@@ -19,7 +19,7 @@ from src.weights.safe_pickle import Pickled, read_pickle
 from src.weights.tensor_checks import fault
 from src.weights.unpickler import shown
 
-WAYS_ON = "copy best.ckpt over it to go on from there, or delete it to start anew."
+WAYS_ON = "copy best.ckpt over it to resume from there, or delete it to start anew."
 """What to do about a last.ckpt that cannot be used."""
 _REQUIRED = {"state_dict", "hyper_parameters"}
 _FOREIGN = {  # (where, what stands there in lower case): files that go by the names of checkpoints
@@ -58,7 +58,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             target.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What a run goes on from, on the CPU; Lightning moves it to where it belongs.
+        """What a run resumes from, on the CPU; Lightning moves it to where it belongs.
 
         Raises UserError also where a weight, or what the optimizer remembers of it, is not finite.
         """
@@ -67,7 +67,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             _check_finite(checkpoint, path)
             return checkpoint
         except UserError as error:
-            raise UserError(f"{error.text}\nThe run cannot go on from it: {WAYS_ON}") from error
+            raise UserError(f"{error.text}\nThe run cannot resume from it: {WAYS_ON}") from error
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

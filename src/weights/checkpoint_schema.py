@@ -12,7 +12,7 @@ from src.schema.keys import KEYS
 _Check = Callable[[Any], bool]
 
 
-def check_recorded(checkpoint: dict[str, Any], path: str) -> None:
+def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     """Raises UserError that names every value which no training of ours records.
 
     Nothing is looked up, imported, resolved or allocated on the word of a value that was not checked.
@@ -101,7 +101,7 @@ _DATA: dict[str, _Check] = {
     "root": _any_of(_is_text, _one_of(None)),
     "labels": lambda value: isinstance(value, str) and value in LABEL_TABLES,
 }
-# What an evaluation repeats of it; the rest is looked at where a training goes on.
+# What an evaluation repeats of it; the rest is looked at where a training resumes.
 _TRAINING: dict[str, _Check] = {
     "channels_last": KEYS["channels_last"].allows,
     "fp32_precision": KEYS["trainer.fp32_precision"].allows,

@@ -16,7 +16,7 @@ from src.labels import CAMVID, CITYSCAPES
 from src.network.segmenter import Segmenter
 from src.runs.directory import rank
 from src.weights.checkpoint_files import load_checkpoint, read_weights_file
-from src.weights.checkpoint_schema import check_recorded
+from src.weights.checkpoint_schema import check_schema
 from src.weights.published import read_published
 from src.weights.published_names import OURS
 from src.weights.safe_pickle import mapping
@@ -155,7 +155,7 @@ def restore(path: Any) -> TrainedNetwork:
 
 def _restore_ours(path: str) -> TrainedNetwork:
     checkpoint = load_checkpoint(path)
-    check_recorded(checkpoint, path)
+    check_schema(checkpoint, path)
     recorded = checkpoint["hyper_parameters"]
     weights = {key.removeprefix("segmenter."): tensor for key, tensor in checkpoint["state_dict"].items()}
     check_fit(recorded["model"], weights, path)

@@ -1,4 +1,4 @@
-"""Any number of processes gives the same figures, to the last bit."""
+"""Any number of processes gives the same metrics, to the last bit."""
 
 import shutil
 
@@ -49,11 +49,11 @@ def judge(doors, run, devices, *keys):
     indirect=["trained"],
 )
 def test_training_and_eval_count_the_same_pixels(trained, doors, devices):
-    figures, of_training = judge(doors, trained, devices), trained.metrics["last"]
-    assert figures["num_images"] == of_training["num_images"] == 7
-    assert figures["confusion_matrix"] == of_training["confusion_matrix"]
-    assert figures["mIoU"] == of_training["mIoU"]
-    assert sum(map(sum, figures["confusion_matrix"])) > 0.5 * 7 * 64 * 128
+    metrics, of_training = judge(doors, trained, devices), trained.metrics["last"]
+    assert metrics["num_images"] == of_training["num_images"] == 7
+    assert metrics["confusion_matrix"] == of_training["confusion_matrix"]
+    assert metrics["mIoU"] == of_training["mIoU"]
+    assert sum(map(sum, metrics["confusion_matrix"])) > 0.5 * 7 * 64 * 128
 
 
 @pytest.mark.parametrize("trained", [2], indirect=True)

@@ -7,7 +7,7 @@ from front_doors import TINY
 from launch import end, meeting_place, start
 
 from src.errors import UserError
-from src.training.reliability.rank_consistency import check_agreement
+from src.training.reliability.rank_consistency import check_consistency
 
 
 def two_ranks(folder, common, of_rank):
@@ -135,12 +135,12 @@ def test_instances_on_one_machine_alone(doors, street_root, tmp_path):
 def test_what_agrees_is_not_mentioned_and_ranks_are_grouped():
     one = {"Do this.": {"torch": "2.13", "numpy": "2"}, "Do that.": {"frames": "7"}}
     other = {"Do this.": {"torch": "2.12", "numpy": "2"}, "Do that.": {"frames": "7"}}
-    check_agreement([one, one])
+    check_consistency([one, one])
     with pytest.raises(UserError) as error:
-        check_agreement([one, other, one])
+        check_consistency([one, other, one])
     assert error.value.text.splitlines()[1:] == ["  torch: 2.13 on rank 0, 2; 2.12 on rank 1", "  Do this."]
 
 
 def test_a_key_that_one_rank_does_not_have():
     with pytest.raises(UserError, match=r"callbacks.mine: missing on rank 0; x on rank 1"):
-        check_agreement([{"Do this.": {}}, {"Do this.": {"callbacks.mine": "x"}}])
+        check_consistency([{"Do this.": {}}, {"Do this.": {"callbacks.mine": "x"}}])

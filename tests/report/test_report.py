@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from report_pages import COLORS, HOSTILE, Page, entry, figures, report, rows
+from report_pages import COLORS, HOSTILE, Page, entry, metrics, report, rows
 
 from src.labels import CITYSCAPES
 from src.report.comparison_page import render_comparison
@@ -14,7 +14,7 @@ from src.report.reference_scores import PUBLISHED
 
 def test_figures_classes_and_pairs():
     page = Page(render(report(baseline=PUBLISHED, network={"Parameters": 496_306})))
-    own = figures()
+    own = metrics()
     assert f"{100 * own['mIoU']:.2f}" in page.text
     for name, iou in own["IoU"].items():
         assert name in page.text
@@ -36,7 +36,7 @@ def test_everything_at_once_in_the_order_of_reading():
                 task="train",
                 rows=rows(),
                 images={"worst": [entry()], "best": [entry("bonn")], "all": [0.1, 0.5, 0.9]},
-                figures=figures(tta="flip", category_IoU={"flat": 0.91234, "void": None}),
+                metrics=metrics(tta="flip", category_IoU={"flat": 0.91234, "void": None}),
                 warnings=["trained on what it is judged by"],
                 config="data:\n  name: cityscapes",
             )
@@ -44,7 +44,7 @@ def test_everything_at_once_in_the_order_of_reading():
     )
     assert page.headings == [
         "Warnings", "Training", "IoU per class", "Most confused", "Confusion matrix", "Best and worst images",
-        "More figures", "The run",
+        "More metrics", "The run",
     ]  # fmt: skip
     assert all(image["alt"] and image["src"].startswith("data:") for image in page.of("img"))
     assert len(page.of("img")) == 8
@@ -69,7 +69,7 @@ def test_hostile_names_stay_text():
     text = render(
         report(
             name=HOSTILE,
-            figures=figures(names, **{HOSTILE: HOSTILE, "split": HOSTILE, "group": {HOSTILE: HOSTILE}}),
+            metrics=metrics(names, **{HOSTILE: HOSTILE, "split": HOSTILE, "group": {HOSTILE: HOSTILE}}),
             images={"best": [entry(HOSTILE, confused=[HOSTILE, HOSTILE])]},
             starts=[start, start],
             config=HOSTILE,
@@ -123,35 +123,35 @@ def test_nothing_is_asked_from_elsewhere():
     "part", [{}, {"confusion_matrix": [[0]]}, {"classes": [], "IoU": {}, "confusion_matrix": []}]
 )
 def test_figures_that_are_missing(part):
-    page = Page(render(report(figures={"mIoU": None} | part)))
+    page = Page(render(report(metrics={"mIoU": None} | part)))
     assert "\u2013" in page.text
     assert "The run" in page.headings
 
 
 def test_one_class():
-    page = Page(render(report(figures=figures(["road"]))))
+    page = Page(render(report(metrics=metrics(["road"]))))
     assert page.headings == ["IoU per class", "The run"]
 
 
 def test_many_classes_stay_a_page():
-    text = render(report(figures=figures([f"class {i}" for i in range(255)]), colors=[(0, 0, 0)] * 255))
+    text = render(report(metrics=metrics([f"class {i}" for i in range(255)]), colors=[(0, 0, 0)] * 255))
     assert len(text) < 8e6
     assert "Confusion matrix" in Page(text).headings
 
 
 def test_unknown_and_absent_ious():
-    own = figures()
+    own = metrics()
     own["IoU"] |= {"road": None, "car": float("nan")}
     own["mIoU"] = float("nan")
     own["confusion_matrix"][3] = [0] * 19
-    page = Page(render(report(figures=own, baseline=PUBLISHED)))
+    page = Page(render(report(metrics=own, baseline=PUBLISHED)))
     assert "nan" not in page.text.lower().replace("finance", "")
     assert page.of("rect", **{"class": "nothing"}), "a class without pixels has a grey row"
 
 
 def test_names_of_any_length_and_alphabet():
     names = ["w" * 300, "道路", "дорога", "طريق", "🚗"]
-    page = Page(render(report(name="街の見本", figures=figures(names), colors=COLORS[:5])))
+    page = Page(render(report(name="街の見本", metrics=metrics(names), colors=COLORS[:5])))
     for name in names:
         assert name in page.text
     assert "w" * 17 + "…" in page.text, "labels of the matrix are short"
@@ -174,7 +174,7 @@ def test_long_trainings_are_thinned():
 
 
 def test_official_figures_and_provenance():
-    own = figures(
+    own = metrics(
         iIoU={"car": 0.51515, "road": None},
         mean_iIoU=0.41414,
         category_mIoU=0.81818,
@@ -185,14 +185,14 @@ def test_official_figures_and_provenance():
         family="mmsegmentation",
         trained_on=[{"data": "cityscapes", "split": "train"}],
     )
-    page = Page(render(report(figures=own)))
+    page = Page(render(report(metrics=own)))
     for text in (
         "51.52", "41.41 %", "81.82 %", "91.92 %", "12.25", "Latency ms, median", "0.5 x 1 x 2", "512 x 1,024",
         "mmsegmentation", "cityscapes train",
     ):  # fmt: skip
         assert text in page.text, text
     assert "iIoU, %" in page.text
-    assert "nobody recorded it" in Page(render(report(figures=own | {"trained_on": None}))).text
+    assert "nobody recorded it" in Page(render(report(metrics=own | {"trained_on": None}))).text
     assert "Trained on" not in Page(render(report())).text
 
 

@@ -35,7 +35,7 @@ def page(tmp_path_factory):
     matrix[2, 5] = 12_345
     names = list(CITYSCAPES.class_names)
     names[3], names[4] = HOSTILE, "w" * 200
-    figures = {
+    metrics = {
         "mIoU": 0.5,
         "IoU": {name: 1 - index / 40 for index, name in enumerate(names)} | {names[7]: None},
         "classes": names,
@@ -54,7 +54,7 @@ def page(tmp_path_factory):
     report = Report(
         name=HOSTILE * 3,
         task="train",
-        figures=figures,
+        metrics=metrics,
         data={"name": "cityscapes"},
         colors=COLORS,
         rows=rows,

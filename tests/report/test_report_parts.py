@@ -4,7 +4,7 @@ import json
 import logging
 
 import pytest
-from report_pages import Page, entry, figures
+from report_pages import Page, entry, metrics
 
 from src.errors import UserError
 from src.labels import CITYSCAPES
@@ -14,7 +14,7 @@ from src.report.html import h, join, share
 from src.report.reference_scores import PUBLISHED, find_baseline
 from src.report.scale import ticks
 from src.report.write import write_report
-from src.runs.log_handlers import Warned
+from src.runs.log_handlers import KeptWarnings
 
 
 def test_most_confused_pairs_by_hand():
@@ -67,10 +67,10 @@ def test_baselines(tmp_path):
     assert mean == pytest.approx(PUBLISHED.miou, abs=5e-5), "the classes add up to the published mean"
     assert tuple(PUBLISHED.iou) == CITYSCAPES.class_names
     (tmp_path / "other").mkdir()
-    (tmp_path / "other/metrics.json").write_text(json.dumps(figures()))
+    (tmp_path / "other/metrics.json").write_text(json.dumps(metrics()))
     for path in (tmp_path / "other", tmp_path / "other/metrics.json"):
         found = find_baseline(str(path), street)
-        assert (found.name, found.split, found.miou) == ("other", "cityscapes, val", figures()["mIoU"])
+        assert (found.name, found.split, found.miou) == ("other", "cityscapes, val", metrics()["mIoU"])
     for text in ("", "[]", "{}", '{"IoU": 3, "mIoU": 1}', '{"IoU": {"road": "x"}, "mIoU": 1}'):
         (tmp_path / "metrics.json").write_text(text)
         with pytest.raises(UserError, match=r"report\.baseline=.*metrics\.json.*finished run"):
@@ -81,7 +81,7 @@ def test_baselines(tmp_path):
 
 def test_a_report_that_fails_is_a_warning(tmp_path, caplog):
     config = {"name": "x", "task": "eval", "data": {"labels": "cityscapes", "crop_size": [64, 64]}}
-    (tmp_path / "metrics.json").write_text(json.dumps(figures()))
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics()))
     assert write_report(tmp_path, config) == tmp_path / "report.html"
     before = (tmp_path / "report.html").read_bytes()
     for broken in ("{", '{"classes": ["road"], "IoU": 7}'):
@@ -92,14 +92,14 @@ def test_a_report_that_fails_is_a_warning(tmp_path, caplog):
         assert "Traceback" in caplog.text
     assert (tmp_path / "report.html").read_bytes() == before
     caplog.clear()
-    (tmp_path / "metrics.json").write_text(json.dumps(figures()))
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics()))
     assert write_report(tmp_path, config | {"report": {"baseline": "/nowhere"}}) is None
     assert "Traceback" not in caplog.text, "the user's own to mend"
 
 
 def test_pictures_of_another_validation_are_left_out(tmp_path):
     config = {"name": "x", "task": "eval", "data": {"labels": "cityscapes", "crop_size": [64, 64]}}
-    own = figures()
+    own = metrics()
     (tmp_path / "metrics.json").write_text(json.dumps(own))
     (tmp_path / "pictures").mkdir()
     for miou, number in ((own["mIoU"], 4), (0.1, 0)):
@@ -121,7 +121,7 @@ def test_cost_of_a_network():
 
 
 def test_only_our_own_warnings_are_kept():
-    handler = Warned()
+    handler = KeptWarnings()
     for name, level, text in (
         ("src.eval", "WARNING", "mind this"), ("src.eval", "WARNING", "mind this"),
         ("src.eval", "INFO", "hello"), ("torch", "WARNING", "advice"),
@@ -129,6 +129,6 @@ def test_only_our_own_warnings_are_kept():
         record = logging.makeLogRecord({"name": name, "levelno": getattr(logging, level), "msg": text})
         if record.levelno >= handler.level:
             handler.handle(record)
-    assert Warned.texts == ["mind this"]
-    Warned()
-    assert Warned.texts == []
+    assert KeptWarnings.texts == ["mind this"]
+    KeptWarnings()
+    assert KeptWarnings.texts == []

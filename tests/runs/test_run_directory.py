@@ -1,4 +1,4 @@
-"""Run directories in which something was damaged, replaced or removed: a message, or a run that goes on."""
+"""Run directories in which something was damaged, replaced or removed: a message, or a run that resumes."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ def trained(module_doors):
 
 @pytest.fixture
 def stopped(trained, module_doors):
-    """A copy of the run, as if it had been stopped, and how it goes on."""
+    """A copy of the run, as if it had been stopped, and how it resumes."""
     run = module_doors.folder / "train/stopped"
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(trained, run)
@@ -153,7 +153,7 @@ def test_a_lost_best_is_written_again(stopped):
     outcome = go_on()
     assert outcome.code == 0, outcome.err
     assert "best.ckpt is gone" in outcome.out
-    assert "The figures are those of last.ckpt" in outcome.out
+    assert "The metrics are those of last.ckpt" in outcome.out
     assert outcome.metrics["checkpoint"].endswith("last.ckpt")
 
 
@@ -180,6 +180,6 @@ def test_a_training_without_best_ckpt_reports_the_last_epoch(doors):
     outcome = doors("train", *QUIET, "callbacks.best=null")
     assert outcome.code == 0, outcome.err
     assert outcome.metrics["checkpoint"].endswith("last.ckpt")
-    assert "The figures are those of last.ckpt" in outcome.out
+    assert "The metrics are those of last.ckpt" in outcome.out
     with (outcome.directory / "metrics.csv").open() as file:
         assert outcome.metrics["mIoU"] == float(list(csv.DictReader(file))[-1]["val/mIoU"])

@@ -1,4 +1,4 @@
-"""trainer.deterministic=true works, and means the same figures to the bit.
+"""trainer.deterministic=true works, and means the same metrics to the bit.
 
 On CUDA torch raises an error, or with `warn` warns, for operations that have no deterministic kernel. Without
 a GPU, what a training step calls is compared with torch's own list of them.

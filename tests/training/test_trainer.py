@@ -122,7 +122,7 @@ def test_the_callbacks_of_the_config(group):
         "RunCheckpoint",
         "LastCheckpoint",
         "SeedEachBatch",
-        "FiniteLoss",
+        "NanGuard",
         "LearningRateMonitor",
         "NetworkSummary",
         "EpochLines",

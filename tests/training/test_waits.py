@@ -67,7 +67,7 @@ class OnMeta(SingleDeviceStrategy):
 def fit(cache_dir, tmp_path, monkeypatch):
     # A real device copies the loss to the host without being waited for, and has values from the start.
     monkeypatch.setattr(finite, "_to_host", lambda value: (torch.zeros(()), None))
-    monkeypatch.setattr(finite.FiniteLoss, "on_train_start", lambda *args: None)
+    monkeypatch.setattr(finite.NanGuard, "on_train_start", lambda *args: None)
     monkeypatch.setattr("pytorch_lightning.loops.fit_loop.has_len_all_ranks", lambda *args: True)
     monkeypatch.setattr(pl.Trainer, "_teardown", lambda self: None)  # copies all to the CPU
 

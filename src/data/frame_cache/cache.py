@@ -91,7 +91,7 @@ class FrameCache:
         return {index: stale for index, stale in found if stale is not None}
 
     def fill(self, pairs: Sequence[Pair], sizes: Sequence[tuple[int, int]], mode: str = "disk") -> None:
-        """Make the frames that are missing; when killed, the next call goes on.
+        """Make the frames that are missing; after a kill, the next call continues.
 
         Raises NoPlaceError before the first frame is made where they would take more than this mode's share
         of the free space, UserError that names the files where some cannot be read.

@@ -24,7 +24,7 @@ class EpochLines(Callback):
         self._interactive = sys.stdout.isatty()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._epoch_start = self._last_line = time.monotonic()  # an epoch in which a run goes on has no start
+        self._epoch_start = self._last_line = time.monotonic()  # an epoch in which a run resumes has no start
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_start = self._last_line = time.monotonic()
@@ -49,7 +49,7 @@ class EpochLines(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        figures = trainer.callback_metrics
+        metrics = trainer.callback_metrics
         parts = [f"epoch {_of(trainer.current_epoch + 1, trainer.max_epochs)}"]
         for name, key in (
             ("last batch's loss", "train/loss_step"),
@@ -57,8 +57,8 @@ class EpochLines(Callback):
             ("val mIoU", "val/mIoU"),
             ("pixel accuracy", "val/pixel_accuracy"),
         ):
-            if key in figures:
-                parts.append(f"{name} {float(figures[key]):.4f}")
+            if key in metrics:
+                parts.append(f"{name} {float(metrics[key]):.4f}")
         parts.append(f"{time.monotonic() - self._epoch_start:.0f} s")
         log.info("  ".join(parts))
 

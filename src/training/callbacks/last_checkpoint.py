@@ -1,4 +1,4 @@
-"""The callback behind last.ckpt, from which a run goes on to the bit."""
+"""The callback behind last.ckpt, from which a run resumes to the bit."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ class LastCheckpoint(Checkpoint):
 
     It is written after each epoch, before each validation (which may take longer than the epoch) and every so
     many steps. Lightning's ModelCheckpoint saves a step only once, and a checkpoint that it takes before a
-    validation makes the run that goes on skip this validation.
+    validation makes the resumed run skip this validation.
 
     Args:
         path: of the file.
@@ -71,10 +71,10 @@ class LastCheckpoint(Checkpoint):
 
 
 def can_save(trainer: pl.Trainer) -> bool:
-    """At the end of a training batch: whether a run could go on from here.
+    """At the end of a training batch: whether a run could resume from here.
 
     Not between accumulated batches, whose gradients no checkpoint holds; and not at the very last step, from
-    which Lightning would go on to nothing, not even to its validation.
+    which Lightning would resume nothing, not even its validation.
     """
     return not trainer.fit_loop.epoch_loop._should_accumulate() and trainer.global_step != trainer.max_steps
 

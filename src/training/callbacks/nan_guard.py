@@ -29,7 +29,7 @@ class _Step:
         return bool(self.loss.isfinite())
 
 
-class FiniteLoss(Callback):
+class NanGuard(Callback):
     """Raises UserError with the step, its files and what to try, once the loss is NaN or infinite.
 
     The loss of a step is looked at after the next step has been queued, so that the device never waits for
@@ -143,5 +143,5 @@ def _what_to_try(trainer: pl.Trainer, step: int) -> str:
     return (
         f"{first}The same command would come to the same end. {tried}"
         f"trainer.detect_anomaly=true names the operation that makes the first NaN, slowly. "
-        f"callbacks.finite=null goes on regardless.\n{ASK_THE_DOCTOR}"
+        f"callbacks.finite=null continues regardless.\n{ASK_THE_DOCTOR}"
     )

@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 class NetworkSummary(ModelSummary):
-    """Lightning's figures, a line for each part within 80 columns."""
+    """Lightning's metrics, a line for each part within 80 columns."""
 
     @staticmethod
     def summarize(
@@ -30,11 +30,11 @@ class NetworkSummary(ModelSummary):
             table.add_column(title, no_wrap=True)
         for title in ("parameters", "FLOPs", "output"):
             table.add_column(title, justify="right", no_wrap=True)
-        for name, *figures, size in zip(
+        for name, *metrics, size in zip(
             *(columns[key] for key in ("Name", "Type", "Params", "FLOPs")), outputs, strict=True
         ):
             prefix, _, part = name.partition("segmenter.network.")
             if not prefix:  # loss and metrics have no parameters
                 shape = str(size).strip("[]").split(", ")[1:]  # without the batch of 1
-                table.add_row(part, *figures, "x".join(shape))
+                table.add_row(part, *metrics, "x".join(shape))
         get_console().print(table)

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback
 
 
 class SeedEachBatch(Callback):
-    """A run that goes on so draws what it would have drawn; the samples have seeds of their own (src/data).
+    """A resumed run so draws what it would have drawn; the samples have seeds of their own (src/data).
 
     Args:
         seed: of the run.

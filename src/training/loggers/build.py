@@ -62,7 +62,7 @@ def _of_one_s_own(key: str, entry: Mapping[str, Any]) -> Logger:
 
 
 def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:
-    """A W&B run that never asks: offline without a login, and the same run when the directory's goes on."""
+    """A W&B run that never asks: offline without a login, and the same run when the directory's resumes."""
     arguments = dict(config)
     if arguments["offline"] == "auto":
         arguments["offline"] = not _logged_in()

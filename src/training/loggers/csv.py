@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 class MetricsCSV(Logger):
     """Rows of (step, epoch, metrics...); what belongs to one step stands in one row.
 
-    Lightning's CSVLogger deletes the file when a run goes on. Here the rows are read back, and those past the
-    checkpoint that the run goes on from are left out: their steps come round again.
+    Lightning's CSVLogger deletes the file when a run resumes. Here the rows are read back, and those past the
+    checkpoint that the run resumes from are left out: their steps come round again.
     """
 
     def __init__(self, path: str | Path):

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class EnduringWandbLogger(WandbLogger):
-    """Goes on offline where the server cannot be reached or refuses the login; `wandb sync` sends it later.
+    """Continues offline where the server cannot be reached or refuses the login; `wandb sync` sends it later.
 
     Once a run has begun, W&B's own process keeps what a server that went away did not take, and tries again.
     Where that process itself is gone, nothing more is sent.
@@ -40,7 +40,7 @@ class EnduringWandbLogger(WandbLogger):
         except wandb.errors.Error as error:
             reason = " ".join(str(error).split())
         log.warning(
-            "W&B cannot be used (%s): the training goes on, and its W&B run is kept offline. The log "
+            "W&B cannot be used (%s): the training continues, and its W&B run is kept offline. The log "
             "says at its end how to upload it.",
             reason,
         )
@@ -73,6 +73,6 @@ class EnduringWandbLogger(WandbLogger):
             action(*args, **kwargs)
         except (wandb.errors.Error, OSError) as error:
             self._gone = True
-            log.warning("W&B has failed (%r): the training goes on without it.", error)
+            log.warning("W&B has failed (%r): the training continues without it.", error)
             with suppress(OSError):  # else W&B would try at exit, and end with a traceback
                 wandb.teardown()

@@ -19,7 +19,7 @@ from src.errors import UserError
 from src.runs.atomic_files import CannotWriteError, nearest_existing
 from src.runs.directory import Run
 from src.runs.open_files import MORE_FILES
-from src.training.reliability.rank_watchdog import EndTogether
+from src.training.reliability.rank_watchdog import RankWatchdog
 from src.weights.checkpoint_files import WAYS_ON
 
 _NO_MEMORY = re.compile(
@@ -46,7 +46,7 @@ def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
             raise
         if run.last_checkpoint and _is_restoring(error):
             raise UserError(
-                f"{run.last_checkpoint}: the run cannot go on from it ({type(error).__name__}: {error}): "
+                f"{run.last_checkpoint}: the run cannot resume from it ({type(error).__name__}: {error}): "
                 f"{WAYS_ON}"
             ) from error
         text = _of_a_logger(error, run.config, trainer) or explain(
@@ -58,7 +58,7 @@ def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
         raise UserError(f"{text}\n{_what_is_kept(run)}") from error
     finally:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EndTogether):
+            if isinstance(callback, RankWatchdog):
                 callback.stop()
 
 
@@ -120,7 +120,7 @@ def _of_a_logger(error: BaseException, config: dict[str, Any], trainer: pl.Train
             kind = f"{type(logger).__module__}.{type(logger).__name__}"
             return (
                 f"{key} ({kind}) has failed: {type(error).__name__}: {error}\n"
-                f"Mend it, or go on without it: {key}=null."
+                f"Mend it, or continue without it: {key}=null."
             )
         call = call.tb_next
     return None
@@ -229,7 +229,7 @@ def _out_of_memory(error: BaseException, data: dict[str, Any], trainer: pl.Train
             f"\nIn validation: up to {size} whole frames per device (data.val_batch_size={size}), "
             f"trainer.precision={trainer.precision}."
         )
-        ways = ["data.val_batch_size=1: the same figures"] if size > 1 else []
+        ways = ["data.val_batch_size=1: the same metrics"] if size > 1 else []
         last = "a device with more memory"
     if not on_device and _workers(trainer):
         ways.append(f"data.num_workers: fewer than {_workers(trainer)}; data.cache=disk instead of ram")
@@ -280,5 +280,5 @@ def _what_is_kept(run: Run) -> str:
         return "No checkpoint had been written yet: the same command begins anew."
     saved = datetime.fromtimestamp(last.stat().st_mtime).strftime("%Y-%m-%d %H:%M:%S")
     return (
-        f"{last}, saved {saved}, is whole: the same command with name={run.config['name']} goes on from it."
+        f"{last}, saved {saved}, is whole: the same command with name={run.config['name']} resumes from it."
     )

@@ -166,5 +166,5 @@ def end_workers() -> None:
 
 
 def _last_validation(trainer: pl.Trainer) -> bool:
-    """After the last step there is no checkpoint to go on from until its validation is done."""
+    """After the last step there is no checkpoint to resume from until its validation is done."""
     return trainer.global_step == trainer.max_steps

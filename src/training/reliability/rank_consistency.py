@@ -37,7 +37,7 @@ _OF_THE_MACHINE = (
 )
 
 
-class Agreement(Callback):
+class RankConsistency(Callback):
     """Raises UserError on every rank where the ranks differ. First in the list of callbacks: the others may
     wait for each other already.
 
@@ -55,7 +55,7 @@ class Agreement(Callback):
             return
         everyone: list[Facts] = [{} for _ in range(trainer.world_size)]
         dist.all_gather_object(everyone, self._facts(trainer, pl_module))
-        check_agreement(everyone)
+        check_consistency(everyone)
 
     def _facts(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Facts:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -81,7 +81,7 @@ class Agreement(Callback):
         }
 
 
-def check_agreement(everyone: list[Facts]) -> None:
+def check_consistency(everyone: list[Facts]) -> None:
     """Raises UserError that says what differs between which ranks, and what to do."""
     lines = []
     for advice in everyone[0]:

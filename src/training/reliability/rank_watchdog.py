@@ -22,10 +22,10 @@ PATIENCE = 10  # minutes that a rank waits for another in a collective operation
 _POLL = 0.2  # seconds
 _TO_CLEAN_UP = 60.0  # seconds: a rank that waits for a device that waits for another rank never would
 _FIRST_RANK = "CGNET_FIRST_RANK"
-_GO_ON = "All ranks end. The same command goes on from the run's last checkpoint, which is whole."
+_GO_ON = "All ranks end. The same command resumes from the run's last checkpoint, which is whole."
 
 
-class EndTogether(Callback):
+class RankWatchdog(Callback):
     """Watches the ranks that Lightning started, and ends this one when another has ended in failure.
 
     Lightning's own watcher kills rank 0 up to 5 s later, so that the command ends without a word and with
@@ -84,7 +84,7 @@ class EndTogether(Callback):
         self._over = True
 
     def _begin_to_watch(self) -> None:
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="end-together")
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="rank-watchdog")
         self._thread.start()
 
     def _failed(self) -> tuple[int, int] | None:
@@ -100,7 +100,7 @@ class EndTogether(Callback):
                     self._end("This process failed, and could not clean up.", 2)
                 continue
             if self._parent and os.getppid() != self._parent:
-                self._end("", 2)  # to nobody: the command has ended
+                self._end("", 2)  # without a message: the command has ended, and nobody would read it
             failed = self._failed()
             if failed:
                 time.sleep(2)  # it may be that this rank has failed as well, and is about to say it better

@@ -7,20 +7,20 @@ from src.data.statistics import weights_of
 from src.diagnosis.dataset_health import Folders
 from src.diagnosis.notes import DATASET, Notes
 
-Figures = dict[str, Any]
+Statistics = dict[str, Any]
 _FAR = 1.5  # factor between a configured class weight and the data's own
 _FAR_MEAN = 16  # of 255
 
 
-def figures_of(
+def statistics_of(
     notes: Notes, data: SegmentationDataModule, folders: Folders, class_weights: Any = None
-) -> Figures:
+) -> Statistics:
     """Plain values for the report, over all files that could be read; {} where none could.
 
     Args:
         class_weights: as the loss is given them: numbers, "labels", or None.
     """
-    result: Figures = {}
+    result: Statistics = {}
     train, val = folders.of(folders.train), folders.of(folders.val)
     if train and train.levels.any():
         mean, std = train.mean_and_std()
