@@ -22,19 +22,19 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from src.benchmarks.one_core import one_core
-from src.benchmarks.rounds import keys_of_round
-from src.benchmarks.stopwatch import spread
-from src.benchmarks.variants import BASELINE, PNG, TITLES, Frames, open_variants
+from src.benchmarks.data import Frames
+from src.benchmarks.spread import spread
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.checks.pairs import check_pairs
 from src.data.dataset import read_target
@@ -45,6 +45,7 @@ from src.runs.atomic_files import write_bytes, write_json
 from src.runs.machine import machine, versions
 
 MMSEG = "mmsegmentation"
+TITLES = {"none": "data.cache=none", "disk": "data.cache=disk"}
 
 
 class Mmsegmentation:
@@ -81,6 +82,34 @@ class Mmsegmentation:
         if not answer:
             raise SystemExit("mmsegmentation's side ended: its message stands above.")
         return json.loads(answer)
+
+
+@contextmanager
+def one_core() -> Iterator[int | None]:
+    """This thread on the last core that it may use, OpenCV and PyTorch without threads of their own.
+
+    Yields the core's number; None where the system knows no affinity (macOS): there the scheduler may move
+    the thread, but one core is all it uses. Everything is restored.
+    """
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    core = max(allowed, default=None)  # most systems give interrupts to the first
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        cv2.setNumThreads(0)
+        torch.set_num_threads(1)
+        yield core
+    finally:
+        if allowed:
+            os.sched_setaffinity(0, allowed)
+        cv2.setNumThreads(threads[0])
+        torch.set_num_threads(threads[1])
+
+
+def keys_of_round(number: int, samples: int, frames: int) -> list[tuple[int, int]]:
+    """(epoch, index) of the samples: a round takes the next frames, as an epoch of its own."""
+    return [(number, (number * samples + i) % frames) for i in range(samples)]
 
 
 def labels_with_train_ids(pairs: Sequence[Pair], table: LabelTable, folder: Path) -> list[Path]:
@@ -126,11 +155,8 @@ def alternate(
 
 def compare(arguments: argparse.Namespace, temporary: Path) -> dict[str, Any]:
     frames = cityscapes_frames(arguments.root, arguments.frames)
-    variants, left_out = open_variants(
-        frames, temporary if arguments.cache_dir is None else arguments.cache_dir
-    )
-    for name, reason in left_out.items():
-        print(f"Left out, {TITLES[name]}: {reason}")
+    cache_dir = temporary if arguments.cache_dir is None else arguments.cache_dir
+    datasets = {name: frames.dataset(name, cache_dir) for name in TITLES}
     labels = labels_with_train_ids(frames.pairs, frames.table, temporary)
     count = len(frames.pairs)
 
@@ -138,20 +164,18 @@ def compare(arguments: argparse.Namespace, temporary: Path) -> dict[str, Any]:
         def side(number: int) -> float:
             start = time.perf_counter()
             for key in keys_of_round(number, arguments.samples, count):
-                variants[name].sample(key)
+                datasets[name][key]
             return time.perf_counter() - start
 
         return side
 
     with one_core() as core:
         other = Mmsegmentation(arguments.python, [Path(str(p.image)) for p in frames.pairs], labels, core)
-        sides: dict[str, Callable[[int], float]] = {PNG: ours(PNG)}
+        sides: dict[str, Callable[[int], float]] = {"none": ours("none")}
         sides[MMSEG] = lambda number: other.round(
             [index for _, index in keys_of_round(number, arguments.samples, count)]
         )
-        sides |= {name: ours(name) for name in variants if name not in (PNG, BASELINE)}
-        if BASELINE in variants:
-            sides[BASELINE] = ours(BASELINE)
+        sides["disk"] = ours("disk")
         rates = alternate(sides, arguments.rounds, arguments.warmup, arguments.samples)
         other.close()
     spreads = {name: spread(values) for name, values in rates.items()}

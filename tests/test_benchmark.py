@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 
 import pytest
@@ -10,27 +9,22 @@ from front_doors import TINY
 from omegaconf import OmegaConf
 
 from src.benchmarks.advice import advice
-from src.benchmarks.variants import RAM
 from src.data.frame_cache.modes import open_cache
 from src.data.layouts import find_pairs
 from src.labels import CITYSCAPES
 
 QUICK = (
     "measure.rounds=2",
-    "measure.samples=6",
     "measure.warmup=1",
     "measure.seconds=0.2",
     "measure.frames=5",
 )
-PARTS = ("read", "decode", "window", "resize", "flip", "colour", "pad", "collate", "other")
 
 
 @pytest.fixture(scope="module")
 def measured(module_doors):
-    before = os.sched_getaffinity(0)
     done = module_doors("benchmark", *TINY, *QUICK, "data.num_workers=1", name="data")
     assert done.code == 0, done.err
-    assert os.sched_getaffinity(0) == before
     return done
 
 
@@ -39,11 +33,9 @@ def results(measured):
     return json.loads((measured.directory / "benchmark.json").read_text())
 
 
-def test_the_table_shows_variants_and_parts_side_by_side(measured):
-    for title in ("OpenCV, resize first", "PNG (cache=none)", "cache=disk", "training step"):
+def test_the_table_shows_what_a_run_puts_together(measured):
+    for title in ("DataLoader, data.cache=none", "DataLoader, data.cache=disk", "training step"):
         assert title in measured.out
-    rows = re.findall(r"^ *(\w+), ms ", measured.out, re.MULTILINE)
-    assert rows == [*PARTS, "whole"]
     assert "A run would wait for the" in measured.out
     assert "share the" in measured.out, "on a CPU"
 
@@ -64,42 +56,26 @@ def test_a_training_finds_the_frames_cached(measured, module_doors, caplog):
 
 
 def test_every_figure_is_a_finite_number(results):
-    rates = [v["samples_per_second"] for v in results["one_core"]["variants"].values()]
-    rates += [v["samples_per_second"] for v in (*results["loader"].values(), results["step"])]
+    rates = [v["samples_per_second"] for v in (*results["loader"].values(), results["step"])]
     for rate in rates:
         assert all(math.isfinite(rate[key]) and rate[key] > 0 for key in ("q1", "median", "q3"))
         assert rate["q1"] <= rate["median"] <= rate["q3"]
 
 
-def test_ratios_are_those_of_the_stated_rates(results):
-    variants = results["one_core"]["variants"]
-    rates = {name: variant["samples_per_second"]["median"] for name, variant in variants.items()}
-    assert rates.keys() >= {"opencv", "png", "disk"}
-    assert rates.keys() | results["one_core"]["left_out"].keys() == {"opencv", "png", "disk", RAM}
-    for name, variant in variants.items():
-        assert variant["times_baseline"] == pytest.approx(rates[name] / rates["opencv"])
-    run = results["settings"]["variant_of_a_run"]  # data.cache=none
-    assert run == "png"
+def test_the_ratio_is_that_of_the_stated_rates(results):
+    assert results["loader"].keys() == {"none", "disk"}
+    run = results["settings"]["cache_of_a_run"]
+    assert run == "none"
     loader, step = (f["samples_per_second"]["median"] for f in (results["loader"][run], results["step"]))
     assert results["loader_over_step"] == pytest.approx(loader / step)
     assert results["waits_for"] == ("data" if loader < step else "network")
-
-
-def test_parts_add_up_to_the_whole(results):
-    for name, variant in results["one_core"]["variants"].items():
-        assert set(variant["parts"]) == set(PARTS) - ({"decode"} if name in ("disk", "ram") else set()), name
-        for part, time in variant["parts"].items():
-            assert time["median"] >= 0, part
-        # Of two rounds the median is the mean, so medians add up as well.
-        total = sum(time["median"] for time in variant["parts"].values())
-        assert total == pytest.approx(variant["milliseconds"]["median"])
 
 
 def test_what_was_measured_is_said(results):
     assert results["settings"]["frames"] == 5
     assert results["settings"]["frame_size"] == [64, 128]
     assert (results["step"]["device"], results["step"]["precision"]) == ("cpu", "32-true")
-    assert results["loader"]["png"]["workers"] == 1
+    assert results["loader"]["none"]["workers"] == 1
     assert results["machine"]["cores"] >= 1
     assert {"python", "torch", "numpy", "kornia-rs"} <= results["versions"].keys()
 
@@ -115,7 +91,7 @@ def test_what_was_measured_is_said(results):
             r"measure.step_batch=many: expected a whole number from 1 to 4096 or auto",
         ),
         ("measure.round=3", r"Unknown config key: measure.round. The nearest one is measure.rounds"),
-        ("data.cache=disc", r"data.cache=disc: expected auto, none, disk or ram"),
+        ("data.cache=disc", r"data.cache=disc: expected auto, none or disk"),
         ("trainer.accumulate_grad_batches=3", r"cannot be shared out"),
     ],
 )
@@ -126,35 +102,21 @@ def test_what_it_refuses(doors, override, message):
     assert not done.directory.exists()
 
 
-@pytest.mark.slow
-def test_an_augmentation_without_counterpart_leaves_the_baseline_out(doors):
-    own = "+augment.blur={_target_: albumentations.Blur, p: 1.0}"
-    done = doors("benchmark", *TINY, *QUICK, own)
+def test_where_there_is_no_room_for_frames_the_run_that_wants_them_is_refused(doors, monkeypatch):
+    monkeypatch.setattr("src.data.frame_cache.cache.SHARE", {"auto": 0.0, "disk": 0.0})
+    done = doors("benchmark", *TINY, *QUICK, "data.street.seed=5")
     assert done.code == 0, done.err
-    found = json.loads((done.directory / "benchmark.json").read_text())["one_core"]
-    assert "augment.blur=Blur" in found["left_out"]["opencv"]
-    assert "augment.blur=Blur" in done.out
-    assert found["variants"]["png"]["times_baseline"] is None
-    assert found["variants"]["png"]["parts"]["blur"]["median"] > 0
-
-
-@pytest.mark.slow
-def test_without_shared_memory_ram_is_left_out_unless_the_run_wants_it(doors, monkeypatch, tmp_path):
-    monkeypatch.setattr("src.data.frame_cache.shared_memory.SHARED_MEMORY", tmp_path / "none")
-    done = doors("benchmark", *TINY, *QUICK)
-    assert done.code == 0, done.err
-    assert "Left out, cache=ram: data.cache=ram: this system has no" in done.out
-    assert "ram" not in json.loads((done.directory / "benchmark.json").read_text())["one_core"]["variants"]
-    refused = doors("benchmark", *TINY, *QUICK, "data.cache=ram", name="ram")
+    assert "Left out: " in done.out + done.err
+    assert json.loads((done.directory / "benchmark.json").read_text())["loader"].keys() == {"none"}
+    refused = doors("benchmark", *TINY, *QUICK, "data.street.seed=5", "data.cache=disk", name="disk")
     assert refused.code == 2
-    assert "this system has no" in refused.err
-    assert not refused.directory.exists()
+    assert "of which data.cache=disk takes 0% at most" in refused.err
 
 
 def _advice(**changes):
-    rates = {"loader": 60.0, "step": 100.0, "per_core": {"png": 30.0, "disk": 200.0}}
-    machine = {"workers": 2, "cores": 8, "devices": 1, "on_cpu": False}
-    return advice(**({"mode": "png"} | rates | machine | changes))
+    rates = {"rates": {"none": 60.0, "disk": 400.0}, "workers": {"none": 2, "disk": 2}, "step": 100.0}
+    machine = {"cores": 8, "devices": 1, "on_cpu": False}
+    return advice(**({"mode": "none"} | rates | machine | changes))
 
 
 def test_a_run_that_waits_for_data_is_told_what_would_be_enough():
@@ -168,6 +130,8 @@ def test_a_run_that_waits_for_data_is_told_what_would_be_enough():
         "no more workers than cores"
     )
     assert "More than the 1 cores" in _advice(devices=8, step=1000.0)["sentence"]
+    alone = _advice(workers={"none": 0, "disk": 0})["sentence"]
+    assert "60 samples/s with the main process" in alone
 
 
 def test_a_run_that_waits_for_the_network_needs_no_advice():

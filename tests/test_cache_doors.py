@@ -27,7 +27,7 @@ def assert_same(run, other):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("cache", "workers"), [("auto", 0), ("disk", 2), ("ram", 2)])
+@pytest.mark.parametrize(("cache", "workers"), [("auto", 0), ("disk", 2)])
 def test_training_from_a_cache_is_the_same_training(doors, uncached, cache, workers):
     assert_same(doors("train", *SHORT, f"data.cache={cache}", f"data.num_workers={workers}"), uncached)
 
@@ -43,7 +43,7 @@ def test_evaluation_from_a_cache(doors, uncached):
 def test_unknown_kind(doors):
     refused = doors("train", *SHORT, "data.cache=yes")
     assert refused.code == 2
-    assert "expected auto, none, disk or ram" in refused.err
+    assert "expected auto, none or disk" in refused.err
     assert not refused.directory.exists()
 
 

@@ -8,8 +8,6 @@ import pytest
 from front_doors import TINY
 
 from src.data.frame_cache import cache as cache_module
-from src.data.frame_cache.modes import folder_name
-from src.data.frame_cache.shared_memory import place_of
 
 BRIEF = (*TINY, "samples=0", "trainer.max_epochs=1")
 
@@ -30,9 +28,6 @@ def frames(doors):
 @pytest.fixture(autouse=True)
 def no_frames(doors):
     shutil.rmtree(doors.cache / "frames", ignore_errors=True)
-    in_memory = place_of(folder_name(doors.cache / "street-128x64-16-7-1"))
-    for frame in in_memory.glob("*.frame"):  # of a training in this process, which uses the folder still
-        frame.unlink()
 
 
 def test_it_makes_none_and_says_what_they_would_take(doors):
@@ -60,7 +55,7 @@ def test_frames_that_are_there_are_compared_with_their_checksums(doors):
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize(("mode", "works"), [("disk", False), ("ram", False), ("auto", True), ("none", True)])
+@pytest.mark.parametrize(("mode", "works"), [("disk", False), ("auto", True), ("none", True)])
 def test_no_room(doors, monkeypatch, mode, works):
     usage = shutil.disk_usage("/")._replace(free=700_000)
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage)
@@ -75,7 +70,7 @@ def test_no_room(doors, monkeypatch, mode, works):
 def test_unknown_kind(doors):
     outcome = doors("doctor", *BRIEF, "data.cache=on")
     assert outcome.code == 2
-    assert "data.cache=on: expected auto, none, disk or ram" in outcome.err
+    assert "data.cache=on: expected auto, none or disk" in outcome.err
 
 
 @pytest.mark.sampled(1)

@@ -4,17 +4,12 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from src.benchmarks.variants import PNG
-
-_MODE = {PNG: "none"}  # the others are called as data.cache calls them
-
 
 def advice(
     mode: str,
-    workers: int,
-    loader: float,
+    workers: Mapping[str, int],
+    rates: Mapping[str, float],
     step: float,
-    per_core: Mapping[str, float],
     cores: int,
     devices: int,
     on_cpu: bool,
@@ -22,22 +17,24 @@ def advice(
     """{"waits_for": "data" or "network", "loader_over_step": ratio, "sentence": in words}.
 
     Args:
-        mode: the variant of the run.
-        workers: of the DataLoader; 0 = the main process loads.
-        loader, step: samples per second of one device.
-        per_core: samples per second on one core of each variant that could be chosen.
+        mode: data.cache of the run.
+        workers: of the DataLoader, by data.cache; 0 = the main process loads.
+        rates: samples per second of the DataLoader, by data.cache.
+        step: samples per second of one device.
         cores: that the process may use, for all its devices.
         devices: of this machine that take part.
     """
+    loader, own = rates[mode], workers[mode]
     waits_for = "data" if loader < step else "network"
-    how = f"{workers} worker{'s' if workers != 1 else ''}" if workers else "the main process"
+    how = f"{own} worker{'s' if own != 1 else ''}" if own else "the main process"
     sentence = (
         f"A run would wait for the {waits_for}: the loader gives {rounded(loader)} samples/s with {how} "
-        f"and data.cache={_MODE.get(mode, mode)}, the step takes {rounded(step)}. That is "
+        f"and data.cache={mode}, the step takes {rounded(step)}. That is "
         f"{rounded(loader / step)} times what it needs."
     )
     if waits_for == "data":
-        sentence += " " + _way_out(mode, step, per_core, cores // devices)
+        per_worker = {name: rate / max(1, workers[name]) for name, rate in rates.items()}
+        sentence += " " + _way_out(mode, step, per_worker, cores // devices)
     if on_cpu:
         sentence += (
             f" On a CPU the workers and the step share the {cores} cores: in a run each is slower than here, "
@@ -48,13 +45,13 @@ def advice(
     return {"waits_for": waits_for, "loader_over_step": loader / step, "sentence": sentence}
 
 
-def _way_out(mode: str, step: float, per_core: Mapping[str, float], cores: int) -> str:
-    needed = {name: ceil(step / rate) for name, rate in per_core.items()}
-    by_mode = sorted(needed, key=lambda name: (name != mode, name != PNG))  # the run's own first
-    ways = [f"data.cache={_MODE.get(name, name)} data.num_workers={needed[name]}" for name in by_mode]
+def _way_out(mode: str, step: float, per_worker: Mapping[str, float], cores: int) -> str:
+    needed = {name: ceil(step / rate) for name, rate in per_worker.items()}
+    by_mode = sorted(needed, key=lambda name: (name != mode, name))  # the run's own first
+    ways = [f"data.cache={name} data.num_workers={needed[name]}" for name in by_mode]
     possible = [way for way, name in zip(ways, by_mode, strict=True) if needed[name] <= cores]
     if possible:
-        return f"By the rates of one core, enough would be {', or '.join(possible)}."
+        return f"By the rates of one worker, enough would be {', or '.join(possible)}."
     return f"More than the {cores} cores for a device would be needed: {', or '.join(ways)}."
 
 

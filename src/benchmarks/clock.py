@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from src.benchmarks.stopwatch import spread
+from src.benchmarks.spread import spread
 from src.runs.atomic_files import write_json
 from src.training.compiled import Compiled
 

@@ -1,24 +1,31 @@
-"""target=data: what the data path gives on one core, what the DataLoader gives, and what the step takes."""
+"""target=data: what the DataLoader gives, what the training step takes, and which of them a run waits for."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import albumentations as A
 import rich
 from hydra.utils import instantiate
+from rich import box
+from rich.table import Table
 
-from src.benchmarks.advice import advice
-from src.benchmarks.benchmark_table import loader_and_step_table, variants_table
+from src.benchmarks.advice import advice, rounded
 from src.benchmarks.loader import measure_loader
-from src.benchmarks.rounds import measure_variants
 from src.benchmarks.step import measure_step
-from src.benchmarks.variants import BASELINE, DISK, PNG, RAM, TITLES, Frames, open_variants
+from src.data.augment import SeededTransform
 from src.data.checks.pairs import check_pairs
 from src.data.datamodule import SegmentationDataModule
+from src.data.dataset import SegmentationDataset
+from src.data.files import read_bytes
+from src.data.frame_cache.cache import NoPlaceError
 from src.data.frame_cache.frames import frame_bytes
-from src.data.frame_cache.modes import look_ahead
-from src.errors import UserError
+from src.data.frame_cache.modes import look_ahead, open_cache
+from src.data.layouts import Pair
+from src.errors import counted
+from src.labels import LabelTable
 from src.runs.atomic_files import write_json
 from src.runs.directory import Run
 from src.runs.machine import machine, usable_cores, versions
@@ -27,10 +34,38 @@ from src.training.trainer import build_trainer
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Frames:
+    """Some frames of a split, and what turns them into samples.
+
+    Args:
+        sizes: (height, width) of each pair.
+        steps: of the augmentation, by their names in the config.
+    """
+
+    root: Path
+    pairs: Sequence[Pair]
+    sizes: Sequence[tuple[int, int]]
+    table: LabelTable
+    steps: Mapping[str, A.BasicTransform]
+    seed: int
+
+    def dataset(self, mode: str, cache_dir: Path) -> SegmentationDataset:
+        """As a training with data.cache=mode has it, with a cache of these frames alone. All files are in the
+        page cache then."""
+        cache = open_cache(mode, cache_dir, self.root, self.table, self.pairs, self.sizes)
+        for pair in self.pairs:
+            assert pair.label is not None
+            for path in [cache.path(pair)] if cache else [pair.image, pair.label]:
+                read_bytes(path)
+        transform = SeededTransform(list(self.steps.values()), self.seed)
+        return SegmentationDataset(self.pairs, self.table, transform, cache.read if cache else None)
+
+
 def benchmark_data(run: Run) -> None:
     """Measure, say it on the terminal and write benchmark.json."""
     config = run.config
-    settings = config["measure"]
+    settings, cache_dir = config["measure"], Path(config["cache_dir"])
     data = SegmentationDataModule(config["data"], config["augment"], config["seed"], config["cache_dir"])
     data.trainer = build_trainer(config["trainer"])  # of the training: its devices share batch and cores
     data.prepare_data()
@@ -38,49 +73,28 @@ def benchmark_data(run: Run) -> None:
     data.check_shares(data.trainer.world_size, data.trainer.accumulate_grad_batches)
     frames = _frames(config, data, settings["frames"])
     assert data.train_set is not None
-    cache_dir = Path(config["cache_dir"])
-    parts = data.trainer.world_size * data.trainer.accumulate_grad_batches
-    batch = config["data"]["batch_size"] // parts
     whole_set = len(data.train_set) * frame_bytes(frames.sizes[0])
-    mode = _variant_of_a_run(data, cache_dir)
-    # Some frames only: caching a whole training set would be 25 GB for a figure.
-    variants, left_out = open_variants(frames, cache_dir)
-    if mode in left_out:
-        raise UserError(left_out[mode])
+    batch = config["data"]["batch_size"] // (data.trainer.world_size * data.trainer.accumulate_grad_batches)
+    mode = _mode_of_a_run(data, cache_dir)
 
     run.open()
-    measured = measure_variants(
-        variants,
-        frames=len(frames.pairs),
-        samples=settings["samples"],
-        batch=batch,
-        rounds=settings["rounds"],
-        warmup=settings["warmup"],
-    )
-    rates = {name: v["samples_per_second"]["median"] for name, v in measured["variants"].items()}
-    for name, variant in measured["variants"].items():
-        variant["times_baseline"] = rates[name] / rates[BASELINE] if BASELINE in rates else None
-    rich.print(variants_table(measured, left_out, frames, settings))
-
-    compared = [name for name in (PNG, mode if mode != PNG else DISK) if name not in left_out]
-    loaders = _loaders(compared, data, frames, cache_dir, settings)
+    loaders = _loaders(mode, data, frames, cache_dir, settings)
     log.info("Measuring the training step")
     data.train_set = frames.dataset("none", cache_dir)
     step = measure_step(config, data, data.train_set, batch)
-    rich.print(loader_and_step_table(loaders, step))
+    rich.print(_table(loaders, step, frames))
     result = advice(
         mode=mode,
-        workers=loaders[mode]["workers"],
-        loader=loaders[mode]["samples_per_second"]["median"],
+        workers={name: loader["workers"] for name, loader in loaders.items()},
+        rates={name: loader["samples_per_second"]["median"] for name, loader in loaders.items()},
         step=step["samples_per_second"]["median"],
-        per_core={name: rate for name, rate in rates.items() if name != BASELINE},
         cores=usable_cores(),
         devices=data.trainer.num_devices,
         on_cpu=step["device"] == "cpu",
     )
     log.info("%s", result["sentence"])
     here = machine()
-    if mode != PNG and whole_set > here["memory_gb"] * 1e9 / 2:
+    if mode == "disk" and whole_set > here["memory_gb"] * 1e9 / 2:
         log.info(
             "The whole training set takes %.3g GB decoded, this machine has %.3g GB of memory: a run reads "
             "part of it from the disk, which was not measured.",
@@ -97,10 +111,9 @@ def benchmark_data(run: Run) -> None:
             "frame_size": list(frames.sizes[0]),
             "data": config["data"]["name"],
             "crop_size": config["data"]["crop_size"],
-            "variant_of_a_run": mode,
+            "cache_of_a_run": mode,
             "whole_training_set_decoded_gb": round(whole_set / 1e9, 3),
         },
-        "one_core": measured | {"left_out": left_out},
         "loader": loaders,
         "step": step,
         **result,
@@ -110,16 +123,20 @@ def benchmark_data(run: Run) -> None:
 
 
 def _loaders(
-    names: Sequence[str],
-    data: SegmentationDataModule,
-    frames: Frames,
-    cache_dir: Path,
-    settings: Mapping[str, Any],
+    mode: str, data: SegmentationDataModule, frames: Frames, cache_dir: Path, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """The run's own way of reading frames, and the other one where there is room for it."""
     loaders = {}
-    for name in names:
-        log.info("Measuring the DataLoader, %s, for %g s", TITLES[name], settings["seconds"])
-        dataset = frames.dataset("none" if name == PNG else name, cache_dir)
+    for name in ("none", "disk"):
+        log.info("Measuring the DataLoader, data.cache=%s, for %g s", name, settings["seconds"])
+        try:
+            # Some frames only: caching a whole training set would be 25 GB for a measurement.
+            dataset = frames.dataset(name, cache_dir)
+        except NoPlaceError as error:
+            if name == mode:
+                raise
+            log.warning("Left out: %s", error)
+            continue
         loaders[name] = measure_loader(data, dataset, settings["seconds"], settings["rounds"])
     return loaders
 
@@ -133,10 +150,38 @@ def _frames(config: dict[str, Any], data: SegmentationDataModule, count: int) ->
     return Frames(root, some, check_pairs(some, data.table), data.table, steps, config["seed"])
 
 
-def _variant_of_a_run(data: SegmentationDataModule, cache_dir: Path) -> str:
-    """The variant that a training with the same keys would have."""
+def _mode_of_a_run(data: SegmentationDataModule, cache_dir: Path) -> str:
+    """What a training with the same keys would do: "none" or "disk"."""
     mode = data.config["cache"]
-    if mode == "auto":
-        outlook = look_ahead(mode, cache_dir, Path(data.config["root"]), data.table, *data.frames())
-        mode = "disk" if (outlook.fits and outlook.writable) or not outlook.missing else "none"
-    return {"none": PNG, "disk": DISK, "ram": RAM}[mode]
+    if mode != "auto":
+        return mode
+    outlook = look_ahead(mode, cache_dir, Path(data.config["root"]), data.table, *data.frames())
+    return "disk" if (outlook.fits and outlook.writable) or not outlook.missing else "none"
+
+
+def _table(loaders: Mapping[str, Any], step: Mapping[str, Any], frames: Frames) -> Table:
+    height, width = frames.sizes[0]
+    table = Table(
+        title=f"{len(frames.pairs)} frames of {width}x{height}, out of the page cache: no cold disk",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+    )
+    for heading in ("", "samples/s", "quartiles", "how"):
+        right = heading == "samples/s"
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "how")
+    for name, loader in loaders.items():
+        how = f"{loader['workers']} workers, {loader['batches']} batches of {loader['batch']}"
+        table.add_row(f"DataLoader, data.cache={name}", *_rate(loader), how)
+    how = f"{step['device']}, {step['precision']}, {step['steps']} steps of {step['images']} images"
+    if step["images"] != step["per_device"]:
+        how += f" (a batch has {step['per_device']})"
+    if step["compiled_graphs"]:
+        how += f", compiled into {counted(step['compiled_graphs'], 'graph')}"
+    table.add_row("training step", *_rate(step), how)
+    return table
+
+
+def _rate(results: Mapping[str, Any]) -> tuple[str, str]:
+    rate = results["samples_per_second"]
+    return rounded(rate["median"]), f"{rounded(rate['q1'])} - {rounded(rate['q3'])}"

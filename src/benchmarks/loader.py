@@ -4,7 +4,7 @@ import time
 from itertools import chain, pairwise, repeat
 from typing import Any
 
-from src.benchmarks.stopwatch import spread
+from src.benchmarks.spread import spread
 from src.data.datamodule import SegmentationDataModule
 from src.data.dataset import SegmentationDataset
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from src.benchmarks.clock import Clock
-from src.benchmarks.stopwatch import spread
+from src.benchmarks.spread import spread
 from src.data.datamodule import SegmentationDataModule
 from src.data.dataset import SegmentationDataset
 from src.training.assemble import build_module

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from packaging.requirements import Requirement
 
-from src.data.frame_cache.shared_memory import SHARED_MEMORY
 from src.diagnosis.notes import MACHINE, Notes
 from src.errors import counted
 from src.runs.atomic_files import nearest_existing
 from src.runs.machine import memory
 
+SHARED_MEMORY = Path("/dev/shm")  # Linux only
 _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _GIB = 2**30
 _PREFETCHED = 2  # batches that each worker of a DataLoader has ready: torch's default

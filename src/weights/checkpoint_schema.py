@@ -100,6 +100,7 @@ _DATA: dict[str, _Check] = {
     "name": _is_text,
     "root": _any_of(_is_text, _one_of(None)),
     "labels": lambda value: isinstance(value, str) and value in LABEL_TABLES,
+    "cache": _any_of(KEYS["data.cache"].allows, _one_of("ram")),  # there was such a mode once
 }
 # What an evaluation repeats of it; the rest is looked at where a training resumes.
 _TRAINING: dict[str, _Check] = {

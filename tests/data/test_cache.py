@@ -47,7 +47,7 @@ def written(cache, pairs):
 
 
 @pytest.mark.sampled(4)
-@pytest.mark.parametrize("mode", ["auto", "disk", "ram"])
+@pytest.mark.parametrize("mode", ["auto", "disk"])
 @pytest.mark.parametrize("name", ["street", "camvid"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_kind_of_cache_gives_the_same_samples(

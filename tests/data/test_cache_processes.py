@@ -3,16 +3,12 @@
 import multiprocessing
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from front_doors import REPOSITORY
 from torch.utils.data import DataLoader
 
 from src.data.augment import RandomScaledCrop, SeededTransform
@@ -131,85 +127,6 @@ def test_one_waits_for_the_other_and_does_nothing_twice(forty, tmp_path, caplog)
     assert "Caching" not in caplog.text
     assert {path: path.stat().st_ino for path in early} == early
     assert_correct(cache, pairs)
-
-
-# ---- shared memory
-
-JOIN = (
-    "import sys; from src.data.frame_cache.shared_memory import shared_folder\n"
-    "folder = shared_folder(sys.argv[1]); (folder / 'frame').touch()\n"
-    "print(folder, flush=True); sys.stdin.read()"
-)
-
-
-def user_of(name):
-    """A process that uses the shared folder until its input is closed, and the folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", JOIN, name],
-        cwd=REPOSITORY,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return process, Path(process.stdout.readline().strip())
-
-
-def end(process):
-    process.communicate()
-    assert process.returncode == 0
-
-
-def test_shared_memory_is_given_back_by_the_last_user():
-    name = f"test-{os.getpid()}"
-    (one, folder), (other, same) = user_of(name), user_of(name)
-    assert folder == same
-    end(one)
-    assert (folder / "frame").exists()
-    end(other)
-    assert not folder.exists()
-
-
-def test_what_a_killed_process_leaves_in_memory_is_used_or_removed():
-    name = f"test-{os.getpid()}"
-    killed, folder = user_of(name)
-    killed.kill()
-    killed.wait()
-    (folder / "kept").touch()
-    again, _ = user_of(name)
-    assert (folder / "kept").exists()
-    again.kill()
-    again.wait()
-    another, elsewhere = user_of(f"{name}-another")
-    assert not folder.exists()
-    end(another)
-    assert not elsewhere.exists()
-
-
-def test_one_process_may_use_several_folders():
-    """Locks do not conflict within a process: it must not remove what it uses itself."""
-    code = (
-        "import os; from src.data.frame_cache.shared_memory import shared_folder\n"
-        "one, other = shared_folder(f'test-a-{os.getpid()}'), shared_folder(f'test-b-{os.getpid()}')\n"
-        "assert shared_folder(f'test-a-{os.getpid()}') == one\n"
-        "assert one.is_dir() and other.is_dir()\n"
-        "print(one, other)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    assert not [folder for folder in done.stdout.split() if Path(folder).exists()]
-
-
-def test_a_folder_that_was_made_anew_is_not_removed():
-    """Whoever holds the lock of a folder that is gone must leave the new one of that name alone."""
-    name = f"test-{os.getpid()}"
-    one, folder = user_of(name)
-    shutil.rmtree(folder)
-    other, _ = user_of(name)
-    end(one)
-    assert (folder / "frame").exists()
-    end(other)
-    assert not folder.exists()
 
 
 # ---- memory of the workers

@@ -132,8 +132,7 @@ class FrameCache:
         log.info(
             "Caching %d decoded frames, %s, in %s (once)", len(missing), _gigabytes(needed), self.directory
         )
-        if mode != "ram":
-            self._say_what_else_there_is()
+        self._say_what_else_there_is()
         made: list[Path] = []
 
         def make(index: int) -> UserError | None:
@@ -170,8 +169,8 @@ class FrameCache:
             log.info("Other datasets' frames, to delete when no longer needed: %s", ", ".join(names))
 
 
-SHARE = {"auto": 0.5, "disk": 0.95, "ram": 0.8}
-"""How much of the free space each may take. Data workers hand over their batches in shared memory, too."""
+SHARE = {"auto": 0.5, "disk": 0.95}
+"""How much of the free space each may take."""
 
 
 def room_for(needed: int, directory: Path, mode: str) -> tuple[int, bool]:

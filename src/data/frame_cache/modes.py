@@ -1,4 +1,4 @@
-"""What data.cache=auto, none, disk and ram mean: where the decoded frames go, and whether there are any."""
+"""What data.cache=auto, none and disk mean: where the decoded frames go, and whether there are any."""
 
 import logging
 import os
@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.frame_cache.cache import WAYS_ON, FrameCache, NoPlaceError, room_for
+from src.data.frame_cache.cache import FrameCache, NoPlaceError, room_for
 from src.data.frame_cache.frames import StaleFrameError, frame_bytes
-from src.data.frame_cache.shared_memory import place_of, shared_folder
 from src.data.layouts import Pair
 from src.labels import LabelTable
 from src.runs.atomic_files import nearest_existing
 
 log = logging.getLogger(__name__)
-MODES = ("auto", "none", "disk", "ram")
+MODES = ("auto", "none", "disk")
 
 
 def open_cache(
@@ -30,19 +29,15 @@ def open_cache(
     """The filled cache for data.cache=mode; None where the files are to be read as they are.
 
     Args:
-        mode: "none", "disk", "ram", or "auto": disk, where it takes at most half of what is free there.
-        cache_dir: for "disk".
+        mode: "none", "disk", or "auto": disk, where it takes at most half of what is free there.
+        cache_dir: where the frames are, or will be.
         root: of the dataset.
         sizes: (height, width) of each pair.
         used_once: each frame is read a single time, so that "auto" takes what is there and adds nothing.
     """
     if mode == "none":
         return None
-    try:
-        directory = shared_folder(folder_name(root)) if mode == "ram" else disk_folder(cache_dir, root)
-    except OSError as error:
-        raise NoPlaceError(f"data.cache=ram: {error}. {WAYS_ON}") from error
-    cache = FrameCache(directory, root.expanduser(), table)
+    cache = FrameCache(disk_folder(cache_dir, root), root.expanduser(), table)
     if mode == "auto" and used_once:
         return None if cache.missing(pairs) else cache
     try:
@@ -77,7 +72,7 @@ def look_ahead(
     thorough: bool = False,
 ) -> Outlook:
     """For any mode but "none"."""
-    folder = place_of(folder_name(root)) if mode == "ram" else disk_folder(cache_dir, root)
+    folder = disk_folder(cache_dir, root)
     cache = FrameCache(folder, root.expanduser(), table)
     missing = cache.missing(pairs, thorough and any(folder.glob("*.frame")))
     needed = sum(frame_bytes(sizes[index]) for index in missing)

@@ -194,13 +194,13 @@ def _worker_died(text: str, trainer: pl.Trainer) -> str:
     return (
         f"{what}\nUsually the system has killed it because the memory of the machine or the job ran out "
         f"(dmesg, or the cluster's report, says so). Fewer workers take less: data.num_workers (now "
-        f"{_workers(trainer)} per device); data.cache=disk instead of ram, too; or ask for more memory."
+        f"{_workers(trainer)} per device); or ask for more memory."
     )
 
 
 _LESS_SHARED_MEMORY = (
-    "Fewer workers take less of it (data.num_workers=2; 0 takes none), and so does data.cache=disk instead "
-    "of ram. In a container it is 64 MB unless one asks for more (docker run --shm-size=8g, or --ipc=host)."
+    "Fewer workers take less of it (data.num_workers=2; 0 takes none). In a container it is 64 MB unless one "
+    "asks for more (docker run --shm-size=8g, or --ipc=host)."
 )
 
 
@@ -232,7 +232,7 @@ def _out_of_memory(error: BaseException, data: dict[str, Any], trainer: pl.Train
         ways = ["data.val_batch_size=1: the same metrics"] if size > 1 else []
         last = "a device with more memory"
     if not on_device and _workers(trainer):
-        ways.append(f"data.num_workers: fewer than {_workers(trainer)}; data.cache=disk instead of ram")
+        ways.append(f"data.num_workers: fewer than {_workers(trainer)}")
     if trainer.precision == "32-true":
         ways.append("trainer.precision=bf16-mixed: takes less, with other roundings")
     tries = "\n".join(f"  {way}" for way in [*ways, last])

@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning import Callback
 
-from src.data.frame_cache.shared_memory import leave_shared_folders
 from src.runs.machine import let_go_of_closed_terminal
 from src.training.callbacks.last_checkpoint import LastCheckpoint, can_save
 
@@ -144,7 +143,6 @@ class StopOnSignal(Callback):
         """As SIGKILL would, which costs nothing that is written: an exception could be lost, or held up."""
         self._end_ranks()
         end_workers()
-        leave_shared_folders()
         self._say(f"\n{signal.Signals(number).name} again: stopped at once.\n")
         os._exit(128 + number)
 

@@ -1,0 +1,17 @@
+"""Median and quartiles of repetitions: what a noisy machine disturbs least."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+
+
+class Spread(TypedDict):
+    median: float
+    q1: float
+    q3: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    q1, median, q3 = (float(q) for q in np.percentile(values, (25, 50, 75)))
+    return {"median": median, "q1": q1, "q3": q3}
