@@ -69,8 +69,15 @@ def plain(config: Any) -> Any:
 
 
 def overrides() -> list[str]:
-    """Of the command line, as they were typed: with their interpolations."""
+    """Of the command line, as they were typed: with their interpolations. None of them in a notebook."""
+    if not HydraConfig.initialized():
+        return []
     return OmegaConf.to_container(HydraConfig.get().overrides.task)  # type: ignore[return-value]
+
+
+def is_recorded(group: str) -> bool:
+    """Whether a group has the values of a run that is repeated (`--config-dir=<run directory>`)."""
+    return HydraConfig.initialized() and str(HydraConfig.get().runtime.choices[group]).startswith(RECORDED)
 
 
 def config_dirs() -> list[str]:

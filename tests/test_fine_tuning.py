@@ -6,9 +6,13 @@ import pytest
 import torch
 import yaml
 from front_doors import TINY
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from published_networks import AuthorsNetwork, MmsegNetwork, SssegNetwork, randomized
 from spy import Crash
 
+from src.config import CONF_DIR, register_resolvers
+from src.training.fine_tuning import initial_weights
 from src.weights.checkpoint_files import load_checkpoint
 
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null")
@@ -172,3 +176,15 @@ def test_the_doctor_looks_at_the_file_too(doors, tmp_path, mmseg):
     outcome = doors("doctor", *QUIET, f"checkpoint={path}", name="second")
     assert outcome.code == 2
     assert f"checkpoint={path}" in outcome.out
+
+
+def test_it_begins_from_a_notebook_too(tuned, tmp_path):
+    """Where nobody has typed a command line."""
+    register_resolvers()
+    best = tuned.directory / "checkpoints/best.ckpt"
+    keys = [*QUIET, f"checkpoint='{best}'", "name=notebook", f"runs_dir={tmp_path}"]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose("train", keys)
+    initial = initial_weights(config)
+    assert initial.record["checkpoint"] == "best.ckpt"
+    assert config.model == OmegaConf.create(_last(tuned)["hyper_parameters"]["model"])

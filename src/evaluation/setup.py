@@ -5,11 +5,10 @@ import re
 from typing import Any
 
 from hydra import compose
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from src.config import RECORDED, plain
+from src.config import is_recorded, plain
 from src.config import overrides as typed_overrides
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
@@ -33,8 +32,7 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
     _check_limits(config.trainer)
     overrides = [o.lstrip("+") for o in typed_overrides()]
     groups = [o.removeprefix("data=") for o in overrides if o.startswith("data=")]
-    repeated = HydraConfig.get().runtime.choices["data"].startswith(RECORDED)
-    if repeated or trained.dataset is None or any(group != trained.dataset for group in groups):
+    if is_recorded("data") or trained.dataset is None or any(group != trained.dataset for group in groups):
         data = plain(config.data)
     else:
         if trained.data is None and not groups:

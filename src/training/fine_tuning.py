@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.config import RECORDED, flatten, overrides, plain
+from src.config import flatten, is_recorded, overrides, plain
 from src.errors import UserError
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import AtomicCheckpointIO
@@ -87,7 +86,7 @@ def initial_weights(config: DictConfig) -> InitialWeights:
     config.checkpoint_sha256 = found
     log.info("Beginning with the weights of checkpoint=%s", config.checkpoint)
     trained.warn_of_seen_images(config.data.name, config.data.val_split)
-    if not HydraConfig.get().runtime.choices["model"].startswith(RECORDED):  # then it is complete already
+    if not is_recorded("model"):  # else it is complete already
         _say_what_follows(config, _follow(config, trained.model))
     record = {
         "checkpoint": Path(trained.path).name,

@@ -169,7 +169,7 @@ def _restore_ours(path: str) -> TrainedNetwork:
         model=recorded["model"],
         weights=weights,
         classes=recorded["classes"],
-        data=recorded["data"] | ({"cache": "auto"} if recorded["data"].get("cache") == "ram" else {}),
+        data=recorded["data"],
         precision=recorded["precision"] or "32-true",
         # Of before there was the key: as near as can be to what the weights are.
         fp32_precision="tf32" if training.get("fp32_precision") == "tf32" else "ieee",
