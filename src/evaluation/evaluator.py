@@ -1,0 +1,99 @@
+"""An evaluation from its config to its metrics: prepared, then run."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from src.data.datamodule import SegmentationDataModule
+from src.evaluation.cityscapes_callback import OfficialScores
+from src.evaluation.cost_callback import Cost
+from src.evaluation.setup import data_to_evaluate, module_to_evaluate
+from src.evaluation.submission_callback import SubmissionWriter
+from src.inference.views import Inference, finite
+from src.report.reference_scores import find_baseline
+from src.report.write import IMAGES
+from src.runs.directory import Run
+from src.training.callbacks.image_ranking import BestAndWorstImages
+from src.training.callbacks.picture_panel import PicturePanel
+from src.training.memory import check_memory
+from src.training.reliability.error_messages import clear_errors
+from src.training.reliability.rank_consistency import RankConsistency
+from src.training.trainer import build_trainer, honest_exit
+from src.weights.trained_network import restore
+
+log = logging.getLogger(__name__)
+
+
+class Evaluator:
+    """Prepares an evaluation. Raises UserError for all that can be wrong, before the run directory is made.
+
+    Args:
+        config: of src.eval.
+
+    run: the run directory that will be made, with the config as it is evaluated: the network's own data, and
+        the precision that the device has.
+    trained: the network, and what its file says about it.
+    """
+
+    def __init__(self, config: DictConfig):
+        planned = Run.plan(config)
+        self.trained = restore(config.checkpoint)
+        values = planned.config | {"data": data_to_evaluate(config, self.trained)}
+        precision = config.trainer.precision or self.trained.precision
+        fp32_precision = config.trainer.fp32_precision or self.trained.fp32_precision
+        values["trainer"] |= {"precision": precision, "fp32_precision": fp32_precision}
+        self.run = Run(planned.directory, values)
+        find_baseline(config.report.baseline, values["data"])  # an error comes before the evaluation
+
+        self._data = SegmentationDataModule(
+            values["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
+        )
+        self._module = module_to_evaluate(self.trained, self._data)
+        inference = Inference.from_config(finite(self._module, self.trained.path), values)
+        self._module.inference = inference
+        self._submission = SubmissionWriter(self.run, self._data) if config.submission else None
+        self._cost = Cost(config.latency, config.input_scale)
+        callbacks = [
+            RankConsistency(values, Path(config.checkpoint).expanduser()),
+            PicturePanel(planned.directory / "pictures", count=config.pictures, filename="panel.png"),
+            BestAndWorstImages(planned.directory / IMAGES, config.report.images),
+            OfficialScores(),
+            self._cost,
+            *([self._submission] if self._submission else []),
+        ]
+        self._trainer = build_trainer(values["trainer"], callbacks)
+        values["trainer"]["precision"] = str(self._trainer.precision)
+        if self._trainer.precision != precision:
+            log.warning("Evaluating in %s: this device has no %s.", self._trainer.precision, precision)
+
+        self._data.prepare_data()
+        self._data.setup("validate")
+        inference.check_sizes(self._data.val_sizes)
+        check_memory(self._module, self._data, self._trainer)
+        self._data.check_devices(self._trainer.world_size)
+        if self._submission:
+            self._submission.check()
+        self._data.cache_frames()
+
+    def evaluate(self) -> dict[str, Any] | None:
+        """The metrics, as metrics.json has them; None on other ranks than 0, and of images without labels."""
+        self.run.open(self._trainer.world_size)
+        with clear_errors(self.run, self._trainer), honest_exit(self._trainer):
+            self._trainer.validate(self._module, datamodule=self._data, verbose=False)
+        if not self._trainer.is_global_zero:
+            return None
+        if self._submission:
+            self._submission.finish()
+        assert self._module.scores is not None
+        assert self._data.val_set is not None
+        if not self._data.val_set.has_labels:
+            return None
+        return self._module.scores | {"cost": self._cost.metrics}
+
+    @property
+    def split_size(self) -> int:
+        """Images of the split."""
+        assert self._data.val_set is not None
+        return len(self._data.val_set)
