@@ -10,7 +10,7 @@ from src.errors import UserError
 from src.evaluation.submission import check_can_submit
 from src.labels import CITYSCAPES, IGNORE, LABEL_TABLES, Label, LabelTable
 from src.metrics.cityscapes import by_label_id, official_scores
-from src.metrics.instances import IndividualCounter
+from src.metrics.instances import InstanceCounter
 
 
 def merged(name: str = "merged", **names: str) -> LabelTable:
@@ -87,7 +87,7 @@ def test_an_individual_is_right_in_any_label_of_its_class(names):
     learned = [label.id for label in table.train_labels]
     instances = torch.tensor([[27001, 27001, 26001, 28001]], dtype=torch.int32)
     prediction = torch.tensor([[13, 14, 13, 13]], dtype=torch.uint8)  # car + truck, bus, ...
-    found = IndividualCounter(table, learned)(prediction, instances, 0)
+    found = InstanceCounter(table, learned)(prediction, instances, 0)
     assert [(i.instance, i.hits, i.category_hits) for i in found] == [
         (26001, 1, 1), (27001, 1, 2), (28001, 0, 1),
     ]  # fmt: skip

@@ -218,7 +218,7 @@ def test_a_stopped_fit_does_not_look_finished(run, monkeypatch, stop, error, cod
     values = trainer_config(max_epochs=3, enable_progress_bar=False, enable_model_summary=False)
     trainer = build_trainer(values, [last], [Dashboard()])
     with pytest.raises(error) as raised:
-        fit(trainer, Interrupted(stop), OneBatch(), run)
+        fit(trainer, Interrupted(stop), OneBatch(), run, None)
     assert code is None or raised.value.code == code
     assert ends == [1]
     assert (run.directory / "last.ckpt").exists()  # of the first epoch
@@ -229,7 +229,7 @@ def test_a_finished_fit_looks_finished(run, monkeypatch):
     ends = []
     monkeypatch.setattr("wandb.finish", lambda exit_code: ends.append(exit_code))
     values = trainer_config(max_epochs=2, enable_checkpointing=False)
-    fit(build_trainer(values, loggers=[Dashboard()]), Interrupted(lambda: None), OneBatch(), run)
+    fit(build_trainer(values, loggers=[Dashboard()]), Interrupted(lambda: None), OneBatch(), run, None)
     assert ends == [0]
 
 

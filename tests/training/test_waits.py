@@ -22,6 +22,7 @@ from src.data.datamodule import SegmentationDataModule
 from src.training.assemble import build_callbacks, build_module
 from src.training.callbacks import nan_guard as finite
 from src.training.reliability.preemption import StopOnSignal
+from src.training.reliability.rank_watchdog import RankWatchdog
 from src.training.reliability.sync_batchnorm import SyncBatchNorm2d, SyncOverRanks
 from src.training.trainer import build_trainer
 
@@ -104,6 +105,9 @@ def fit(cache_dir, tmp_path, monkeypatch):
         )
         with pytest.raises(EnoughError):
             trainer.fit(module, datamodule=data)
+        for callback in trainer.callbacks:
+            if isinstance(callback, RankWatchdog):  # else it would end this process, which has failed
+                callback.stop()
         assert steps.done == STEPS
         assert all(p.is_meta for p in module.parameters())
         return module
