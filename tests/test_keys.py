@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config import CONF_DIR, check_keys, explain, flatten, plain, register_resolvers
 from src.errors import UserError
+from src.schema.roles import MAY_CHANGE, MAY_DIFFER
 
 
 @pytest.fixture(autouse=True)
@@ -161,3 +162,12 @@ def test_a_tilde_that_the_parser_refuses(doors):
     assert "has to be quoted twice" in refused.err
     assert "$HOME" in refused.err
     assert "Traceback" not in refused.err
+
+
+def test_every_role_is_that_of_a_key():
+    register_resolvers()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose("train", ["data=street", "logger=wandb", "name=x"])
+    keys = [key for key, _ in flatten(OmegaConf.to_container(config))]
+    for begins in (*MAY_CHANGE, *MAY_DIFFER):
+        assert any(key.startswith(begins) for key in keys), begins

@@ -11,36 +11,8 @@ from yaml import YAMLError
 
 from src.config import flatten
 from src.errors import UserError, brief
+from src.schema.roles import MAY_CHANGE
 
-# What may differ when a run resumes: where and how it runs, not what it computes.
-MAY_CHANGE = (
-    "name",  # a directory that was renamed
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.enable_",
-    "trainer.log_every",
-    "trainer.profiler",
-    "trainer.default_root_dir",
-    "callbacks.pictures",
-    "callbacks.report",
-    "callbacks.lines",
-    "callbacks.summary",
-    "callbacks.best.dirpath",
-    "callbacks.last.",
-    "callbacks.seeds.seed",  # is `seed`
-    "data.root",
-    "data.num_workers",
-    "data.val_batch_size",
-    "data.cache",
-    "logger.",
-    "report.",
-    "runs_dir",
-    "run_dir",
-    "cache_dir",
-    "compile",
-)
 _FOLDERS = ("checkpoints", "pictures", "submission", "tensorboard", "wandb")
 _FILES = (
     ".lock", "config.yaml", "record.json", "metrics.csv", "metrics.json", "report.html", "wandb_id.txt",

@@ -14,8 +14,8 @@ from pathlib import Path
 from src.errors import UserError
 from src.masking import hide_secrets
 from src.runs.atomic_files import write_json
-from src.runs.directory_checks import MAY_CHANGE
 from src.runs.locks import is_held
+from src.schema.roles import MAY_CHANGE
 
 FILE = "job.json"
 # Overrides that say which sweep this is. The others of MAY_CHANGE say where and how it runs.

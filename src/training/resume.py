@@ -13,7 +13,8 @@ from src.config import flatten
 from src.errors import UserError, brief, shorten
 from src.masking import without_secrets
 from src.runs.directory import Run, rank
-from src.runs.directory_checks import MAY_CHANGE, check_own
+from src.runs.directory_checks import check_own
+from src.schema.roles import MAY_CHANGE
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import WAYS_ON, AtomicCheckpointIO
 from src.weights.tensor_checks import fault

@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from src.config import flatten
 from src.data.dataset import SegmentationDataset
 from src.errors import UserError, shorten
+from src.schema.roles import MAY_DIFFER
 
 # What to do: what has to be equal: its value.
 Facts = dict[str, dict[str, str]]
@@ -23,18 +24,6 @@ _FILES = "Give all machines the same dataset (data.root=...)."
 _SOFTWARE = "Install the same versions on all machines, and check out the same revision of this program."
 
 _PACKAGES = ("torch", "pytorch-lightning", "numpy", "opencv-python-headless", "albumentations", "kornia-rs")
-_OF_THE_MACHINE = (
-    "runs_dir",
-    "run_dir",
-    "cache_dir",
-    "checkpoint",  # compared by its content
-    "data.root",
-    "data.num_workers",
-    "data.cache",
-    "logger.",
-    "trainer.devices",
-    "trainer.enable_progress_bar",
-)
 
 
 class RankConsistency(Callback):
@@ -77,7 +66,7 @@ class RankConsistency(Callback):
         return {
             key: str(value).replace(directory, "<run_dir>")
             for key, value in flatten(self.config)
-            if not key.startswith(_OF_THE_MACHINE)
+            if not key.startswith(MAY_DIFFER)
         }
 
 

@@ -1,0 +1,42 @@
+"""Which keys may change when a run resumes, and which may differ between the ranks of a run.
+
+Each entry stands for all keys that begin so. All other keys decide what is computed.
+"""
+
+RESUME, RANKS = "may change when a run resumes", "may differ between ranks"
+
+_ROLES: dict[str, set[str]] = {
+    # where a run is, and what it is called
+    "name": {RESUME},  # a directory that was renamed
+    "runs_dir": {RESUME, RANKS},
+    "run_dir": {RESUME, RANKS},
+    "cache_dir": {RESUME, RANKS},
+    "data.root": {RESUME, RANKS},
+    "checkpoint": {RANKS},  # compared by its content
+    # how it computes, but not what
+    "compile": {RESUME},
+    "data.num_workers": {RESUME, RANKS},
+    "data.cache": {RESUME, RANKS},
+    "data.val_batch_size": {RESUME},
+    "trainer.accelerator": {RESUME},
+    "trainer.devices": {RESUME, RANKS},
+    "trainer.num_nodes": {RESUME},
+    "trainer.strategy": {RESUME},
+    # what it says and keeps
+    "trainer.enable_progress_bar": {RESUME, RANKS},
+    "trainer.enable_": {RESUME},
+    "trainer.log_every": {RESUME},
+    "trainer.profiler": {RESUME},
+    "trainer.default_root_dir": {RESUME},
+    "callbacks.pictures": {RESUME},
+    "callbacks.report": {RESUME},
+    "callbacks.lines": {RESUME},
+    "callbacks.summary": {RESUME},
+    "callbacks.best.dirpath": {RESUME},
+    "callbacks.last.": {RESUME},
+    "callbacks.seeds.seed": {RESUME},  # is `seed`
+    "logger.": {RESUME, RANKS},
+    "report.": {RESUME},
+}
+MAY_CHANGE = tuple(key for key, roles in _ROLES.items() if RESUME in roles)
+MAY_DIFFER = tuple(key for key, roles in _ROLES.items() if RANKS in roles)
