@@ -22,6 +22,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from src.errors import UserError
 from src.training.callbacks.epoch_lines import ProgressBar
+from src.training.reliability.lightning_internals import leave_signals_alone
 from src.training.reliability.preemption import StopOnSignal, end_workers
 from src.training.reliability.rank_watchdog import PATIENCE, RankWatchdog
 from src.training.reliability.sync_batchnorm import SyncOverRanks
@@ -70,11 +71,7 @@ def build_trainer(
         ) from error
     # It helps to find bugs, and writes each empty tensor once more in a deterministic training.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # StopOnSignal listens instead. Lightning broadcasts within its handler, where another collective
-    # operation may be under way: ranks that are told to stop before the first step would wait for ever.
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    # It asks in each step, through the device, for the signals that those handlers would have seen.
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    leave_signals_alone(trainer)
     return trainer
 
 

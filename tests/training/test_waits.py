@@ -169,7 +169,7 @@ def test_lightning_asks_for_no_signal_through_the_device(cache_dir):
         config = plain(compose("train", ["experiment=debug", "trainer.accelerator=cpu", "name=x"]))
     loop = build_trainer(config["trainer"]).fit_loop.epoch_loop
     assert hasattr(type(loop), "_broadcast_sigterm_tensor"), "another name in this version of Lightning"
-    assert loop._broadcast_sigterm_tensor.__module__ == "src.training.trainer"
+    assert loop._broadcast_sigterm_tensor.__module__ == "src.training.reliability.lightning_internals"
 
 
 class Asks(pl.Callback):

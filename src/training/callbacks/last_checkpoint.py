@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from src.training.loggers.csv import MetricsCSV
+from src.training.reliability.lightning_internals import is_accumulating, validation_is_next
 
 
 class LastCheckpoint(Checkpoint):
@@ -76,10 +77,4 @@ def can_save(trainer: pl.Trainer) -> bool:
     Not between accumulated batches, whose gradients no checkpoint holds; and not at the very last step, from
     which Lightning would resume nothing, not even its validation.
     """
-    return not trainer.fit_loop.epoch_loop._should_accumulate() and trainer.global_step != trainer.max_steps
-
-
-def validation_is_next(trainer: pl.Trainer) -> bool:
-    loop = trainer.fit_loop
-    assert loop._data_fetcher is not None
-    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    return not is_accumulating(trainer) and trainer.global_step != trainer.max_steps

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
+from src.training.reliability.lightning_internals import is_accumulating
 
 
 @dataclass
@@ -62,7 +63,7 @@ class NanGuard(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._names += batch["name"]
-        if trainer.fit_loop.epoch_loop._should_accumulate():
+        if is_accumulating(trainer):
             return
         assert isinstance(
             pl_module.step_loss, Tensor

@@ -1,6 +1,5 @@
 """The processes of a distributed run end together: none waits for ever for one that failed."""
 
-import atexit
 import os
 import re
 import signal
@@ -12,10 +11,10 @@ from typing import NoReturn
 
 import pytorch_lightning as pl
 import torch.distributed as dist
-from lightning_fabric.utilities.distributed import _destroy_dist_connection
 from pytorch_lightning.callbacks import Callback
 
 from src.errors import UserError
+from src.training.reliability.lightning_internals import leave_process_group_at_exit, take_over_ranks
 from src.training.reliability.preemption import Stopped
 
 PATIENCE = 10  # minutes that a rank waits for another in a collective operation; Lightning's default is 30
@@ -47,11 +46,7 @@ class RankWatchdog(Callback):
             self._begin_to_watch()  # rank 0 may be gone before it has met the others
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        launcher = trainer.strategy.launcher
-        started: list[Popen] = getattr(launcher, "procs", [])
-        if started:
-            self._ranks = launcher.procs = started.copy()  # type: ignore[union-attr]
-            started.clear()  # Lightning's watcher has this list, and ends when nothing is left to watch
+        self._ranks = take_over_ranks(trainer) or self._ranks
         if trainer.world_size > 1 and self._thread is None:
             self._begin_to_watch()
 
@@ -62,8 +57,7 @@ class RankWatchdog(Callback):
         self._ended_at = time.monotonic()
         if isinstance(exception, Stopped | KeyboardInterrupt):
             return  # every rank has been told
-        # Under NCCL Lightning has it called at the end of the process, where it waits for the other ranks.
-        atexit.unregister(_destroy_dist_connection)
+        leave_process_group_at_exit()
         lost = _is_lost_connection(exception)
         if lost:  # the rank that was lost has the reason, and is about to say it
             deadline = time.monotonic() + 10
