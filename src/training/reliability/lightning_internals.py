@@ -1,6 +1,6 @@
 """What this project uses of Lightning that Lightning does not promise to keep, each with the reason.
 
-pyproject.toml keeps Lightning below 2.7 for this; tests/training/test_waits.py and test_trainer.py use them all.
+pyproject.toml keeps Lightning below 2.7 for this.
 """
 
 import atexit
