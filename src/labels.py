@@ -17,8 +17,8 @@ IGNORE = 255
 """Train id of pixels that neither the loss nor any metric counts."""
 
 PER_LABEL = 1000
-"""The id of an instance is 1000 * label id + number; groups, and labels without instances, have the
-label id itself."""
+"""The id of an instance is 1000 * label id + number. Pixels of groups, and of labels without instances, have
+the label id itself."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Label:
 class LabelTable:
     """The label ids that may stand in a dataset's files and the classes they become.
 
-    Labels with the same train id are one class. It is called by their names, "car + truck", or by the one
-    name that all of them have; its id, category and colour are those of the first.
+    Labels with the same train id form one class. Its name joins their names, as in "car + truck", or is the
+    one name that all of them share; its id, category and colour are those of the first label.
 
     Raises UserError where the train ids are not 0, 1, 2, ... or an id or a class's name occurs twice.
     """
@@ -46,10 +46,10 @@ class LabelTable:
 
     def __post_init__(self) -> None:
         problems = _problems(self.labels)
-        if not problems:  # else there are no classes to look at
+        if not problems:  # otherwise the classes cannot be built
             problems = [f"{name!r} is the name of two classes" for name in _twice(self.class_names)]
         if problems:
-            raise UserError(f"The label table '{self.name}' makes no sense:\n{shorten(problems)}")
+            raise UserError(f"The label table '{self.name}' is not valid:\n{shorten(problems)}")
 
     @cached_property
     def train_labels(self) -> tuple[Label, ...]:
@@ -62,8 +62,8 @@ class LabelTable:
 
     @cached_property
     def categories(self) -> dict[str, tuple[Label, ...]]:
-        """The classes by category, and the labels that are not learned, in the table's order; no category in
-        which nothing is learned (void)."""
+        """For each category, its classes and its labels that are not learned, in table order. Categories
+        in which nothing is learned (void) are left out."""
         classes = {label.id: label for label in self.train_labels}
         groups: dict[str, list[Label]] = {}
         for label in self.labels:
@@ -77,7 +77,7 @@ class LabelTable:
 
     @property
     def has_categories(self) -> bool:
-        """Whether they are more than another name for each class, and each class belongs to one."""
+        """Whether a category has more than one member, and each class belongs to exactly one category."""
         places = {(label.train_id, label.category) for label in self.labels if label.train_id != IGNORE}
         return len(places) == self.num_classes and any(
             len(members) > 1 for members in self.categories.values()
@@ -113,15 +113,15 @@ class LabelTable:
 
     @cached_property
     def is_known(self) -> np.ndarray:
-        """(256,) bool, whether a label id stands in the table."""
+        """(256,) bool, whether the table has a label id."""
         table = np.zeros(256, bool)
         table[[e.id for e in self.labels]] = True
         return table
 
     @cached_property
     def to_label_id(self) -> np.ndarray:
-        """(256,) uint8, train id -> label id, as the Cityscapes server wants predictions, of a class
-        of several labels the first one's; 0 for the rest."""
+        """(256,) uint8, train id -> label id, for predictions to the Cityscapes server. A class of several
+        labels gets the id of the first one; values that are no class become 0."""
         table = np.zeros(256, np.uint8)
         for label in self.train_labels:
             table[label.train_id] = label.id
@@ -135,20 +135,20 @@ def _merge(labels: list[Label]) -> Label:
     return replace(labels[0], name=name, has_instances=all(label.has_instances for label in labels))
 
 
-_NAMED = 4  # labels in the name of their class
+_NAMED = 4  # labels at most that a class's name lists
 
 
 def _problems(labels: tuple[Label, ...]) -> list[str]:
     ids = [label.id for label in labels]
     found = sorted({label.train_id for label in labels} - {IGNORE})
-    problems = [f"the label id {number} stands in it twice" for number in _twice(ids)]
+    problems = [f"the label id {number} occurs twice" for number in _twice(ids)]
     problems += [f"the label id {number} is not one of 0 to 255" for number in ids if not 0 <= number <= 255]
     if not found:
         problems.append(f"no label is learned: all have the train id {IGNORE} (ignored)")
     elif found != list(range(len(found))):
         problems.append(
-            f"its train ids are {found}, but must be 0, 1, 2, ... without a gap, and {IGNORE} for what is "
-            f"ignored. Labels may share one: they become one class"
+            f"its train ids are {found}, but must be 0, 1, 2, ... without a gap, and {IGNORE} for "
+            f"ignored labels. Labels may share a train id: they then form one class"
         )
     return problems
 

@@ -67,7 +67,7 @@ def _table(*train_ids: int, ids: tuple[int, ...] | None = None, names: str = "ab
         ((1, 2), {}, "[1, 2]"),
         ((0, -1), {}, "[-1, 0]"),
         ((IGNORE, IGNORE), {}, "no label is learned"),
-        ((0, 1), {"ids": (7, 7)}, "the label id 7 stands in it twice"),
+        ((0, 1), {"ids": (7, 7)}, "the label id 7 occurs twice"),
         ((0, 1), {"ids": (7, 300)}, "the label id 300"),
         ((0, 1), {"names": "aa"}, "'a' is the name of two classes"),
     ],

@@ -39,7 +39,7 @@ def test_a_training_ends_with_a_page(trained):
         f", best of 3 validations; the last: {100 * trained.metrics['last']['mIoU']:.2f} %",
     ):
         assert text in page
-    assert "picked on these very images among 3 validations" in trained.out
+    assert "selected on these same images, as the best of 3 validations" in trained.out
     assert page.count('class="shot"') == 7, "each of the seven scenes is among the best or the worst"
 
 

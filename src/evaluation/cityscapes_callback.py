@@ -18,14 +18,14 @@ from src.metrics.instances import InstanceCounter
 class OfficialScores(Callback):
     """Adds IoU of categories and iIoU to the module's scores, for label tables that have categories.
 
-    iIoU only where the batches have "instances". Integers alone are added up and gathered, so that any number
-    of devices gives the same metrics to the last bit.
+    iIoU is added only if the batches have "instances". Only integers are summed and gathered, so that any
+    number of devices gives bitwise the same metrics.
     """
 
     def __init__(self) -> None:
         self._instances: list[Instance] = []
         self._counter: InstanceCounter | None = None
-        self._index: dict[str, int] = {}  # of each image in the split, by its name
+        self._index: dict[str, int] = {}  # name of an image -> its index in the split
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         dataset: SegmentationDataset = trainer.datamodule.val_set  # type: ignore[attr-defined]
@@ -51,7 +51,7 @@ class OfficialScores(Callback):
             self._instances += self._counter(classes, instances, self._index[name])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After the module's own metrics, which come at the end of the epoch."""
+        """Runs after the module's own metrics, which are computed at the end of the epoch."""
         table = trainer.datamodule.table  # type: ignore[attr-defined]
         metrics: dict[str, Any] | None = pl_module.scores  # type: ignore[assignment]
         if not table.has_categories or metrics is None:

@@ -1,4 +1,4 @@
-"""Several evaluations side by side: a line a network, with and without test-time augmentation."""
+"""Several evaluations side by side: a row per network, with and without test-time augmentation (TTA)."""
 
 import csv
 import io
@@ -28,21 +28,20 @@ COLUMNS = {
     "checkpoint": "checkpoint",
     "data": "data",
 }
-"""Names in the CSV, and what a reader sees. GFLOPs and ms are those of an image without TTA."""
+"""Column names in the CSV -> headings for readers. GFLOPs and ms are those of an image without TTA."""
 
 
 def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
     """A row for each network and set of images, best first, of all evaluations below the folders.
 
-    mIoU stays apart for other images, precisions, windows and input scales: those are no augmentation of the
-    same figure, and get a row of their own. So does each way of test-time augmentation, if there are
-    several.
+    Evaluations with and without TTA share a row only if their images, precision, window, stride and input
+    scale are the same. If there are several kinds of TTA, each has a row of its own.
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     found = [path for folder in folders for path in files_below(folder) if path.name == "metrics.json"]
     for path in sorted(found, key=str):
         metrics = json.loads(read_bytes(path))
-        if "cost" not in metrics:  # of a training
+        if "cost" not in metrics:  # these are the metrics of a training
             continue
         views = _views(metrics["tta"] or NO_TTA)
         row = {"network": _name(metrics), "checkpoint": metrics["checkpoint"], "data": _data(metrics)}
@@ -64,7 +63,7 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def _views(tta: Mapping[str, Any]) -> str:
-    """In words; empty without augmentation."""
+    """The augmentation in words; empty without one."""
     if tta == NO_TTA:
         return ""
     scales = " ".join(f"{scale:g}" for scale in tta["scales"])
@@ -72,7 +71,7 @@ def _views(tta: Mapping[str, Any]) -> str:
 
 
 def _data(metrics: Mapping[str, Any]) -> str:
-    """The images, and how they were evaluated where that is not as usual."""
+    """The images, and how they were evaluated where that differs from the defaults."""
     parts = [f"{metrics['data']} {metrics['split']}", f"{metrics['num_images']} images"]
     parts += [metrics["precision"]] if metrics["precision"] != "32-true" else []
     ways = ("window", "stride", "input_scale")
@@ -86,7 +85,7 @@ def _name(metrics: Mapping[str, Any]) -> str:
 
 
 def report_comparison(directory: Path) -> None:
-    """Of the evaluations in there: comparison.md, .csv, report.html, and the table on the terminal."""
+    """Write comparison.md, .csv and report.html of the evaluations in a directory, and print the table."""
     if rows := compare([directory]):
         _write(directory, rows)
         rich.print(table(rows))
@@ -105,7 +104,7 @@ def _write(directory: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """For the terminal: without what is the same in every row."""
+    """The table for the terminal. Data that all rows share stand in the caption, not in a column."""
     shown = [key for key in COLUMNS if key != "data" or len({row[key] for row in rows}) > 1]
     images = None if "data" in shown else f"on {rows[0]['data']}"
     result = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=images, caption_justify="left")

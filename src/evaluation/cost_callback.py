@@ -1,4 +1,4 @@
-"""Measures what an evaluated network costs, where it was evaluated."""
+"""Measures the cost of an evaluated network, on the device of the evaluation."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,11 +13,11 @@ from src.runs.machine import machine
 
 
 class Cost(Callback):
-    """After an evaluation, on rank 0: `metrics` for metrics.json.
+    """After an evaluation, `metrics` on rank 0 has the cost, for metrics.json.
 
     Args:
-        passes: answers that are timed, after three that are not; 0 times none. With all views and windows.
-        input_scale: operations are counted for the one view of this scale, through the window.
+        passes: timed inferences, each with all views and windows, after three that are not timed; 0 = none.
+        input_scale: GFLOPs are counted for a single view at this scale, in windows if there are any.
     """
 
     def __init__(self, passes: int, input_scale: float):
@@ -39,7 +39,7 @@ class Cost(Callback):
         self.metrics = {"parameters": parameters, "GFLOPs": gflops, "image": list(seen)}
         if self.passes:
             device = trainer.strategy.root_device
-            # Sizes that cuDNN has not tried yet it would try now: it has, on the evaluated images.
+            # cuDNN would first try out sizes that are new to it; it knows these from the evaluated images.
             with trainer.precision_plugin.forward_context():
                 self.metrics["latency_ms"] = latency(inference, size, device, self.passes)
             on = machine()

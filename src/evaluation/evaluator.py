@@ -1,4 +1,4 @@
-"""An evaluation from its config to its metrics: prepared, then run."""
+"""An evaluation, from its config to its metrics: it is prepared, then run."""
 
 import logging
 from pathlib import Path
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 
 
 class Evaluator:
-    """Prepares an evaluation. Raises UserError for all that can be wrong, before the run directory is made.
+    """Prepares an evaluation. Raises UserError for every error it can find, before the run directory is made.
 
     Args:
-        config: of src.eval.
+        config: the config of src.eval.
 
-    run: the run directory that will be made, with the config as it is evaluated: the network's own data, and
-        the precision that the device has.
-    trained: the network, and what its file says about it.
+    run: the run directory that will be made, with the config that is in effect: with the network's own data,
+        and with a precision that the device supports.
+    trained: the network, and what its file records about it.
     """
 
     def __init__(self, config: DictConfig):
@@ -45,7 +45,7 @@ class Evaluator:
         fp32_precision = config.trainer.fp32_precision or self.trained.fp32_precision
         values["trainer"] |= {"precision": precision, "fp32_precision": fp32_precision}
         self.run = Run(planned.directory, values)
-        find_baseline(config.report.baseline, values["data"])  # an error comes before the evaluation
+        find_baseline(config.report.baseline, values["data"])  # raises its errors before the evaluation
 
         self._data = SegmentationDataModule(
             values["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
@@ -66,7 +66,9 @@ class Evaluator:
         self._trainer = build_trainer(values["trainer"], callbacks)
         values["trainer"]["precision"] = str(self._trainer.precision)
         if self._trainer.precision != precision:
-            log.warning("Evaluating in %s: this device has no %s.", self._trainer.precision, precision)
+            log.warning(
+                "Evaluating in %s: this device does not support %s.", self._trainer.precision, precision
+            )
 
         self._data.prepare_data()
         self._data.setup("validate")
@@ -78,7 +80,7 @@ class Evaluator:
         self._data.cache_frames()
 
     def evaluate(self) -> dict[str, Any] | None:
-        """The metrics, as metrics.json has them; None on other ranks than 0, and of images without labels."""
+        """Run it; returns the metrics as in metrics.json, None on ranks other than 0 and without labels."""
         self.run.open(self._trainer.world_size)
         with clear_errors(self.run, self._trainer), honest_exit(self._trainer):
             self._trainer.validate(self._module, datamodule=self._data, verbose=False)
@@ -94,6 +96,6 @@ class Evaluator:
 
     @property
     def split_size(self) -> int:
-        """Images of the split."""
+        """Number of images in the split."""
         assert self._data.val_set is not None
         return len(self._data.val_set)

@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 def report_training(run: Run) -> float | None:
-    """Write metrics.json from what best.ckpt and last.ckpt recorded of themselves; returns best's mIoU.
+    """Write metrics.json from the metrics in best.ckpt and last.ckpt; returns the mIoU of best.ckpt.
 
-    With one of them alone (callbacks.best=null, callbacks.last=null) the metrics are that one's.
+    If only one of them exists (callbacks.best=null, callbacks.last=null), all metrics are from that one.
     """
     metrics = run.finished
     if metrics:
@@ -34,7 +34,7 @@ def report_training(run: Run) -> float | None:
         metrics = best or last
         if metrics is None or metrics["mIoU"] is None or run.config["trainer"].get("fast_dev_run"):
             log.warning(
-                "%s: no checkpoint of a validation (none was run, or fast_dev_run), so no metrics.json.",
+                "%s: no checkpoint of a validation (none was run, or fast_dev_run), hence no metrics.json.",
                 run.directory,
             )
             return None
@@ -51,8 +51,8 @@ def report_training(run: Run) -> float | None:
     last = metrics.get("last")
     if last and last["mIoU"] is not None and metrics.get("validations", 0) > 1:
         log.info(
-            "It was picked on these very images among %d validations. Beside a published number, which is of "
-            "one evaluation, belongs the last one's: %.4f",
+            "This checkpoint was selected on these same images, as the best of %d validations. A published "
+            "number comes from one evaluation: compare it with the mIoU of last.ckpt, %.4f",
             metrics["validations"],
             last["mIoU"],
         )
@@ -69,7 +69,7 @@ def _show(metrics: dict[str, Any], source: Path) -> None:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{source}: damaged, its metrics cannot be shown ({error!r}). python -m src.eval "
-            f"checkpoint=... measures those of a checkpoint."
+            f"checkpoint=... computes the metrics of a checkpoint."
         ) from error
     rich.print(shown)
 
@@ -78,11 +78,11 @@ def report_evaluation(
     run: Run, metrics: dict[str, Any], provenance: dict[str, Any], split_size: int
 ) -> float | None:
     """Write metrics.json, with the network's provenance in it, confusion.png and report.html; returns the
-    mIoU. Warns of metrics that are not of the whole split."""
+    mIoU. Warns if the metrics do not cover the whole split."""
     data = run.config["data"]
     if metrics["num_images"] < split_size:
         log.warning(
-            "WARNING: %d of the split's %d images: metrics of a part are not comparable.",
+            "WARNING: %d of the split's %d images: metrics of a part of the split are not comparable.",
             metrics["num_images"],
             split_size,
         )
@@ -110,14 +110,14 @@ def _say_where(run: Run) -> None:
 
 
 def _recorded(run: Run, name: str) -> dict[str, Any] | None:
-    """None without the file."""
+    """The metrics that a checkpoint of the run recorded; None without the file."""
     path = run.directory / "checkpoints" / name
     if not path.exists():
         return None
     checkpoint = load_checkpoint(path)
     check_own(run.directory, checkpoint, path)
     try:
-        # The last epoch may have gone without validation (trainer.check_val_every_n_epoch).
+        # The last epoch may have had no validation (trainer.check_val_every_n_epoch).
         scored = checkpoint["scores"] is not None and checkpoint["scored_epoch"] == checkpoint["epoch"]
         metrics = checkpoint["scores"] if scored else {"mIoU": None}
         return metrics | {

@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 
 def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, Any]:
-    """The network's data group with its recorded values; overrides on the command line go before them.
+    """The network's data group with its recorded values; overrides on the command line take precedence.
 
-    Published weights record none: theirs is the group for their number of classes.
-    Recorded values stay what they are: an interpolation among them is a string. A recorded street is drawn
-    into this cache_dir, wherever it was drawn before. How frames were cached is left out: that was a matter
-    of the machine.
-    With another group (`data=`) only the names of the groups matter, and nothing recorded is used; nor where
-    an evaluation is repeated (`--config-dir`), which has its own record.
+    Published weights record no data: they get the group for their number of classes.
+    Recorded values are taken literally: an interpolation in one of them is only a string. A recorded street
+    is drawn into this cache_dir, wherever it was drawn before. The recorded `cache` is not used, because it
+    depended on the machine.
+    If `data=` names another group than the recorded one, no recorded value is used. The same holds for an
+    evaluation that is repeated (`--config-dir`), because its config has a record of its own.
     """
     _check_limits(config.trainer)
     overrides = [o.lstrip("+") for o in typed_overrides()]
@@ -36,7 +36,11 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
         data = plain(config.data)
     else:
         if trained.data is None and not groups:
-            log.info("%d classes: taken for %s's (data=%s).", trained.num_classes, *[trained.dataset] * 2)
+            log.info(
+                "The weights have %d classes, so their dataset is taken to be %s (data=%s).",
+                trained.num_classes,
+                *[trained.dataset] * 2,
+            )
         recorded = {key: value for key, value in (trained.data or {}).items() if key in RECORDED_KEYS}
         data = _group(trained.dataset) | recorded | {"split": None, "cache": "auto"}
         given = [o.partition("=")[0].removeprefix("data.") for o in overrides if o.startswith("data.")]
@@ -47,7 +51,7 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
         if "root" not in given and data.get("street"):
             data["root"] = _place_of_street(config, data["street"])
         elif not any(key.startswith("street") for key in given):
-            data["street"] = None  # what lies at the root is meant, not a place to draw one
+            data["street"] = None  # the files at the root are used; no street is drawn there
     split = data.pop("split") or data["val_split"]
     trained.warn_of_seen_images(data["name"], split)
     return data | {"val_split": split}
@@ -56,15 +60,15 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
 def _check_limits(trainer: DictConfig) -> None:
     if trainer.limit_test_batches is not None:
         raise UserError(
-            "trainer.limit_test_batches: of no effect here. trainer.limit_val_batches limits any split."
+            "trainer.limit_test_batches: of no effect here. trainer.limit_val_batches limits every split."
         )
     if trainer.limit_val_batches == 0:
         raise UserError("trainer.limit_val_batches=0: there would be no metrics. null evaluates all images.")
 
 
 def _group(name: str) -> dict[str, Any]:
-    """A file of conf/data, for keys that are younger than the checkpoint; empty if it is gone."""
-    if not re.fullmatch(r"\w[\w-]*", name):  # else it could be a path, or more of Hydra's grammar
+    """The values of a file of conf/data, for keys newer than the checkpoint; empty if the file is gone."""
+    if not re.fullmatch(r"\w[\w-]*", name):  # otherwise it could be a path, or other Hydra syntax
         return {}
     try:
         return plain(compose("eval", [f"data='{name}'"]).data) or {}
@@ -73,7 +77,7 @@ def _group(name: str) -> dict[str, Any]:
 
 
 def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
-    """Where conf/data/street.yaml has it."""
+    """The root that conf/data/street.yaml gives to a street."""
     reference = compose("eval", ["data=street"])
     reference.cache_dir = config.cache_dir
     reference.data.street = street
@@ -81,11 +85,11 @@ def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
 
 
 def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) -> SegmentationModule:
-    """Raises UserError where the network has other classes than the dataset."""
+    """The network as a module for this data. Raises UserError if its classes are not those of the dataset."""
     table, model = data.table, trained.model
     if trained.classes is None and trained.num_classes == table.num_classes:
         log.warning(
-            "WARNING: no dataset is known by its %d classes. Their order is taken to be that of %s.",
+            "WARNING: its %d classes are those of no known dataset. Their order is taken to be that of %s.",
             trained.num_classes,
             data.config["name"],
         )
@@ -98,7 +102,7 @@ def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) ->
         )
     if not trained.mean_is_known:
         mean = list(data.config["mean"])
-        log.warning("WARNING: which mean its training subtracted is not known; data.mean=%s is.", mean)
+        log.warning("WARNING: the mean that its training subtracted is unknown; data.mean=%s is used.", mean)
         model = model | {"preprocessing": model["preprocessing"] | {"mean": mean}}
     module = SegmentationModule(
         model=model, data=dict(data.config), classes=list(table.class_names), precision=trained.precision

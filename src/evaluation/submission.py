@@ -1,4 +1,4 @@
-"""What Cityscapes' evaluation server takes: class maps with label ids under its names, in one zip archive.
+"""Submissions to Cityscapes' evaluation server: class maps of label ids, with its file names, in one zip.
 
 The server's rules for pixel-level semantic labeling are those of the official scripts (cityscapesScripts,
 README.md and evaluation/evalPixelLevelSemanticLabeling.py): one PNG of the image's size for each image, whose
@@ -20,12 +20,12 @@ from src.labels import CITYSCAPES, LabelTable
 from src.runs.atomic_files import write_bytes
 
 ENDING = "_labelIds.png"
-"""After the image's name; says which kind of ids the file has, for people. The server takes any."""
+"""Follows the image's name and tells people which kind of ids the file has. The server accepts any ending."""
 
 NAME = re.compile(r"(?P<image>[^_/\\]+_\d{6}_\d{6})[^/\\]*\.png")
-"""Of a prediction's file, without folders."""
+"""File name of a prediction, without folders."""
 
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # that an archive can note
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # date that a zip archive can store
 
 
 def check_can_submit(table: LabelTable, names: Sequence[str]) -> None:
@@ -44,15 +44,16 @@ def check_can_submit(table: LabelTable, names: Sequence[str]) -> None:
 
 
 def write_prediction(folder: Path, name: str, train_ids: np.ndarray) -> None:
-    """A class map, uint8 (H, W) train ids, as label ids in <folder>/<name>_labelIds.png."""
+    """Write a class map, uint8 (H, W) train ids, as label ids to <folder>/<name>_labelIds.png."""
     label_ids = cv2.LUT(train_ids, CITYSCAPES.to_label_id)
     write_bytes(folder / f"{name}{ENDING}", cv2.imencode(".png", label_ids)[1].tobytes())
 
 
 def write_archive(path: Path, files: Sequence[Path]) -> None:
-    """The files, without their folders, sorted by name; equal files make an equal archive, to the byte.
+    """Pack files, without their folders, sorted by name; equal files make a byte-identical archive.
 
-    Not compressed again: PNGs are. Raises CannotWriteError, and UserError where a file cannot be read.
+    They are not compressed again, because PNGs are compressed. Raises CannotWriteError, and UserError where a
+    file cannot be read.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class SubmissionWriter(Callback):
-    """Leaves submission/<image>_labelIds.png and submission.zip in the run directory; each time all anew.
+    """Writes submission/<image>_labelIds.png and submission.zip in the run directory, each time all anew.
 
-    Every device writes the predictions of its own images; the machines share the run directory.
+    Every device writes the predictions of its own images, so all machines must share the run directory.
     """
 
     def __init__(self, run: Run, data: SegmentationDataModule):
@@ -47,7 +47,7 @@ class SubmissionWriter(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             self.folder.mkdir(exist_ok=True)
-            # Of an earlier evaluation under this name, interrupted or of other images.
+            # Files of an earlier evaluation under this name, which was interrupted or had other images.
             earlier = [self.archive, *self.folder.glob(f"*{ENDING}"), *self.folder.glob(".*.tmp")]
             if not self._dataset.has_labels:  # there will be no metrics
                 earlier += [
@@ -65,12 +65,12 @@ class SubmissionWriter(Callback):
             write_prediction(self.folder, name, train_ids)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        trainer.strategy.barrier()  # all files are there
+        trainer.strategy.barrier()  # until every rank has written its files
 
     def finish(self) -> None:
-        """On one device: packs what was written, and checks it.
+        """On one device: packs the class maps into the archive, and checks it.
 
-        Raises UserError where the server would refuse it, as after an evaluation of a part of the split.
+        Raises UserError where the server would refuse it, such as after an evaluation of a part of the split.
         """
         names = self._names
         write_archive(self.archive, sorted(self.folder.glob(f"*{ENDING}")))

@@ -24,10 +24,11 @@ FULL_SIZE = (1024, 2048)
 """(height, width) of all of Cityscapes' images."""
 
 MOST_BYTES = 2**26
-"""Of one PNG: a class map of full size takes 2 MiB uncompressed."""
+"""Limit for one PNG: a class map of full size takes 2 MiB uncompressed."""
 
 MOST_BYTES_IN_ALL = 2**33
-"""Twice and a half the uncompressed class maps of the test split: an archive can unpack to any size."""
+"""Limit for all files, because an archive can unpack to any size: about 2.7 times the uncompressed class maps
+of the test split."""
 
 _TAIL = 16
 _EVALUATED = np.isin(np.arange(256), [label.id for label in CITYSCAPES.train_labels])
@@ -35,7 +36,7 @@ _EVALUATED = np.isin(np.arange(256), [label.id for label in CITYSCAPES.train_lab
 
 @dataclass(frozen=True)
 class _File:
-    """In a folder or an archive; never unpacked to the disk."""
+    """A file in a folder or an archive; it is never unpacked to the disk."""
 
     path: str  # below the folder, or in the archive
     size: int  # bytes, unpacked
@@ -58,10 +59,10 @@ def check_submission(
     Files may lie in subfolders: the official script searches them, too.
 
     Args:
-        split: of the full Cityscapes, whose number of images is wanted where `sizes` is not given.
+        split: a split of the full Cityscapes; its number of images is expected where `sizes` is not given.
         sizes: (height, width) of the split's images by their names, such as berlin_000000_000019.
 
-    Raises UserError where there is nothing to look into.
+    Raises UserError where the place does not exist or is not a readable zip archive.
     """
     if is_folder(place):
         return _check_files(_folder(place), split, sizes)
@@ -86,7 +87,7 @@ def _folder(place: Path) -> list[_File]:
 
 
 def _archive(archive: zipfile.ZipFile) -> list[_File]:
-    lock = threading.Lock()  # ZipFile counts what is open without one
+    lock = threading.Lock()  # ZipFile counts its open files without a lock
 
     def reading(entry: zipfile.ZipInfo) -> Callable[[], bytes]:
         def read() -> bytes:
@@ -104,7 +105,7 @@ def _check_files(
 ) -> list[str]:
     unpacked = sum(file.size for file in files)
     if unpacked > MOST_BYTES_IN_ALL:
-        return [f"{len(files)} files of {unpacked / 1e9:.0f} GB, unpacked: no class maps, not looked into."]
+        return [f"{len(files)} files of {unpacked / 1e9:.0f} GB, unpacked: too large for class maps."]
     problems = []
     by_image: dict[str, list[_File]] = defaultdict(list)
     for file in files:
@@ -150,9 +151,9 @@ def _missing(
 
 
 def _ids(file: _File, size: tuple[int, int]) -> list[int] | UserError:
-    """The ids in a class map, or what is wrong with the file. Nothing of another size is decoded."""
+    """The ids in a class map, or what is wrong with the file. A file of another size is not decoded."""
     if file.size > MOST_BYTES:
-        return UserError(f"{file.path!r}: {file.size / 1e6:.0f} MB, no class map.")
+        return UserError(f"{file.path!r}: {file.size / 1e6:.0f} MB, too large for a class map.")
     try:
         data = file.read()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
@@ -165,18 +166,18 @@ def _ids(file: _File, size: tuple[int, int]) -> list[int] | UserError:
             found = f"{header.width}x{header.height}"
             return UserError(f"{file.path!r}: {found} pixels, but its image has {size[1]}x{size[0]}.")
         label = decode_label(Path(file.name), data)
-    except UserError:  # which speaks of a dataset that was downloaded
+    except UserError:  # its own text is about a downloaded dataset
         return UserError(f"{file.path!r}: no PNG, or a damaged one.")
     return np.flatnonzero(cv2.calcHist([label], [0], None, [256], [0, 256])).tolist()
 
 
 def _train_ids(files_by_id: Mapping[int, int]) -> list[str]:
-    """A line where all predictions together look like train ids, which the server scores near 0."""
+    """An error line if the predictions as a whole look like train ids, which the server scores near 0."""
     ids = [value for value in files_by_id if value != IGNORE]
     classes = CITYSCAPES.num_classes
     if not ids or max(ids) >= classes or all(_EVALUATED[value] for value in ids):
         return []
     return [
-        f"No id above {max(ids)} in any file, and some that are no label ids of evaluated classes: these are "
+        f"No file has an id above {max(ids)}, and some ids are not label ids of evaluated classes: these are "
         f"train ids (0-{classes - 1}). Submit label ids (7-33), as python -m src.eval submission=true writes."
     ]

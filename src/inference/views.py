@@ -1,4 +1,4 @@
-"""How an image becomes class scores when time is no matter: several scales, mirrored, through a window."""
+"""Class scores of an image where accuracy matters more than time: scales, mirroring, sliding windows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,31 +20,31 @@ Size = tuple[int, int]
 """(height, width)"""
 
 KEYS = ("tta", "window", "stride", "input_scale")
-"""Of conf/eval.yaml, which `from_config` reads; metrics of other values are not comparable."""
+"""Keys of conf/eval.yaml that `from_config` reads; metrics with different values are not comparable."""
 
 NO_TTA: dict[str, Any] = {"scales": [1.0], "flip": False}
-"""Each image once, as it is: conf/tta/none.yaml."""
+"""One view of each image, unchanged: conf/tta/none.yaml."""
 
 
 @dataclass(frozen=True)
 class Inference:
     """uint8 RGB (B, 3, H, W) -> scores (B, C, H, W), in the logits' dtype; their argmax is the class map.
 
-    The image is resized by `scale`, mirrored, seen by the network whole or window by window, the logits are
-    averaged where windows overlap, mirrored back and resized to the image's own size: that is a view. One
-    view gives its logits; several give the mean of their softmax probabilities, as mmsegmentation's
-    SegTTAModel does. A step that has nothing to do is left out, so that one view at scale 1 in one window is
-    what `network` returns, to the bit.
+    For each view, the image is resized by the view's scale, mirrored, and given to the network whole or
+    window by window. The logits are averaged where windows overlap, mirrored back and resized to the image's
+    own size. With one view the scores are its logits; with several they are the mean of the views' softmax
+    probabilities, as in mmsegmentation's SegTTAModel. A step that has nothing to do is left out, so that one
+    view at scale 1 in one window is bit for bit what `network` returns.
 
-    One view at a time is in memory, beside the sum of those before it.
+    Only one view at a time is in memory, beside the sum of the earlier views.
 
     Args:
-        network: sees images of at least 32x32 pixels.
-        scales: of the views, relative to the image's sides.
-        flip: each scale a second time, mirrored left to right.
-        window: what the network sees at once, in pixels of the resized image; None = all of it. A view that
-            is smaller is seen whole, in that direction.
-        stride: from one window to the next, at most the window.
+        network: needs images of at least 32x32 pixels.
+        scales: scales of the views, relative to the image's sides.
+        flip: adds a second view at each scale, mirrored left to right.
+        window: what the network sees at once, in pixels of the resized image; None = all of it. A side of a
+            view that is shorter than the window is seen whole.
+        stride: step from one window to the next, at most the window's size.
     """
 
     network: Network
@@ -55,8 +55,8 @@ class Inference:
 
     @classmethod
     def from_config(cls, network: Network, config: Mapping[str, Any]) -> "Inference":
-        """From the values of KEYS, which are as conf/eval.yaml and src/schema allow them."""
-        tta = config.get("tta") or NO_TTA  # none with ~tta
+        """Build it from the values of KEYS, in the form that conf/eval.yaml and src/schema allow."""
+        tta = config.get("tta") or NO_TTA  # ~tta removes the key
         scale, window, stride = (config[key] for key in ("input_scale", "window", "stride"))
         if window and not stride:
             stride = [round(side * 2 / 3) for side in window]
@@ -88,10 +88,10 @@ class Inference:
             )
 
     def memory(self, size: Size, classes: int, per_pixel: int) -> int:
-        """About the bytes that an image of (height, width) takes at its peak.
+        """Approximate peak memory, in bytes, of the inference on one image of (height, width).
 
         Args:
-            per_pixel: what the network itself takes for a pixel that it sees.
+            per_pixel: bytes that the network itself takes for each pixel of its input.
         """
         seen = scaled(size, max(self.scales))
         if self.window:
@@ -109,12 +109,12 @@ class Inference:
         for scale, mirrored in views:
             probabilities = self._logits(image, scale, mirrored).softmax(1)
             total = probabilities if total is None else total.add_(probabilities)
-            del probabilities  # not in memory beside the next view
+            del probabilities  # frees it before the next view is computed
         assert total is not None
         return total.div_(len(views))
 
     def _logits(self, image: Tensor, scale: float, mirrored: bool) -> Tensor:
-        """Of one view, at the image's own size."""
+        """The logits of one view, at the image's own size."""
         size = (image.shape[-2], image.shape[-1])
         view = resize_image(image, scaled(size, scale))
         logits = self._slide(view.flip(-1)).flip(-1) if mirrored else self._slide(view)
@@ -151,22 +151,22 @@ def scaled(size: Size, scale: float) -> Size:
 
 
 def resize_image(image: Tensor, size: Size) -> Tensor:
-    """uint8 (B, 3, H, W) -> uint8 (B, 3, *size), bilinear between pixel centres and rounded; itself at its
-    own size.
+    """uint8 (B, 3, H, W) -> uint8 (B, 3, *size), bilinear between pixel centres and rounded. An image
+    that already has this size is returned unchanged.
 
-    As cv2.resize does with INTER_LINEAR, by which the training's crops and mmsegmentation's test images are
-    resized: the network knows such images. At half size that is the mean of 2x2 pixels; below, pixels in
-    between are passed over, which networks trained this way know, too.
+    It works as cv2.resize with INTER_LINEAR, which resizes the training's crops and mmsegmentation's test
+    images, so networks are trained on such images. At half size a pixel is the mean of 2x2 pixels; at smaller
+    sizes some pixels are skipped, as they are in training.
     """
     if image.shape[-2:] == size:
         return image
     resized = F.interpolate(image.float(), size, mode="bilinear", align_corners=False)
-    return resized.add_(0.5).to(torch.uint8)  # half a grey level upwards, as OpenCV
+    return resized.add_(0.5).to(torch.uint8)  # rounds a half upwards, as OpenCV does
 
 
 def window_spans(length: int, window: int, stride: int) -> Iterator[slice]:
-    """Windows over a side: from 0 in strides, the last one shifted back inside, as in mmsegmentation's
-    EncoderDecoder.slide_inference; a single one where the side is no longer than the window."""
+    """Windows along one side: they start at 0, one stride apart, and the last one is shifted back inside, as
+    in mmsegmentation's EncoderDecoder.slide_inference. A side no longer than the window has a single one."""
     last = max(length - window, 0)
     for i in range(ceil(last / stride) + 1):
         start = min(i * stride, last)
@@ -174,14 +174,14 @@ def window_spans(length: int, window: int, stride: int) -> Iterator[slice]:
 
 
 def finite(network: Network, path: str) -> Network:
-    """The same, but UserError where logits are NaN or infinite: their argmax would look like a class map."""
+    """The same network, but it raises UserError for NaN or infinite logits: their argmax would look valid."""
 
     def checked(image: Tensor) -> Tensor:
         logits = network(image)
         if not logits.sum().isfinite():
             raise UserError(
                 f"checkpoint={path}: its network's logits for an image are NaN or infinite, though its "
-                "weights are finite: they are too large for its arithmetic. Is it damaged? If not, "
+                "weights are finite: values overflow in its precision. Is the file damaged? If not, "
                 "evaluate in full precision (trainer.precision=32-true)."
             )
         return logits

@@ -1,15 +1,15 @@
 """What cityscapesScripts reports beside the IoU of classes: IoU of categories, and iIoU of both.
 
-The definitions are those of its version 2.3.0, evaluation/evalPixelLevelSemanticLabeling.py, in its order of
-additions: equal counts give equal metrics, to the last bit. Under their names in metrics.json:
+The definitions are those of its version 2.3.0, evaluation/evalPixelLevelSemanticLabeling.py. Sums are added
+in the same order as there, so that equal counts give bitwise equal metrics. The names in metrics.json are:
 
     category_IoU, category_mIoU         TP / (TP + FP + FN) of the pixels of a category, and their mean
     iIoU, mean_iIoU                     iTP / (iTP + FP + iFN) of the classes with instances, and their mean
     category_iIoU, category_mean_iIoU   the same of the categories with instances
 
 iTP and iFN are pixels of instances, each weighted with (mean size of its class's instances) / (size of
-this one), so that those far away count as much as those close by. Groups are no instances. False positives
-belong to nobody and are not weighted.
+this one), so that distant (small) instances count as much as near ones. Groups are not instances. False
+positives belong to no instance and are not weighted.
 """
 
 from collections import defaultdict
@@ -32,12 +32,12 @@ AVERAGE_SIZE = {
     "person": 3462.4756337644,
     "truck": 27855.1264367816,
 }
-"""Pixels of an instance in Cityscapes' training set (cityscapesScripts, avgClassSize). Classes of one's own
-have no iIoU without an entry."""
+"""Pixels of an instance in Cityscapes' training set (cityscapesScripts, avgClassSize). A class
+that has no entry here has no iIoU."""
 
 
 class Instance(NamedTuple):
-    """What became of one person or vehicle. Sorts by image, then by instance id."""
+    """How much of one person or vehicle was recognised. Sorts by image, then by instance id."""
 
     image: int  # index in the split
     instance: int  # 1000 * label id + number
@@ -62,7 +62,7 @@ def official_scores(
 
     Args:
         matrix: int64 (N, N) over label ids, rows are the ground truth.
-        instances: each once, in any order; None where nobody knows of them: then every iIoU is None.
+        instances: each instance once, in any order; None if they are not known, then every iIoU is None.
     """
     category_iou = {name: _category_iou(matrix, name, table) for name in table.categories}
     class_iiou: dict[str, float | None] = {}
@@ -122,7 +122,7 @@ class _Weighted:
 def _weighted_pixels(
     instances: Iterable[Instance], table: LabelTable
 ) -> tuple[dict[int, _Weighted], dict[str, _Weighted]]:
-    """By train id, and by category."""
+    """iTP and iFN by train id, and by category."""
     labels = {label.id: label for label in table.labels}
     by_class: dict[int, _Weighted] = defaultdict(_Weighted)
     by_category: dict[str, _Weighted] = defaultdict(_Weighted)
@@ -141,5 +141,5 @@ def _weighted_pixels(
 
 
 def _iiou(pixels: _Weighted, false: int) -> float | None:
-    whole = pixels.hits + false + pixels.missed  # in this order: floats
+    whole = pixels.hits + false + pixels.missed  # floats: the sum depends on this order
     return pixels.hits / whole if whole else None

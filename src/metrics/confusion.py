@@ -34,8 +34,8 @@ class ConfusionMatrix(Metric):
         """prediction: class map (B, H, W), any integer type, not negative; target: uint8 (B, H, W), 255 is
         not counted.
 
-        A value that is no class makes `compute` fail: to raise here, the counts of each batch would have to
-        be read.
+        A value that is no class makes `compute` raise an error. `update` does not raise one, because it would
+        have to read the counts back from the device after each batch.
         """
         self.counts += count_pairs(prediction, target, self.num_classes)
 
@@ -57,10 +57,10 @@ class ConfusionMatrix(Metric):
 
 
 def count_pairs(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
-    """What `ConfusionMatrix.update` adds, int64 (classes + 1, classes + 1): the last row and the last column
-    are those of values that are no class."""
+    """The counts that `ConfusionMatrix.update` adds, int64 (classes + 1, classes + 1): the last row and the
+    last column count values that are no class."""
     columns = prediction.int().clamp(max=classes)
-    # A row for each value of a byte is cheaper than picking out, pixel by pixel, what is a class.
+    # A row for each of the 256 byte values is cheaper than selecting the pixels whose value is a class.
     bins = 256 * (classes + 1)
     pairs = torch.add(columns, target.int(), alpha=classes + 1)
     counts = torch.bincount(pairs.flatten(), minlength=bins).view(256, classes + 1)
@@ -70,8 +70,8 @@ def count_pairs(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
 def scores(matrix: Tensor, class_names: Sequence[str]) -> dict[str, Any]:
     """Metrics of a (C, K) matrix as plain Python values, ready for JSON: fractions in [0, 1], counts as int.
 
-    Columns from C on are predictions that are no class: a miss where the truth is one, and nobody's false
-    positive. `confusion_matrix` goes without them.
+    Columns from C on are predictions that are no class. They count as misses of the true class, but as a
+    false positive of no class. `confusion_matrix` leaves them out.
 
     IoU = TP / (TP + FP + FN) over the whole set, None for a class with an empty union; mIoU is the mean over
     the other classes (cityscapesScripts, evalPixelLevelSemanticLabeling.py). mean_accuracy is the mean of
@@ -102,7 +102,8 @@ def ratio(part: int, whole: int) -> float | None:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are not None, added one by one as in cityscapesScripts: its last bit depends on it."""
+    """The mean of the values that are not None. They are added one by one as in cityscapesScripts, because
+    the last bit of the result depends on the order."""
     total, number = 0.0, 0
     for value in values:
         if value is not None:

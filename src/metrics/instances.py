@@ -1,4 +1,4 @@
-"""How many pixels of each person and vehicle were recognised: what iIoU is made of."""
+"""How many pixels of each person and vehicle were recognised: the counts from which iIoU is computed."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ class InstanceCounter:
     """Counts the pixels of every instance of the learned classes, exactly, on the tensors' device.
 
     Args:
-        table: has labels with instances.
-        predicted: the label id that each value of a prediction stands for, from 0 on; any one of its class.
+        table: a label table that has labels with instances.
+        predicted: entry i is the label id that value i of a prediction stands for; any one of its class.
     """
 
     def __init__(self, table: LabelTable, predicted: Sequence[int]):
@@ -38,7 +38,7 @@ class InstanceCounter:
                 self.is_category[row, column] = other.category == label.category
 
     def __call__(self, prediction: Tensor, instances: Tensor, image: int) -> list[Instance]:
-        """Sorted by instance id.
+        """The instances of one image, sorted by instance id.
 
         Args:
             prediction: (H, W), any integer type, each value one of those of `predicted`.
@@ -46,7 +46,7 @@ class InstanceCounter:
             image: index in the split.
         """
         first, number = self.first * PER_LABEL, self.number * PER_LABEL
-        # A row for all that is no instance is cheaper than picking out the others.
+        # One row for all pixels outside instances is cheaper than selecting the pixels inside.
         rows = (instances - (first - 1)).clamp_(min=0)
         pairs = torch.add(prediction.int(), rows, alpha=self.columns)
         counts = torch.bincount(pairs.flatten(), minlength=(number + 1) * self.columns)

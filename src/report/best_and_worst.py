@@ -15,21 +15,21 @@ from torch import Tensor
 
 from src.labels import IGNORE, LabelTable
 
-_PIXELS = 2.2e6  # of one kind of picture, all images together: keeps the page below 3 MB
+_PIXELS = 2.2e6  # in total, over all images, for each kind of picture: keeps the page below 3 MB
 _WIDEST = 720
 _ERROR = (255, 48, 48)
 
 
 def image_mious(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """float64 (B,): of each image the mean IoU over the classes of its ground truth; NaN where none is.
+    """float64 (B,): the mean IoU of each image over the classes in its ground truth; NaN where it has none.
 
-    Classes that are only predicted count as the mistakes that they are for the others: else a single stray
-    pixel would put an IoU of 0 into an image's mean.
+    A class that is only predicted has no IoU in the mean; its pixels count as mistakes for the true classes.
+    Otherwise a single stray pixel would add an IoU of 0 to an image's mean.
 
     Args:
         prediction, target: uint8 (B, H, W) on the same device; target 255 is not counted.
     """
-    batch, classes = len(target), num_classes + 1  # one more row and column, for what is no class
+    batch, classes = len(target), num_classes + 1  # one more row and column, for values that are no class
     rows = target.int().clamp_(max=num_classes)
     cells = rows.mul_(classes).add_(prediction.clamp(max=num_classes))
     cells += (torch.arange(batch, device=target.device, dtype=torch.int32) * classes**2).view(-1, 1, 1)
@@ -60,7 +60,7 @@ class Kept:
 
 
 class BestAndWorst:
-    """The `count` best and as many worst of the images that are added, in whatever order they come."""
+    """The `count` best and `count` worst of the added images; the order of adding does not matter."""
 
     def __init__(self, count: int):
         self.count = count
@@ -85,7 +85,7 @@ class BestAndWorst:
             self.best = sorted([*self.best, kept], key=lambda entry: entry.key, reverse=True)[: self.count]
 
     def found(self, table: LabelTable) -> dict[str, Any]:
-        """As plain data, with the pictures as data URIs, for `merged`."""
+        """The result as plain data for `merged`, with the pictures as data URIs."""
         return {
             "all": self.all,
             "worst": [_encoded(kept, table) for kept in self.worst],
@@ -94,7 +94,7 @@ class BestAndWorst:
 
 
 def merged(parts: Sequence[dict[str, Any]], count: int) -> dict[str, Any]:
-    """What several devices `found`, as if one had seen all images. Of few images none is best and worst."""
+    """Join the `found` of several devices, as if one had seen all images. No image is both best and worst."""
     together: dict[str, list] = {key: [e for part in parts for e in part[key]] for key in parts[0]}
     number = len(together["all"])
 
@@ -135,7 +135,7 @@ def _reduced(
 def _encoded(kept: Kept, table: LabelTable) -> dict[str, Any]:
     _, jpeg = cv2.imencode(".jpg", kept.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     opaque = np.full((256, 1), 255, np.uint8)
-    opaque[IGNORE] = 0  # shows the image
+    opaque[IGNORE] = 0  # transparent, so that the image shows
     classes = np.hstack((table.colors, opaque))
     marks = np.zeros((256, 4), np.uint8)
     marks[1] = (*_ERROR, 255)
@@ -154,7 +154,7 @@ def _encoded(kept: Kept, table: LabelTable) -> dict[str, Any]:
 
 
 def indexed_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
-    """A PNG of colour type 3 (https://www.w3.org/TR/png): a third of what OpenCV makes of the same colours.
+    """A PNG of colour type 3 (https://www.w3.org/TR/png): a third of the size of OpenCV's PNG.
 
     Args:
         indices: uint8 (H, W).

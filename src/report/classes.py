@@ -1,4 +1,4 @@
-"""IoU class by class, beside a baseline: a table whose bars are drawn in it."""
+"""IoU of each class, beside a baseline: a table with bars."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,13 +9,13 @@ from src.report.reference_scores import Baseline
 Colors = Sequence[tuple[int, int, int]]
 """RGB of the classes, by train id"""
 
-SWATCHES = 64  # classes at the most that a page shows colours of: nobody tells more apart
+SWATCHES = 64  # most classes for which a page shows colours: people cannot tell more apart
 
 _LONG = 24  # letters
 
 
 def swatch(index: int, colors: Colors) -> Html | None:
-    """A patch of a class's colour, by a rule of `swatch_rules`."""
+    """A patch in the class's colour, which a rule of `swatch_rules` sets."""
     return h("i", class_=f"swatch c{index}") if index < min(len(colors), SWATCHES) else None
 
 
@@ -63,7 +63,7 @@ def class_table(
 
 
 def _order() -> Html:
-    """Of the rows; the script shows it."""
+    """The control for the order of the rows; hidden until the script runs."""
     choices = [
         h("label", h("input", type="radio", name="order", value=key, checked=key == "order"), h("span", text))
         for key, text in (("order", "In order"), ("value", "By IoU"))

@@ -1,4 +1,4 @@
-"""Several evaluations on one page: a row each, with bars for what is compared."""
+"""Several evaluations on one page: a row for each, with bars for the compared metrics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from src.report.page import document
 
 
 def render_comparison(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """The whole file, of rows in their order.
+    """The whole file, with the rows in the given order.
 
     Args:
-        columns: a key of the rows -> what a reader sees. Keys that begin with mIoU are fractions, shown in
-            percent, with a bar, and the best one bold.
+        columns: a key of the rows -> its heading. Values of keys that begin with mIoU are fractions; they are
+            shown in percent, with a bar, and the best one is bold.
     """
     best = {
         key: max((row[key] for row in rows if is_number(row.get(key))), default=None)

@@ -1,4 +1,4 @@
-"""What is taken for what: the confusion matrix as a heat map, and its largest mistakes as lists."""
+"""Which classes are confused: the confusion matrix as a heat map, and its largest mistakes as lists."""
 
 import json
 import math
@@ -11,13 +11,13 @@ from src.report.html import Html, h, join, pixels, share
 Matrix = Sequence[Sequence[int]]
 """Rows are the ground truth, columns the prediction."""
 
-_CELL, _LARGE_CELL = 34, 44  # on a page of 1070 units; for many and for few classes
-_FEW = 12
+_CELL, _LARGE_CELL = 34, 44  # for many and for few classes; the page is 1070 units wide
+_FEW = 12  # classes at most for the large cells
 _LETTER = 6.1  # width of a letter in a label, in the drawing's units
-_NUMBERED = 25  # classes up to which cells have numbers in them
-_TITLED = 40  # and up to which a cell says by itself what it is, where no script runs
-_DARK = 0.82  # opacity from which white letters are the ones with a contrast above 4.5
-_LONGEST = 18  # letters of a label
+_NUMBERED = 25  # classes up to which the cells show numbers
+_TITLED = 40  # classes up to which each cell has a <title>, for readers without the script
+_DARK = 0.82  # from this opacity on, white letters have a contrast above 4.5
+_LONGEST = 18  # letters of a label, at most
 
 
 class Confusion(NamedTuple):
@@ -28,7 +28,7 @@ class Confusion(NamedTuple):
 
 
 def most_confused(matrix: Matrix, count: int = 10) -> tuple[list[Confusion], list[Confusion]]:
-    """The largest by share of the true class, and by pixels."""
+    """The largest confusions by share of the true class, and by pixels."""
     found = []
     for truth, row in enumerate(matrix):
         total = sum(row)
@@ -84,8 +84,8 @@ _HEAD = (("Truth → prediction", None), ("Share", "figure"), ("Pixels", "figure
 
 
 def heat_map(matrix: Matrix, classes: Sequence[str]) -> Html:
-    """Shares of each row. The colour goes with the square root, so that 1 % still shows; a class without
-    pixels has a grey row."""
+    """The share of each cell in its row. The colour scales with the square root, so that 1 % is visible;
+    a class without pixels has a grey row."""
     labels = [_shortened(text) for text in classes]
     margin = round(max(len(text) for text in labels) * _LETTER) + 14
     number = len(classes)
@@ -121,7 +121,7 @@ def heat_map(matrix: Matrix, classes: Sequence[str]) -> Html:
 
 
 def _key() -> Html:
-    """Colours of some shares."""
+    """The key to the heat map: the colours of some shares."""
     drawn = [
         join(
             h("rect", x=46 * i, y=0, width=46, height=10, class_="heat", fill_opacity=math.sqrt(part / 100)),

@@ -1,4 +1,4 @@
-"""Training curves from the rows of metrics.csv, as SVG that also reads without its script."""
+"""Training curves from the rows of metrics.csv, as SVG that is readable without the script, too."""
 
 import json
 import math
@@ -14,7 +14,7 @@ Point = tuple[float, float, str]
 
 _WIDTH, _HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 350, 12, 184
-_MOST = 400  # points of a line: more than the pixels that it has
+_MOST = 400  # points of a line: more than its width of 310 units
 
 
 @dataclass
@@ -129,7 +129,7 @@ def _summit(point: Point, x: Scale, y: Scale) -> Html:
 
 
 def _data(series: Series, x: Scale, y: Scale) -> dict:
-    """What the script reads out: (x and y on the paper, step, value, epoch) of each point."""
+    """What the script shows at the cursor: (x and y in the drawing, step, value, epoch) of each point."""
     return {
         "name": series.name,
         "points": [

@@ -1,4 +1,4 @@
-"""Around the metrics: what they are of, how they were made, and whatever else metrics.json holds."""
+"""Facts about the metrics: their data, the run that produced them, and everything else in metrics.json."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from src.report.html import NOTHING, Html, h, is_number, join, name, number, per
 
 Facts = Sequence[tuple[str, Any]]
 
-# Shown in a place of their own.
+# Keys of metrics.json that the page shows elsewhere.
 _ELSEWHERE = {
     "mIoU", "pixel_accuracy", "mean_accuracy", "IoU", "classes", "confusion_matrix", "num_images", "epoch",
     "checkpoint", "split", "precision", "data", "last", "family", "trained_on", "iIoU", "mean_iIoU",
@@ -16,13 +16,13 @@ _ELSEWHERE = {
 
 
 def fact_list(facts: Facts) -> Html:
-    """Those that are known."""
+    """A list of the facts whose value is known."""
     known = [(title, value) for title, value in facts if value not in (None, "", [], {})]
     return h("dl", [h("div", h("dt", title), h("dd", value)) for title, value in known], class_="facts")
 
 
 def run_facts(metrics: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], ended: str | None) -> Html:
-    """Of the last start; what came before is listed where the run was interrupted."""
+    """Facts of the run's last start. If the run was interrupted, a list of all starts follows."""
     start = starts[-1] if starts else {}
     last = metrics.get("last")
     facts = [
@@ -113,12 +113,12 @@ def _hardware(start: Mapping[str, Any]) -> str | None:
 
 
 def _time(text: Any) -> str | None:
-    """2026-11-22T12:30:00+0000 without the T and the seconds' offset."""
+    """2026-11-22T12:30:00+0000 without the T and the UTC offset."""
     return str(text)[:19].replace("T", " ") if text else None
 
 
 def packages(starts: Sequence[Mapping[str, Any]]) -> Html | None:
-    """Of the last start that recorded them: a start says only what differs from the one before."""
+    """The packages of the last start that recorded them: a start records them only if they have changed."""
     found = next((e["packages"] for e in reversed(starts) if e.get("packages")), None)
     if not isinstance(found, Mapping):
         return None
@@ -127,8 +127,8 @@ def packages(starts: Sequence[Mapping[str, Any]]) -> Html | None:
 
 
 def more_metrics(metrics: Mapping[str, Any]) -> Html | None:
-    """What metrics.json has beyond the metrics above: scalars in a list, groups in lists of their own, lists
-    of rows as tables. Anything else is left to the file."""
+    """All of metrics.json that the page does not show elsewhere: scalars in a list, groups in lists of their
+    own, lists of rows as tables. Values of any other kind are not shown."""
     scalars: list[tuple[str, Any]] = []
     groups: list[Html] = []
     tables: list[Html] = []
@@ -157,7 +157,7 @@ def _flat(group: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
 
 
 def _is_scalar(value: Any) -> bool:
-    """Also a short list of numbers or words, such as a size."""
+    """Whether it is a scalar, or a short list of numbers or words, such as a size."""
     if isinstance(value, list):
         return 0 < len(value) <= 8 and not any(isinstance(e, list | Mapping) for e in value)
     return value is None or isinstance(value, str | int | float)
@@ -179,7 +179,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Html:
 
 
 def _words(key: str) -> str:
-    """`category_IoU` as a title. A name that is no plain word, such as mIoU, stays as it is."""
+    """`category_IoU` as a title. A first word that is not lower case, such as mIoU, is kept."""
     if key == "tta":
         return "TTA"
     first, _, rest = str(key).replace("_", " ").partition(" ")
@@ -187,7 +187,7 @@ def _words(key: str) -> str:
 
 
 def _shown(key: str, value: Any) -> Any:
-    """A fraction that is called IoU or accuracy in percent, as everywhere else."""
+    """A value as text. A fraction whose key contains IoU or accuracy is in percent, as everywhere else."""
     if isinstance(value, list):
         return join([join(i > 0 and " x ", _shown(key, entry)) for i, entry in enumerate(value)])
     if isinstance(value, bool):

@@ -1,13 +1,13 @@
-"""HTML and SVG as nested calls. Text is escaped unless it was made here, so a hostile name stays a name."""
+"""HTML and SVG as nested calls. All text but `Html` is escaped, so a hostile name cannot add markup."""
 
 import html
 import math
 import re
 from typing import Any
 
-NOTHING = "\u2013"  # where a figure is unknown
+NOTHING = "\u2013"  # shown where a value is unknown
 _VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
-# What an XML name or a screen has no use for; a lone surrogate (an undecodable file name) could not be saved.
+# Characters that XML or a screen cannot show; a lone surrogate (an undecodable file name) cannot be saved.
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -22,7 +22,7 @@ def escape(text: Any) -> Html:
 
 
 def join(*parts: Any) -> Html:
-    """One after the other; None and False are nothing, a list or tuple is its entries."""
+    """The parts one after the other; None and False give nothing, a list or tuple gives its entries."""
     return Html("".join(_markup(part) for part in parts))
 
 
@@ -35,14 +35,14 @@ def _markup(part: Any) -> str:
 
 
 def h(element: str, *children: Any, **attributes: Any) -> Html:
-    """`h("td", name, class_="number")`. An attribute that is None or False is left out, True stands alone;
-    an underscore at the end of its name is dropped, any other becomes a dash."""
+    """`h("td", name, class_="number")`. An attribute that is None or False is left out, True gives the
+    name without a value; an underscore at the end of a name is dropped, any other becomes a dash."""
     head = element
     for name, value in attributes.items():
         if value is None or value is False:
             continue
         if isinstance(value, float):
-            value = f"{value:.2f}".rstrip("0").rstrip(".")  # of a drawing: a hundredth of a pixel
+            value = f"{value:.2f}".rstrip("0").rstrip(".")  # in drawings; to a hundredth of a pixel
         head += f" {name.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{escape(value)}"')
     return Html(f"<{head}>" if element in _VOID else f"<{head}>{join(*children)}</{element}>")
 
@@ -70,7 +70,7 @@ def share(fraction: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """For people: thousands apart, four significant digits of a fraction."""
+    """For people: with thousands separators; fractions have four significant digits."""
     if not is_number(value):
         return NOTHING
     if isinstance(value, int) or float(value).is_integer():

@@ -21,7 +21,7 @@ _BINS = 20
 def image_sections(
     found: Mapping[str, Any] | None, classes: Sequence[str] = (), colors: Colors = ()
 ) -> Html | None:
-    """Of what `best_and_worst` wrote; None without a picture in it."""
+    """The section for what `best_and_worst` wrote; None if that has no pictures."""
     if not found:
         return None
     groups = [
@@ -53,7 +53,7 @@ def _legend(classes: Sequence[str], colors: Colors) -> Html | None:
 
 
 def _is_whole(entry: Any) -> bool:
-    """A picture that is anything but an inline PNG or JPEG is not shown."""
+    """Whether all pictures of an entry are inline PNGs or JPEGs; any other entry is not shown."""
     keys = ("image", "truth", "prediction", "errors")
     return isinstance(entry, Mapping) and all(
         isinstance(entry.get(key), str) and _PICTURE.fullmatch(entry[key]) for key in keys
@@ -61,7 +61,7 @@ def _is_whole(entry: Any) -> bool:
 
 
 def _control() -> Html:
-    """Of all images at once; the script shows it."""
+    """The controls for all images at once; hidden until the script runs."""
     views = [
         h(
             "label",
@@ -114,7 +114,7 @@ def _card(entry: Mapping[str, Any], index: int) -> Html:
 
 
 def _histogram(values: Sequence[Any]) -> Html | None:
-    """How the images' IoUs are spread."""
+    """A histogram of the images' mIoU."""
     known = [value for value in values if is_number(value) and 0 <= value <= 1]
     if len(known) < 2:
         return None

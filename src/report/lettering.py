@@ -1,4 +1,4 @@
-"""Text on pictures, in the font that comes with matplotlib: any file name's alphabet, and no jagged edges."""
+"""Text on pictures, in the font that comes with matplotlib: it has many alphabets and smooth edges."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -26,7 +26,7 @@ def text_width(text: str, size: int, bold: bool = False) -> float:
 
 
 def shorten(text: str, width: float, size: int, bold: bool = False) -> str:
-    """The text, with as much of its middle left out as `width` pixels ask for."""
+    """The text; if it is wider than `width` pixels, an ellipsis replaces its middle."""
     if text_width(text, size, bold) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):

@@ -1,4 +1,4 @@
-"""The page: its head, its sections in their order, and a policy that lets nothing in from elsewhere."""
+"""The page: its header, its sections in order, and a security policy that forbids loading anything else."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ from src.report.images import image_sections
 from src.report.reference_scores import Baseline, images_of
 
 _HERE = Path(__file__).parent
-_OFFICIAL = (("category_mIoU", "Category mIoU"), ("mean_iIoU", "Mean iIoU"))  # where they were asked for
+_OFFICIAL = (("category_mIoU", "Category mIoU"), ("mean_iIoU", "Mean iIoU"))  # shown if metrics.json has them
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def render(report: Report) -> str:
 
 
 def document(title: str, header: Html, body: Html, rules: str = "") -> str:
-    """The file around them; `rules` come after those of style.css."""
+    """The HTML file around a header and a body; `rules` come after those of style.css."""
     style = (_HERE / "style.css").read_text() + rules
     script = (_HERE / "script.js").read_text()
     return Template((_HERE / "page.html").read_text()).substitute(
@@ -60,7 +60,7 @@ def document(title: str, header: Html, body: Html, rules: str = "") -> str:
 
 
 def _policy(style: str, script: str) -> Html:
-    """Content-Security-Policy: this style, this script, inline pictures; no request to anywhere."""
+    """Content-Security-Policy: only this style, this script and inline pictures; no requests."""
 
     def digest(text: str) -> str:
         return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -115,14 +115,14 @@ def _beside(report: Report) -> Html | None:
         return None
     if report.baseline.split != images_of(
         report.metrics, report.data.get("name")
-    ):  # of other images: nothing to subtract
+    ):  # measured on other images: no difference is shown
         return join(", beside ", name(report.baseline.name), f" ({report.baseline.split})")
     change = difference(report.metrics["mIoU"], report.baseline.miou, "b")
     return join(", ", change, " against ", name(report.baseline.name), f" ({report.baseline.split})")
 
 
 def _among(metrics: Mapping[str, Any]) -> str:
-    """Where the epoch was picked: the figure that belongs beside a published one is the last epoch's."""
+    """How the epoch was selected, and the last epoch's mIoU, which is comparable to a published one."""
     last, validations = metrics.get("last"), metrics.get("validations")
     miou = last.get("mIoU") if isinstance(last, Mapping) else None
     if not isinstance(validations, int) or validations < 2 or not is_number(miou):

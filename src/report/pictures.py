@@ -1,6 +1,6 @@
-"""Class maps as people want to see them. Images are uint8 (H, W, 3) RGB, class maps uint8 (H, W) train ids.
+"""Class maps as pictures for people. Images are uint8 (H, W, 3) RGB, class maps uint8 (H, W) train ids.
 
-Text and metrics are drawn without pyplot: its global state keeps every figure and may look for a screen.
+Text and figures are drawn without pyplot: its global state keeps every figure and may require a display.
 """
 
 import io
@@ -36,9 +36,9 @@ def overlay(image: np.ndarray, train_ids: np.ndarray, table: LabelTable, opacity
 def panel(rows: Sequence[Row], table: LabelTable, max_width: int = 640) -> np.ndarray:
     """One row per sample: image, ground truth, prediction; below, a legend of the classes that occur.
 
-    All pictures get the same width: that of the widest, but at least 256, so that the text has room (small
-    ones are enlarged, pixel by pixel), and at most `max_width`. Ignored ground truth is black; the prediction
-    is shown there, too. Raises ValueError without rows.
+    All pictures get the same width: that of the widest, but at least 256, so that the text has room (smaller
+    ones are enlarged by nearest neighbour), and at most `max_width`. Ignored ground truth is black; the
+    prediction is shown there, too. Raises ValueError without rows.
     """
     if not rows:
         raise ValueError("a panel needs at least one row")
@@ -59,8 +59,9 @@ def panel(rows: Sequence[Row], table: LabelTable, max_width: int = 640) -> np.nd
 def samples_panel(
     rows: Sequence[tuple[str, Sample, Sequence[Sample]]], table: LabelTable, max_width: int = 400
 ) -> np.ndarray:
-    """One row per training frame: name, the frame, the same with its label laid over it, then each of its
-    crops with theirs; below, a legend. Ignored pixels show the image. Raises ValueError without rows.
+    """One row per training frame: name, the frame, the frame overlaid with its label, then each of its
+    crops overlaid with its label; below, a legend. Ignored pixels show the image. Raises ValueError without
+    rows.
     """
     if not rows:
         raise ValueError("a panel needs at least one row")
@@ -77,7 +78,7 @@ def samples_panel(
 
 
 def write_image(path: str | Path, rgb: np.ndarray) -> None:
-    """RGB (H, W, 3) or a plain class map (H, W), uint8, as PNG or JPEG by the suffix; whole or not at all.
+    """RGB (H, W, 3) or a plain class map (H, W), uint8, as PNG or JPEG by the suffix; never a partial file.
 
     Raises ValueError for another suffix; the folder has to exist.
     """
@@ -92,7 +93,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> None:
 def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], path: str | Path) -> None:
     """Heat map of a (C, C) matrix in percent of each row: the diagonal is the recall.
 
-    The colour goes with the square root, so that 1 % still shows. A class without pixels has a grey row.
+    The colour scales with the square root, so that 1 % is visible. A class without pixels has a grey row.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import PowerNorm
@@ -133,7 +134,7 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], path: str |
 
 
 def _measures(images: Sequence[np.ndarray], max_width: int) -> tuple[int, int, int]:
-    """Width of a picture, of a margin, and height of the letters, in pixels."""
+    """The width of a picture, the width of a margin and the height of the letters, in pixels."""
     column = min(max(256, *(image.shape[1] for image in images)), max_width)
     size = round(min(max(column / 36, 11), 44))
     return column, round(0.7 * size), size

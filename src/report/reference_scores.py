@@ -22,7 +22,7 @@ _PUBLISHED = {
 @dataclass(frozen=True)
 class Baseline:
     name: str
-    split: str  # what its metrics are of
+    split: str  # dataset and split of its metrics
     iou: Mapping[str, float | None]  # by class, in [0, 1]
     miou: float | None
     note: str = ""
@@ -33,16 +33,17 @@ PUBLISHED = Baseline(
     split="Cityscapes, test",
     iou={name: value / 100 for name, value in _PUBLISHED.items()},
     miou=0.6476,
-    note="The authors' metrics are the benchmark server's on the test split: on another split they are "
-    "something to look at, not to be compared to the digit.",
+    note="The authors' metrics are from the benchmark server, on the test split. Compare them only roughly "
+    "with metrics on another split.",
 )
 
 
 def find_baseline(choice: str | None, data: Mapping[str, Any]) -> Baseline | None:
     """What `report.baseline` means for a dataset (the values of the data group).
 
-    `auto` is the published metrics on Cityscapes' own images and nothing elsewhere: the synthetic street has
-    the same classes, but no number of it is comparable. Raises UserError for a file that is no metrics.json.
+    `auto` means the published metrics for Cityscapes' own images, and no baseline for other images: the
+    synthetic street has the same classes, but its metrics are not comparable. Raises UserError for a file
+    that is no metrics.json.
     """
     if choice == "auto":
         choice = "published" if data["labels"] == "cityscapes" and not data.get("street") else None
@@ -77,5 +78,5 @@ def _of_the_same_classes(baseline: Baseline, choice: str, data: Mapping[str, Any
 
 
 def images_of(metrics: Mapping[str, Any], data: str | None) -> str:
-    """What metrics are of: the dataset, which those of old runs do not name, and its split."""
+    """Dataset and split of metrics. Metrics of old runs do not name their dataset: then it is `data`."""
     return ", ".join(filter(None, (metrics.get("data") or data, metrics.get("split", "unknown split"))))

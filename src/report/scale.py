@@ -1,4 +1,4 @@
-"""Axes: round numbers, and where a value lies on the paper."""
+"""Axes: round numbers, and the position of a value in a drawing."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Scale:
     low: float
     high: float
-    start: float  # of the axis on the paper, where `low` lies
-    end: float
+    start: float  # position of `low` in the drawing
+    end: float  # position of `high`
 
     def __call__(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
@@ -28,7 +28,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 
 
 def label(value: float) -> str:
-    """Of a tick."""
+    """The text at a tick."""
     if value == 0:
         return "0"
     if abs(value) >= 1000:
@@ -37,6 +37,6 @@ def label(value: float) -> str:
 
 
 def thinned(points: Sequence[tuple], most: int) -> list[tuple]:
-    """Evenly spread entries, with the last one."""
+    """Evenly spaced points, `most` + 1 at most; the last point is always among them."""
     step = max(1, math.ceil(len(points) / most))
     return [*points[:-1][::step], *points[-1:]]

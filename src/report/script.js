@@ -2,7 +2,7 @@
 (() => {
   const tip = document.getElementById("tip");
 
-  // At a point of the page, but never beyond its edges.
+  // Shows the tip at a point of the page, but never beyond its edges.
   const show = (text, x, y) => {
     tip.textContent = text;
     tip.hidden = false;
@@ -12,7 +12,7 @@
   };
   const hide = () => { tip.hidden = true; };
 
-  // From the units of a drawing to the page's and back.
+  // Between the coordinates of the page and those of a drawing.
   const toDrawing = (svg, event) =>
     new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
   const toPage = (svg, x, y) => new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
@@ -55,7 +55,7 @@
     const [margin, cell] = [Number(map.dataset.margin), Number(map.dataset.cell)];
     const cursor = map.querySelector(".cursor");
     let [row, column] = [0, 0];
-    for (const title of map.querySelectorAll("rect title")) title.remove(); // or there would be two tips
+    for (const title of map.querySelectorAll("rect title")) title.remove(); // else the browser would show a second tip
     const read = () => {
       const total = counts[row].reduce((sum, count) => sum + count, 0);
       const hits = counts[row][column];

@@ -1,4 +1,4 @@
-"""The metrics of a training or an evaluation for the terminal."""
+"""The metrics of a training or an evaluation, as a table for the terminal."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rich.table import Table
 
 
 def table(metrics: dict[str, Any]) -> Table:
-    """Of what stands in metrics.json; iIoU and categories only if it has them."""
+    """The table for the values of metrics.json, with iIoU and categories only if it has them."""
     iiou = {"mIoU": metrics.get("mean_iIoU"), "category mIoU": metrics.get("category_mean_iIoU")}
     iiou |= metrics.get("iIoU", {})
     of_categories = metrics.get("category_iIoU", {})

@@ -1,4 +1,4 @@
-"""From a run directory to its report.html."""
+"""Writes the report.html of a run directory."""
 
 import csv
 import json
@@ -26,11 +26,11 @@ def write_report(
     directory: Path, config: Mapping[str, Any], model: Mapping[str, Any] | None = None
 ) -> Path | None:
     """Write report.html of a run that has its metrics.json; None, and a warning, where that fails: the
-    metrics are safe already, and no picture of them is worth a run that ends in an error.
+    metrics are saved already, and a failed report must not end the run with an error.
 
     Args:
-        config: of the run.
-        model: the network's values, for what it costs.
+        config: the run's config.
+        model: the network's values in the config, to count its parameters and GFLOPs.
     """
     path = directory / "report.html"
     try:
@@ -39,7 +39,7 @@ def write_report(
         log.warning("No report.html: %s", error.text)
         return None
     except Exception:
-        log.warning("No report.html. The metrics are in metrics.json all the same.", exc_info=True)
+        log.warning("No report.html could be written. The metrics are in metrics.json.", exc_info=True)
         return None
     return path
 
@@ -72,7 +72,7 @@ def collect(directory: Path, config: Mapping[str, Any], model: Mapping[str, Any]
 
 
 def _cost(metrics: Mapping[str, Any], model: Mapping[str, Any] | None, size: list[int]) -> dict[str, Any]:
-    """As it was measured; else counted, for an image of `size` (height, width)."""
+    """The cost that the evaluation measured; else it is counted for an image of `size` (height, width)."""
     cost = metrics.get("cost")
     if isinstance(cost, Mapping) and {"parameters", "GFLOPs"} <= cost.keys():
         parameters, gflops, size = cost["parameters"], cost["GFLOPs"], cost.get("image", size)
@@ -88,19 +88,19 @@ def _text(path: Path) -> str:
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:
-    """Of metrics.csv; none where it is not there, or damaged."""
+    """The rows of metrics.csv; none if the file is missing or damaged."""
     if not path.exists():
         return []
     try:
         with path.open(newline="") as file:
             return list(csv.DictReader(file))
     except (ValueError, csv.Error) as error:
-        log.warning("%s is damaged (%s): the report is without curves.", path, error)
+        log.warning("%s is damaged (%s): the report has no curves.", path, error)
         return []
 
 
 def _images(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """None where they are of another validation than the metrics: of one whose checkpoint was lost."""
+    """None if they are from another validation than the metrics: one whose checkpoint was lost."""
     try:
         found = json.loads(path.read_text())
         return found if found["mIoU"] == metrics["mIoU"] else None
