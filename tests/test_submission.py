@@ -101,7 +101,7 @@ def test_the_panel_has_no_ground_truth(submit, submitted):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (("submission=false", "data.split=test"), "no public labels: nothing to compare. python -m src.eval"),
+        (("submission=false", "data.split=test"), "no public labels: no ground truth. python -m src.eval"),
         (("submission=maybe", "data.split=test"), "submission=maybe: expected true or false."),
     ],
     ids=str,

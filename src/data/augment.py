@@ -1,4 +1,4 @@
-"""The augmentations that albumentations lacks, as albumentations transforms, and seeding that is exact."""
+"""Augmentations that albumentations lacks, written as its transforms, and exactly reproducible seeding."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,22 +14,23 @@ from src.data.windows import Window, cut_image, cut_label, source_window
 from src.errors import UserError
 from src.labels import IGNORE
 
-_LARGEST = 16  # beyond 30, a source pixel more would be needed at the borders
+_LARGEST = 16  # above 30, `cut_image` would need one more source pixel at the borders
 
 
 class RandomScaledCrop(A.DualTransform):
     """Scale the frame by a random factor and cut a random window out of it.
 
     Args:
-        size: (height, width) of the window. Where the scaled frame is smaller, all of it is the result; a
-            padding belongs behind the changes of colour.
-        scale: range of the factor, relative to the frame's own size; uniform.
+        size: (height, width) of the window. Where the scaled frame is smaller, the result is the whole
+            scaled frame; padding is a step of its own, after the colour changes.
+        scale: range of the factor, relative to the frame's own size; uniformly distributed.
         scale_step: None, or the spacing of the factors, drawn from scale[0], scale[0] + step, ..., scale[1].
         max_category_ratio: redraw a window in which one class covers at least this share of the labelled
             pixels ("cat_max_ratio", "one_category_max_ratio"); 1 switches the limit off.
 
-    The window is cut out before anything is resized. This changes the cost and nothing else: pixels outside
-    the window are never read, and the image is read only once a window of the label has passed the limit.
+    The window is cut out before anything is resized. The result is the same, up to the shift that
+    src/data/windows.py names, at a lower cost: pixels outside the window are never read, and the image is
+    read only after a window of the label has passed the limit.
     """
 
     _DRAWS = 10  # windows tried, as in SSSegmentation; mmsegmentation tries one more
@@ -77,9 +78,10 @@ class RandomScaledCrop(A.DualTransform):
         return top, left, min(height, top + self.height), min(width, left + self.width)
 
     def _is_varied(self, mask: np.ndarray, window: Window, scaled: tuple[int, int]) -> bool:
-        # Counting needs no resizing: shares are the same before and after, up to the border's rounding.
+        # Counted without resizing: the classes' shares are the same before and after, up to rounding at the
+        # window's borders.
         top, left, bottom, right = source_window(window, scaled, mask.shape)
-        # calcHist: twice as fast as numpy's bincount; float32, exact up to 16 megapixels.
+        # calcHist is twice as fast as numpy's bincount; its float32 is exact up to 16 megapixels.
         counts = cv2.calcHist([mask[top:bottom, left:right]], [0], None, [256], [0, 256])
         counts[IGNORE] = 0
         return bool(counts.max() < self.max_category_ratio * counts.sum())
@@ -96,8 +98,8 @@ class RandomScaledCrop(A.DualTransform):
 class PhotometricDistortion(A.ImageOnlyTransform):
     """Random brightness, contrast, saturation and hue on uint8 RGB, each with probability 1/2.
 
-    The distribution of mmsegmentation's PhotoMetricDistortion: contrast comes before or after the changes of
-    colour, with equal chance. Brightness is added (0-255 scale), contrast and saturation are factors, hue is
+    Same distribution as mmsegmentation's PhotoMetricDistortion: contrast changes before or after the colours,
+    with equal probability. Brightness is added (0-255 scale), contrast and saturation are factors, hue is
     in OpenCV's units of 2 degrees.
     """
 
@@ -166,10 +168,10 @@ def _look_up(img: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 Transform = Callable[..., Any]
-"""A step of an augmentation, of one of the classes below."""
+"""A step of an augmentation: an instance of one of TRANSFORMS."""
 
 TRANSFORMS = (A.BasicTransform, A.BaseCompose)
-"""The second is several in one, such as OneOf."""
+"""The second one combines several transforms, such as OneOf does."""
 
 
 class SeededTransform:
@@ -180,7 +182,7 @@ class SeededTransform:
     sample costs 0.1 ms and makes it independent of workers, devices and restarts.
 
     Args:
-        size: (height, width) of every sample, without which they share no batch; None = any.
+        size: (height, width) that every sample must have, so that they can share a batch; None = any.
     """
 
     def __init__(self, transforms: Sequence[Transform], seed: int, size: Sequence[int] | None = None):
@@ -198,7 +200,7 @@ class SeededTransform:
         if self._size is not None and found != tuple(self._size):
             raise UserError(
                 f"augment: a frame of {image.shape[1]}x{image.shape[0]} pixels has become a sample of "
-                f"{found[1]}x{found[0]}, the others have {self._size[1]}x{self._size[0]}. No step after "
-                f"augment.crop may change the size, but augment.pad."
+                f"{found[1]}x{found[0]}, but the others have {self._size[1]}x{self._size[0]}. After "
+                f"augment.crop, only augment.pad may change the size."
             )
         return {"image": out["image"], "target": out["mask"]}

@@ -1,4 +1,4 @@
-"""The one place where the data path meets Lightning: splits, loaders and each device's share."""
+"""The only place where the data path uses Lightning: splits, loaders and each device's share."""
 
 import logging
 import signal
@@ -34,16 +34,16 @@ log = logging.getLogger(__name__)
 class SegmentationDataModule(LightningDataModule):
     """Batches {"image": uint8 (B, 3, H, W) RGB, "target": uint8 (B, H, W) train ids, "name": list of str}.
 
-    Those of the validation also have "instances", int32 (B, H, W), if they are asked for and there are any.
+    Validation batches also have "instances", int32 (B, H, W), if they are requested and the files exist.
 
     Args:
         data: the values of a file in conf/data.
         augment: the values of a file in conf/augment; None where there is no training.
         seed: of the order of the samples and of their augmentation.
         cache_dir: where decoded frames and class frequencies are kept.
-        needs_labels: refuse a validation split without public labels; False where it is only predicted, with
-            targets that are IGNORE everywhere.
-        instances: whether validation samples are to have them.
+        needs_labels: True refuses a validation split without public labels. False is for prediction alone:
+            targets without labels are IGNORE everywhere.
+        instances: whether validation samples shall have "instances".
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SegmentationDataModule(LightningDataModule):
         self.originals: Originals | None = None
 
     def prepare_data(self) -> None:
-        """Draws the synthetic street, once; every other dataset must be there already."""
+        """Draws the synthetic street, once; any other dataset must exist already."""
         street = self.config["street"]
         if not street:
             return
@@ -88,7 +88,7 @@ class SegmentationDataModule(LightningDataModule):
         )
 
     def setup(self, stage: str | None = None) -> None:
-        """Finds and checks the files; a second call does nothing. Raises UserError with the way on."""
+        """Finds and checks the files; a second call does nothing. Raises UserError with the fix."""
         if stage in (None, "fit") and self.train_set is None:
             assert self.augment is not None, "training needs an augmentation"
             steps = build_steps(self.augment, self.config["mean"])
@@ -105,8 +105,8 @@ class SegmentationDataModule(LightningDataModule):
         pairs = find_pairs(self.config["layout"], self.config["root"], split)
         if needs_labels and any(pair.label is None for pair in pairs):
             raise UserError(
-                f"The split '{split}' of {self.config['root']} has no public labels: nothing to compare. "
-                f"python -m src.eval with submission=true writes what Cityscapes' server compares."
+                f"The split '{split}' of {self.config['root']} has no public labels: no ground truth. "
+                f"python -m src.eval with submission=true writes predictions for Cityscapes' server."
             )
         sizes = check_pairs(pairs, self.table)
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
@@ -121,10 +121,10 @@ class SegmentationDataModule(LightningDataModule):
         return [pair for pair, _ in both.values()], [size for _, size in both.values()]
 
     def cache_frames(self) -> None:
-        """Has the samples read from decoded frames as data.cache says; fills the cache if need be.
+        """Lets the datasets read decoded frames from the cache, as data.cache says; fills it if needed.
 
-        Apart from `setup`, because it may take minutes and many gigabytes: everything else is checked before.
-        An evaluation sees each frame once: with "auto" it takes the frames that are there, and adds none.
+        Not a part of `setup`, because it may take minutes and many gigabytes: all checks come before it. An
+        evaluation reads each frame only once: with "auto" it uses a complete cache, and adds no frames.
         """
         root = Path(self.config["root"])
         once = self.train_set is None
@@ -144,12 +144,12 @@ class SegmentationDataModule(LightningDataModule):
         assert not isinstance(weights, str)
         return weights
 
-    # When a run resumes, Lightning counts batches from where it was but lets the loader begin anew; and the
-    # workers draw their first indices before the sampler is told the epoch.
+    # When a run resumes, Lightning continues to count batches, but restarts the loader at its first batch;
+    # and the workers fetch their first indices before the sampler is told the epoch.
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
         loop = self.trainer.fit_loop
-        # `processed`, since `completed` lacks a batch at whose end the checkpoint is written.
+        # `processed`, because `completed` does not count the batch at whose end a checkpoint is written.
         batches = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         files = {"files": self.originals.digests()} if self.originals else {}
         return files | {
@@ -159,7 +159,7 @@ class SegmentationDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.begin = (state_dict["next_epoch"], state_dict["next_batch"])
-        if self.originals is not None and "files" in state_dict:  # checkpoints of before know none
+        if self.originals is not None and "files" in state_dict:  # older checkpoints have none
             self.originals.compare(state_dict["files"])
 
     def train_dataloader(self) -> DataLoader:
@@ -187,7 +187,7 @@ class SegmentationDataModule(LightningDataModule):
         return DataLoader(self.val_set, batch_sampler=batches, **self._loading())
 
     def check_shares(self, world_size: int, accumulate: int) -> None:
-        """Raises UserError where the batch or the validation set cannot be shared out over the devices."""
+        """Raises UserError where the batch or the validation set cannot be divided among the devices."""
         total, parts = self.config["batch_size"], world_size * accumulate
         if total % parts:
             fits = [n for n in range(1, total + 1) if total % n == 0]
@@ -207,8 +207,8 @@ class SegmentationDataModule(LightningDataModule):
         self.check_devices(world_size)
 
     def check_devices(self, world_size: int) -> None:
-        """Raises UserError where a device would have nothing to validate, or no number of workers, or not
-        enough memory or open files for them."""
+        """Raises UserError where a device would have nothing to validate, or where there are too many workers
+        for the cores, the memory or the limit of open files."""
         workers = self.workers(world_size)
         check_workers(workers, 2 if self.train_set else 1)
         allow_open_files(workers)
@@ -224,7 +224,7 @@ class SegmentationDataModule(LightningDataModule):
             )
 
     def workers(self, devices: int) -> int:
-        """Processes that load for each of the `devices` of this machine."""
+        """Number of data workers for each device, if this machine trains on `devices` devices."""
         workers = self.config["num_workers"]
         if workers == "auto":
             return min(8, cores_of_a_device(devices))
@@ -250,9 +250,9 @@ def _say_every_quarter(done: int, total: int) -> None:
 
 def _calm_worker(_: int) -> None:
     cv2.setNumThreads(0)  # each worker would otherwise start a thread per core
-    # SLURM, Ctrl-C and a terminal that is closed signal every process, but the run still wants its batch
-    # before it ends its workers.
+    # SLURM, Ctrl-C and a terminal that is closed signal every process. The workers ignore it, because the run
+    # still needs their batches before it stops them.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Not for ever: with SIGTERM Python itself ends them.
+    # After SIGTERM, with which Python stops its child processes, a worker continues for 600 s at most.
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(600))

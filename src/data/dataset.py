@@ -20,13 +20,13 @@ from src.labels import IGNORE, LabelTable
 class SegmentationDataset(Dataset):
     """Samples {"image": uint8 (3, H, W) RGB, "target": uint8 (H, W) train ids, "name": str}.
 
-    Indexed by (epoch, index): workers that persist never hear of a new epoch, so the sampler tells them.
+    Indexed by (epoch, index): nothing else tells persistent workers that a new epoch has begun.
     A pair without label (test split) has a target of IGNORE everywhere.
 
     Args:
-        read: from a pair to its image and target, as `read_pair` does, which is the default.
-        instances: a file for each pair; samples then have "instances", int32 (H, W), see `read_instances`.
-            Not together with a transform.
+        read: function that returns the image and target of a pair; by default `read_pair`.
+        instances: an instanceIds file for each pair; samples then have "instances", int32 (H, W), see
+            `read_instances`. Cannot be combined with a transform.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class SegmentationDataset(Dataset):
 
 def _to_tensors(image: np.ndarray, target: np.ndarray) -> dict[str, torch.Tensor]:
     planes = np.empty((3, *image.shape[:2]), np.uint8)
-    cv2.split(image, list(planes))  # a sixth of the time that numpy takes to transpose
-    # A copy where it is a view of something else, such as a cached frame.
+    cv2.split(image, list(planes))  # takes a sixth of the time of numpy's transpose
+    # `require` copies a target that is not contiguous or not writeable, such as that of a cached frame.
     return {
         "image": torch.from_numpy(planes),
         "target": torch.from_numpy(np.require(target, requirements=["C", "W"])),
@@ -90,8 +90,8 @@ def read_target(pair: Pair, table: LabelTable) -> np.ndarray:
 
 
 def to_target(label: np.ndarray, pair: Pair, table: LabelTable) -> np.ndarray:
-    """What `read_target` returns, of a label already read."""
-    # Look-up tables: 1.3 ms for a Cityscapes frame, where counting and numpy's indexing take 6.
+    """As `read_target`, for label ids that are already read."""
+    # Look-up tables take 1.3 ms for a Cityscapes frame; counting and numpy's indexing take 6 ms.
     if not cv2.LUT(label, table.is_known.astype(np.uint8)).all():
         ids = np.unique(label)
         raise unknown_ids(pair, ids[~table.is_known[ids]].tolist(), table)
@@ -101,7 +101,7 @@ def to_target(label: np.ndarray, pair: Pair, table: LabelTable) -> np.ndarray:
 def unknown_ids(pair: Pair, unknown: Sequence[int], table: LabelTable) -> UserError:
     hint = ""
     if IGNORE in unknown and table.name == "cityscapes":
-        hint = " 255 is what labelTrainIds files use: this looks like one in place of labelIds."
+        hint = " 255 occurs in labelTrainIds files: this looks like one of them, not like a labelIds file."
     return UserError(
         f"{pair.label}: the ids {unknown} are not in the table of '{table.name}' "
         f"({min(e.id for e in table.labels)}-{max(e.id for e in table.labels)}).{hint} "

@@ -1,4 +1,4 @@
-"""Reading PNG files: what a header says without decoding, and decoding with errors that name the file."""
+"""Reads PNG files: headers without decoding, and pixels with errors that name the file."""
 
 import errno
 import os
@@ -19,13 +19,13 @@ from src.errors import UserError
 
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
-)  # its lines on damaged files would stand beside ours
+)  # else OpenCV prints messages of its own about damaged files
 
 Source = Path | ZipPath
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB, _GREY = (8, 2), (8, 0)  # bit depth and colour type in the header
 _IEND = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_FOREIGN = {  # how the files begin that are found under the names of PNGs; lower case
+_FOREIGN = {  # first bytes, in lower case, of other files that are named .png
     b"\xff\xd8\xff": "a JPEG",
     b"version https://git-lfs": "a pointer of Git LFS: run git lfs pull",
     b"<": "a web page",
@@ -36,14 +36,14 @@ _FOREIGN = {  # how the files begin that are found under the names of PNGs; lowe
 
 _MODES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha"}
 MOST_PIXELS = 2**28
-"""Of a file that is decoded at all: a PNG of a few kilobytes can unpack to gigabytes."""
+"""The largest image that is decoded: a PNG of a few kilobytes can unpack to gigabytes."""
 HEADER_LENGTH = 26
-"""Bytes of a PNG that say all that is in a Header."""
+"""The first bytes of a PNG, which contain all fields of a Header."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What stands in the first bytes of a PNG."""
+    """What the first bytes of a PNG tell."""
 
     height: int
     width: int
@@ -64,7 +64,7 @@ def png_size(path: Source) -> tuple[int, int]:
 
 
 def png_header(path: Source) -> Header:
-    """From the file's beginning, after a look at its end: 0.1 ms instead of 50 for decoding.
+    """From the file's first and last bytes, which takes 0.1 ms; decoding takes 50 ms.
 
     Raises UserError where the file is missing, is no PNG, or does not end as a PNG does (half downloaded).
     """
@@ -72,7 +72,7 @@ def png_header(path: Source) -> Header:
 
 
 def parse_header(path: Source, head: bytes, tail: bytes) -> Header:
-    """Of a file that begins and ends like this; `path` is for the message."""
+    """The header of a file with these first and last bytes; `path` is for the messages."""
     if len(head) < HEADER_LENGTH or not head.startswith(_SIGNATURE):
         found = next((name for start, name in _FOREIGN.items() if head.lower().startswith(start)), "")
         found = "empty" if not head else found
@@ -84,15 +84,15 @@ def parse_header(path: Source, head: bytes, tail: bytes) -> Header:
     width, height, bits, color = struct.unpack(">IIBB", head[16:26])
     if width * height > MOST_PIXELS:
         raise UserError(
-            f"{path}: {width}x{height} pixels, more than any camera's image: not decoded. Download or "
+            f"{path}: {width}x{height} pixels, more than any camera's image; it is not decoded. Download or "
             f"extract it again."
         )
     return Header(height, width, bits, _MODES.get(color, f"mode {color}"))
 
 
 def check_label_header(path: Source, header: Header) -> None:
-    """Raises UserError for what is no class map: colour, 16 bits, or ids packed into fewer bits, which
-    OpenCV would stretch to 0-255."""
+    """Raises UserError for a PNG that is no class map: with colours, with 16 bits, or with fewer than 8 bits,
+    whose ids OpenCV would stretch to 0-255."""
     if (header.bits, header.mode) != (8, "grey"):
         raise UserError(
             f"{path}: a label must be an 8-bit PNG of one channel, this one is {header}. Is it a colour "
@@ -101,7 +101,7 @@ def check_label_header(path: Source, header: Header) -> None:
 
 
 def _ends(path: Source) -> tuple[bytes, bytes]:
-    if isinstance(path, ZipPath):  # has checksums, and its end takes inflating it all
+    if isinstance(path, ZipPath):  # has checksums; reading the end means unpacking all
         return path.read_bytes(HEADER_LENGTH), _IEND
     try:
         with _open(path) as file:
@@ -114,8 +114,8 @@ def _ends(path: Source) -> tuple[bytes, bytes]:
 
 
 def stamp(path: Source) -> tuple[int, int]:
-    """(size, time of change), or (checksum, size) in an archive: others when the file has
-    been replaced, unless by one of equal size whose time was set to the old one's."""
+    """(size, modification time), or (checksum, size) in an archive. It changes when the file is replaced,
+    unless the new file has the same size and its modification time was set to that of the old one."""
     if isinstance(path, ZipPath):
         return path.stamp()
     try:
@@ -144,17 +144,17 @@ def read_grey16(path: Source) -> np.ndarray:
 
 
 def decode_image(path: Source, data: bytes) -> np.ndarray:
-    """What `read_image` returns, of a file already read."""
+    """As `read_image`, for the bytes of a file that is already read."""
     image = _decode_fast(data, _RGB)
     if image is None:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # its label has none
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a label has no orientation
         image = _decode(path, data, flags)
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return image
 
 
 def decode_label(path: Source, data: bytes) -> np.ndarray:
-    """What `read_label` returns, of a file already read."""
+    """As `read_label`, for the bytes of a file that is already read."""
     label = _decode_fast(data, _GREY)
     if label is None:
         label = _decode(path, data, cv2.IMREAD_UNCHANGED)
@@ -177,7 +177,7 @@ def read_bytes(path: Source) -> bytes:
 
 
 def _open(path: Path) -> FileIO:
-    """For reading. Raises OSError for what is no file: a FIFO would be waited for, and so would a device."""
+    """Open for reading. Raises OSError for anything but a regular file: a pipe or a device could block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind != stat.S_IFREG:
@@ -192,10 +192,10 @@ _KINDS = {
 
 
 def _decode_fast(data: bytes, kind: tuple[int, int]) -> np.ndarray | None:
-    """What kornia-rs makes of a PNG of this kind; None for any other, and where it gives up.
+    """Decode a PNG of this kind with kornia-rs; None for any other kind, and where kornia-rs fails.
 
-    It takes half of OpenCV's time, with the same pixels, but holds the GIL: threads that decode images are
-    faster with OpenCV. For a label it needs a third to a tenth, too little for others to wait for long.
+    It gives the same pixels in half of OpenCV's time, but holds the GIL: threads that decode images are
+    faster with OpenCV. A label takes a third to a tenth of OpenCV's time, so other threads wait only briefly.
     """
     if kind == _RGB and threading.current_thread() is not threading.main_thread():
         return None
@@ -204,14 +204,14 @@ def _decode_fast(data: bytes, kind: tuple[int, int]) -> np.ndarray | None:
     width, height = struct.unpack(">II", data[16:24])
     try:
         pixels = decode_image_png_u8(data, (height, width), "rgb" if kind == _RGB else "mono")
-    except Exception:  # it has no narrower one; what is wrong is OpenCV's to say
+    except Exception:  # it raises nothing narrower; `_decode` says what is wrong
         return None
     return pixels if kind == _RGB else pixels.reshape(height, width)
 
 
 def _decode(path: Source, data: bytes, flags: int) -> np.ndarray:
-    """What OpenCV makes of a file. What is damaged is found before, by its checksums in a thirtieth of the
-    time: libpng, in which OpenCV decodes, would write to the terminal by itself."""
+    """Decode a file with OpenCV. Damage is found before that, by the PNG's checksums, in a thirtieth of the
+    time: libpng, which OpenCV uses, would print messages of its own."""
     broken = broken_chunk(memoryview(data)) if data.startswith(_SIGNATURE) else "no PNG"
     try:
         image = None if broken else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -226,7 +226,7 @@ def _decode(path: Source, data: bytes, flags: int) -> np.ndarray:
 
 
 def broken_chunk(data: memoryview) -> str:
-    """What the checksums of a PNG's own chunks say is wrong with it; "" if nothing."""
+    """What is wrong with a PNG, by the lengths and checksums of its chunks; "" if nothing."""
     position, kind = 8, b""
     while kind != b"IEND":
         if position + 12 > len(data):
@@ -234,7 +234,7 @@ def broken_chunk(data: memoryview) -> str:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            return f"the chunk at byte {position} goes on beyond the file's end"
+            return f"the chunk at byte {position} extends beyond the file's end"
         if zlib.crc32(data[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             return f"wrong checksum in the chunk at byte {position}"
         position = end
@@ -250,5 +250,5 @@ def unreadable(path: Source, error: Exception) -> UserError:
 
 
 def absolute(path: Source) -> str:
-    """One name for one file, wherever the command is run."""
+    """The absolute path, which is the same whatever folder the command is run in."""
     return str(path.resolve()) if isinstance(path, Path) else f"{path.archive.resolve()}/{path.inside}"

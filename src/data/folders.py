@@ -1,5 +1,5 @@
-"""What lies in a folder. Path.glob and rglob leave out, without a word, what may not be read: here it is an
-error that names it."""
+"""Lists the content of folders. Path.glob and rglob silently skip a folder that may not be read: here that is
+an error that names the folder."""
 
 import os
 import stat
@@ -13,12 +13,12 @@ from src.errors import UserError
 
 
 def is_folder(path: Path) -> bool:
-    """False where nothing is there. Raises UserError where that cannot be known."""
+    """False where nothing exists. Raises UserError where that cannot be determined."""
     return stat.S_ISDIR(_mode(path))
 
 
 def is_file(path: Source) -> bool:
-    """As `is_folder`."""
+    """As `is_folder`, for a file."""
     return path.is_file() if isinstance(path, ZipPath) else stat.S_ISREG(_mode(path))
 
 
@@ -32,10 +32,10 @@ def _mode(path: Path) -> int:
 
 
 def find(folder: Source, pattern: str) -> set[str]:
-    """Paths below the folder, as text, that fit a pattern such as `*/*.png`; no hidden ones, such as macOS's
-    `._<name>` beside each file. Links are followed. Empty where there is no such folder.
+    """Paths below the folder, as text, that match a pattern such as `*/*.png`. Hidden files, such as macOS's
+    `._<name>` beside each file, are left out. Links are followed. Empty if the folder does not exist.
 
-    Raises UserError for a folder that cannot be read, and for names that are no text.
+    Raises UserError for a folder that cannot be read, and for names that are not valid UTF-8.
     """
     if isinstance(folder, ZipPath):
         found = [str(path).removeprefix(f"{folder}/") for path in folder.glob(pattern)]
@@ -56,16 +56,16 @@ def find(folder: Source, pattern: str) -> set[str]:
         if fnmatchcase(entry.name, last)
     }
     for path in sorted(paths):
-        if any("\ud800" <= character <= "\udfff" for character in f"{folder}/{path}"):  # Python's stand-ins
+        if any("\ud800" <= character <= "\udfff" for character in f"{folder}/{path}"):  # surrogates
             raise UserError(
                 f"{folder}/{path}: the name is not valid UTF-8, and no log, table or JSON file can hold it. "
-                f"Rename it: image and label alike."
+                f"Rename image and label in the same way."
             )
     return paths
 
 
 def files_below(folder: Source) -> list[Source]:
-    """All files at any depth, sorted; no hidden ones. Links count as files, also those that lead nowhere.
+    """All files at any depth, sorted, without hidden ones. Links count as files, even broken ones.
 
     Raises UserError for a folder that cannot be read.
     """
@@ -98,5 +98,5 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError as error:  # of a link, and what it leads to
+    except OSError as error:  # a link whose target cannot be examined
         raise unreadable(Path(entry.path), error) from error

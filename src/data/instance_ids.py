@@ -1,4 +1,4 @@
-"""Cityscapes' instanceIds files, which lie beside the labels: who is who among people and vehicles."""
+"""Cityscapes' instanceIds files, beside the label files: they tell apart single people and vehicles."""
 
 import logging
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ _AGAIN = "Extract gtFine_trainvaltest.zip again"
 def find_instances(
     pairs: Sequence[Pair], sizes: Sequence[tuple[int, int]], table: LabelTable
 ) -> list[Source] | None:
-    """The file of each pair, its header checked; None, and a word on it, where there is none at all.
+    """The instanceIds file of each pair, its header checked; None, with a log line, if no pair has one.
 
-    Raises UserError that names the files that are missing among others, damaged, or of another size.
+    Raises UserError that names the files that are damaged, of another size, or missing while others exist.
 
     Args:
         sizes: (height, width) of each pair.
@@ -40,26 +40,26 @@ def find_instances(
 
 
 def instance_files(labels: Sequence[Source]) -> list[Source] | None:
-    """What lies beside the label files; None, and a word on it, where there is none at all.
+    """The instanceIds files beside the label files; None, with a log line, if there is none at all.
 
     Raises UserError where some are missing.
     """
     paths = [label.with_name(label.name.removesuffix(LABEL_END) + INSTANCE_END) for label in labels]
     missing = [path for path in paths if not is_file(path)]
     if len(missing) == len(paths):
-        log.info("No *%s files beside the labels: no iIoU, which needs them.", INSTANCE_END)
+        log.info("No *%s files beside the labels: no iIoU is computed, which needs them.", INSTANCE_END)
         return None
     if missing:
         lines = shorten([f"{path}: missing" for path in missing])
         raise UserError(
             f"{len(missing)} of {len(paths)} labels have no instanceIds file beside them.\n{lines}\n"
-            f"{_AGAIN}, or remove the others: then iIoU is left out."
+            f"{_AGAIN}, or remove the other instanceIds files: then iIoU is left out."
         )
     return paths
 
 
 def check_instance_files(paths: Sequence[Source], sizes: Sequence[tuple[int, int]]) -> None:
-    """Raises UserError for what headers and file ends tell; the rest shows as the files are read."""
+    """Raises UserError for errors in headers and at file ends; others are found when the files are read."""
     jobs = list(zip(paths, sizes, strict=True))
     found = [problem for problem in parallel_map(_problem, jobs, threads=4 * usable_cores()) if problem]
     if found:
@@ -84,7 +84,7 @@ def _problem(job: tuple[Source, tuple[int, int]]) -> str:
 def read_instances(path: Source, target: np.ndarray, table: LabelTable) -> np.ndarray:
     """(H, W) int32, the ids as stored.
 
-    Raises UserError where they are damaged or belong to other classes than the target.
+    Raises UserError where the file is damaged, or an id belongs to another class than the target.
 
     Args:
         target: (H, W) uint8 train ids of the same frame.
@@ -107,7 +107,7 @@ def read_instances(path: Source, target: np.ndarray, table: LabelTable) -> np.nd
 
 
 def _said(train_id: int, table: LabelTable) -> str:
-    return "one that is not learned" if train_id == IGNORE else f"'{table.class_names[train_id]}'"
+    return "an ignored one" if train_id == IGNORE else f"'{table.class_names[train_id]}'"
 
 
 @lru_cache

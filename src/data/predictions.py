@@ -1,4 +1,4 @@
-"""Predictions as files, the way Cityscapes' server takes them: one PNG of label ids for each frame."""
+"""Prediction files in the format of Cityscapes' server: one PNG of label ids for each frame."""
 
 import re
 from collections import defaultdict
@@ -15,16 +15,16 @@ from src.errors import UserError, counted, shorten
 from src.labels import LabelTable
 
 _NAME = re.compile(r"[^_]+_\d+_\d+")
-"""City, sequence and frame, with which the name of every file begins."""
+"""City, sequence and frame: the beginning of every file name."""
 
 
 def find_predictions(folder: Path, labels: Sequence[Source]) -> list[Path]:
     """The prediction for each label file: `<city>_<sequence>_<frame>*.png` anywhere below the folder.
 
-    Raises UserError that names the missing, the ambiguous, and those that belong to no label.
+    Raises UserError that names the predictions that are missing, ambiguous, or belong to no label.
     """
     if not is_folder(folder):
-        raise UserError(f"{folder}: no such folder. Give the one that holds the predictions.")
+        raise UserError(f"{folder}: no such folder. Give the folder that holds the predictions.")
     found: dict[str, list[Path]] = defaultdict(list)
     strange = []
     for path in files_below(folder):
@@ -49,15 +49,15 @@ def find_predictions(folder: Path, labels: Sequence[Source]) -> list[Path]:
         problems.append(f"{counted(len(extra), 'file')} for no frame of this split:")
         problems.append(shorten([str(path) for path in extra]))
     if problems:
-        hint = "Names begin with the frame's <city>_<sequence>_<frame>. Is it the right split?"
+        hint = "File names must begin with the frame's <city>_<sequence>_<frame>. Is it the right split?"
         raise UserError("\n".join([*problems, hint]))
     return [found[name][0] for name in wanted]
 
 
 def read_prediction(path: Path, size: tuple[int, int], table: LabelTable) -> np.ndarray:
-    """(H, W) uint8 label ids, those that are not learned among them.
+    """(H, W) uint8 label ids, including those that training ignores.
 
-    Raises UserError for what is damaged, of another size or kind, or has ids outside the table.
+    Raises UserError for a file that is damaged, of another size or type, or has ids outside the table.
 
     Args:
         size: (height, width) of the ground truth.
@@ -67,12 +67,12 @@ def read_prediction(path: Path, size: tuple[int, int], table: LabelTable) -> np.
     if (header.bits, header.mode) != (8, "grey"):
         raise UserError(
             f"{path}: a prediction must be an 8-bit PNG of one channel, this one is {header}. Write the "
-            f"label ids as they are, no colours."
+            f"label ids as they are, not colours."
         )
     if header.size != size:
         raise UserError(
             f"{path}: {header.width}x{header.height} pixels, but the ground truth has {size[1]}x{size[0]}. "
-            f"Predict at full size, or enlarge the class maps with the nearest neighbour."
+            f"Predict at full size, or enlarge the class maps by nearest neighbour."
         )
     ids = decode_label(path, data)
     if not cv2.LUT(ids, table.is_known.astype(np.uint8)).all():

@@ -11,16 +11,17 @@ class TrainSampler(Sampler[tuple[int, int]]):
     """A device's share of each optimizer step, so that the recipe is the same for any number of devices.
 
     Step s of an epoch consists of the entries [s * batch_size, (s + 1) * batch_size) of the epoch's
-    permutation, whatever the number of devices and accumulated batches: these are consecutive parts of it.
+    permutation, whatever the number of devices and accumulated batches: each device's accumulated batches are
+    consecutive parts of these entries.
     The incomplete last step is dropped.
 
     Args:
         num_samples: size of the training set.
         batch_size: samples of one optimizer step over all devices.
-        seed: of the permutations; another one for each epoch.
+        seed: of the permutations; each epoch has a permutation of its own.
         rank, world_size, accumulate: must divide batch_size (checked by the datamodule).
-        epoch: to begin with.
-        batch: of that epoch to begin with; its first ones are left out, where a run resumes within an epoch.
+        epoch: the first epoch.
+        batch: the first batch of that epoch; a run that resumes within an epoch skips those before.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class TrainSampler(Sampler[tuple[int, int]]):
         self.begin = (epoch, batch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch but the first after a resume."""
+        """Called by Lightning before each epoch, except for the first one after a resume."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -63,9 +64,9 @@ class TrainSampler(Sampler[tuple[int, int]]):
 class EvalBatchSampler(Sampler[list[tuple[int, int]]]):
     """Every image exactly once over all devices: nothing is repeated or padded to make shares equal.
 
-    Whole batches are dealt out, so that they are composed alike on any number of devices: the same image in
-    another batch gives other roundings, which can flip a pixel's class. Only images of equal size share a
-    batch: padding would change what f_glo averages.
+    Each device gets whole batches, so that a batch has the same images on any number of devices: an image in
+    a different batch is rounded differently, which can flip a pixel's class. Only images of equal size share
+    a batch, because padding would change the averages in f_glo.
 
     Args:
         sizes: (height, width) of each image.

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def class_weights(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> list[float]:
-    """1 / ln(1.10 + p), p the share of a class in all labelled pixels: ENet's weights with CGNet's constant.
+    """1 / ln(1.10 + p), where p is a class's share of all labelled pixels: ENet's weights, CGNet's constant.
 
     A class that never occurs has p = 0 and so the largest weight, 10.49.
     """
@@ -31,16 +31,16 @@ def class_weights(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Pat
 
 
 def weights_of(counts: Sequence[int]) -> list[float]:
-    """The formula of `class_weights`; not all counts are 0."""
+    """The formula of `class_weights`. At least one count must be above 0."""
     pixels = np.array(counts, np.float64)
     return (1 / np.log(1.10 + pixels / pixels.sum())).tolist()
 
 
 def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> list[int]:
-    """Pixels per train id over all labels, kept in `cache_dir` under a fingerprint of the label files.
+    """Pixels per train id over all labels, cached in `cache_dir` under a fingerprint of the label files.
 
-    The fingerprint covers path, size and time of change of every file and the table: other labels have
-    another one, so a kept result is never stale.
+    The fingerprint covers the label table and the path, size and modification time of every file. Other
+    labels have another fingerprint, so a cached result is never stale.
     """
     cached = _cached(pairs, table, cache_dir)
     kept = _kept(cached, table.num_classes)
@@ -57,7 +57,7 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
 
 
 def _kept(cached: Path, classes: int) -> list[int] | None:
-    """None where there are none, or no sound ones."""
+    """The cached counts; None where there are none, or they are damaged."""
     try:
         counts = json.loads(cached.read_text())["counts"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -69,14 +69,14 @@ def _kept(cached: Path, classes: int) -> list[int] | None:
 def keep_counts(
     counts: Sequence[int], pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
 ) -> None:
-    """Where `class_counts` will find them."""
+    """Write the counts to the file in which `class_counts` will find them."""
     cached = _cached(pairs, table, cache_dir)
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_json(cached, {"classes": table.class_names, "counts": list(counts), "files": len(pairs)})
-    except OSError as error:  # the counts are right all the same
+    except OSError as error:  # the counts are right nevertheless
         log.warning(
-            "%s: the class frequencies are not kept (%s), so the next run counts again", cached, error
+            "%s: the class frequencies cannot be saved (%s), so the next run counts again", cached, error
         )
 
 

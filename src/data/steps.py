@@ -1,4 +1,4 @@
-"""From conf/augment to transforms: in which order, what they fill with, and a look at what they do."""
+"""Builds the transforms of conf/augment: their order, their fill values, and a check of what they do."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -16,21 +16,22 @@ from src.objects import build
 Size = tuple[int, int]
 """(height, width)"""
 
-_DRAWS = 8  # of each frame; half of them at the smallest scale
+_DRAWS = 8  # trials with each frame size; half of them at the smallest scale
 
 
 def build_steps(
     augment: Mapping[str, Any], mean: Sequence[float], always: bool = False
 ) -> dict[str, Transform]:
-    """The transforms by name, in their order; null leaves one out.
+    """The transforms by name, in the order in which they are applied; null leaves one out.
 
-    What was added after `pad` comes before it: all that it pads is to stay as it is. A `flip` stays where it
-    is. Where a step fills and does not say with what, it is the dataset's mean, and IGNORE in the label.
+    Steps that were added after `pad` are moved before it, so that they do not change the padded pixels; only
+    `flip` stays after it. A step that fills pixels, but has no fill values in the config, fills the image
+    with the dataset's mean and the label with IGNORE.
 
     Args:
-        always: each with probability 1, to see what it does.
+        always: give each step probability 1, so that a check sees what it does.
 
-    Raises UserError that names the key of what cannot be built.
+    Raises UserError that names the key of a step that cannot be built.
     """
     names = [name for name, step in augment.items() if step is not None]
     if "pad" in names:
@@ -48,14 +49,14 @@ def build_steps(
 
 
 def _completed(value: Any, mean: Sequence[float], always: bool) -> Any:
-    """A step's values, and those of the steps in it, such as OneOf's, with what it is to fill with."""
+    """The values of a step, and of steps nested in it (such as in OneOf), with the fill values added."""
     if isinstance(value, list):
         return [_completed(item, mean, always) for item in value]
     if not isinstance(value, Mapping):
         return value
     result = {name: _completed(item, mean, always) for name, item in value.items()}
     parameters = _parameters(value.get("_target_"))
-    if _is_zero(parameters.get("fill_mask")):  # else the label is left as it is, as by CoarseDropout
+    if _is_zero(parameters.get("fill_mask")):  # else the step does not fill the label, like CoarseDropout
         result.setdefault("fill_mask", IGNORE)
         if _is_zero(parameters.get("fill")) and "tuple" in str(parameters["fill"].annotation):
             result.setdefault("fill", list(mean))
@@ -69,7 +70,7 @@ def _is_zero(parameter: inspect.Parameter | None) -> bool:
 
 
 def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
-    """Of a class; empty where it says none, or is not there, which is said when it is built."""
+    """Of the class `target`; empty if they are unknown or there is no such class, which `build` reports."""
     try:
         module, _, name = target.rpartition(".")
         return inspect.signature(getattr(import_module(module), name)).parameters
@@ -80,8 +81,8 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
 def check_steps(augment: Mapping[str, Any], mean: Sequence[float], sizes: Sequence[Size]) -> Size | None:
     """The size of every sample; None where nothing is augmented.
 
-    Every step is tried on made-up frames. Raises UserError that names the one which changes the kind of the
-    image or puts ids into the label that were not there, and where samples would differ in size.
+    Every step is tried on synthetic frames. Raises UserError that names a step which changes the dtype or the
+    number of channels, or which puts new ids into the label. Also raises it if samples would differ in size.
 
     Args:
         sizes: of all training frames.
@@ -102,9 +103,9 @@ def check_steps(augment: Mapping[str, Any], mean: Sequence[float], sizes: Sequen
 
 
 def _try(steps: Mapping[str, Transform], frame: Size, draw: int) -> list[tuple[str, Size]]:
-    """A made-up frame through all steps: their names, and the size behind each."""
+    """Apply all steps to a synthetic frame; returns the names of the steps and the size after each."""
     image = np.zeros((*frame, 3), np.uint8)
-    # An id that a step brings is in one of the two pairs at the most.
+    # Two pairs of ids without a common one: an id that a step adds is new to at least one of them.
     pair = np.array(((1, 6), (0, 8))[draw // 2 % 2], np.uint8)
     rows, columns = (np.arange(side) // 16 % 2 for side in frame)
     mask = pair[rows[:, None] ^ columns]
@@ -126,9 +127,9 @@ def _try(steps: Mapping[str, Transform], frame: Size, draw: int) -> list[tuple[s
         strange = sorted(set(np.unique(mask).tolist()) - {*pair.tolist(), IGNORE})
         if strange:
             raise UserError(
-                f"{who} puts the ids {strange} into a label that has none of them. What it fills must become "
-                f"{IGNORE} (ignored; fill_mask={IGNORE}), and ids must not be mixed (mask_interpolation=0, "
-                f"the nearest one)."
+                f"{who} puts the ids {strange} into a label that has none of them. Filled pixels must be "
+                f"{IGNORE} (ignored; fill_mask={IGNORE}), and ids must not be interpolated "
+                f"(mask_interpolation=0, nearest neighbour)."
             )
         passed.append((name, (image.shape[0], image.shape[1])))
     return passed
@@ -139,25 +140,25 @@ def _check_kind(who: str, found: Any, shape: tuple[int, ...], what: str) -> None
         return
     kind = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
     raise UserError(
-        f"{who} makes {kind} of the {what}. Images stay uint8 (H, W, 3) and labels uint8 (H, W): the network "
-        f"itself subtracts the mean, on the device."
+        f"{who} turns the {what} into {kind}. Images must stay uint8 (H, W, 3) and labels uint8 (H, W): the "
+        f"network subtracts the mean itself, on the device."
     )
 
 
 def _differs(passed: Sequence[tuple[str, Size]], size: Size, scale: Any) -> str:
-    """Which step is to blame that the last size is not `size`; `scale`: of the crop, if there is one."""
+    """The message for a sample that is not of `size`, with its cause. `scale`: the crop's, if any."""
     made, names = passed[-1][1], [name for name, _ in passed]
     changes = [
         name for (_, old), (name, new) in pairwise(passed) if old != new and name not in ("crop", "pad")
     ]
     if changes:
-        fix = f"augment.{changes[-1]} changes the size: choose values with which it does not."
+        fix = f"augment.{changes[-1]} changes the size: choose values that keep the size."
     elif "crop" not in names:
         fix = "Give a crop (augment.crop), or a dataset with frames of one size."
     elif "pad" not in names:
-        fix = f"augment.pad makes all equal: leave it on, or raise the lowest of augment.crop.scale={scale}."
+        fix = f"augment.pad gives all one size: leave it on, or raise the lowest augment.crop.scale={scale}."
     else:
-        fix = "augment.pad has another size (min_height, min_width) than augment.crop."
+        fix = "augment.pad has a different size (min_height, min_width) from augment.crop."
     return (
         f"augment: a frame of {_said(passed[0][1])} pixels can become a sample of {_said(made)}, but all "
         f"samples must have {_said(size)} (width x height) to share a batch. {fix}"

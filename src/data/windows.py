@@ -1,8 +1,8 @@
-"""A window of a scaled frame, made from the frame's own pixels around it and from nothing else.
+"""Computes a window of a scaled frame from the source pixels around that window, without scaling the rest.
 
-The pixels are those of "resize the whole frame, then cut", also at the window's borders: the image those of
-cv2.resize with INTER_LINEAR up to a shift of 1/32 of a source pixel, the label those of the nearest pixel
-exactly (cv2.resize with INTER_NEAREST_EXACT, but for ties, where two pixels are equally near).
+The result equals "resize the whole frame, then cut out the window", also at the window's borders. The image
+is that of cv2.resize with INTER_LINEAR, up to a shift of 1/32 of a source pixel. The label has exactly the
+nearest source pixels (as cv2.resize with INTER_NEAREST_EXACT, except for ties between equally near pixels).
 """
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 Window = tuple[int, int, int, int]
 """(top, left, bottom, right) in the scaled frame."""
 
-_SHIFT = 1 / 32  # of a source pixel; a mean of 0.2 grey levels on photographs
+_SHIFT = 1 / 32  # of a source pixel; changes photographs by 0.2 grey levels on average
 
 
 def cut_image(image: np.ndarray, window: Window, scaled: tuple[int, int]) -> np.ndarray:
@@ -21,19 +21,19 @@ def cut_image(image: np.ndarray, window: Window, scaled: tuple[int, int]) -> np.
         return image[top:bottom, left:right]
     above, beside = _lead(top, scaled[0], height), _lead(left, scaled[1], width)
     y, x = round((top - above) * height / scaled[0]), round((left - beside) * width / scaled[1])
-    # Two more than needed: the last pixels are mixed with their right neighbours.
+    # Two pixels more than needed, because the last ones are interpolated with their right neighbours.
     source = image[y : bottom * height // scaled[0] + 2, x : right * width // scaled[1] + 2]
-    # The factors are given, not the size, from which OpenCV would compute slightly different ones.
+    # OpenCV is given the factors: from the size it would compute slightly different ones.
     factors = {"fx": scaled[1] / width, "fy": scaled[0] / height}
     larger = cv2.resize(source, None, **factors, interpolation=cv2.INTER_LINEAR)
     return larger[above : above + bottom - top, beside : beside + right - left]
 
 
 def cut_label(label: np.ndarray, window: Window, scaled: tuple[int, int]) -> np.ndarray:
-    """The same for a label (H, W): each pixel that of the nearest source pixel's centre.
+    """The same for a label (H, W): each pixel gets the id of the source pixel with the nearest centre.
 
-    Not INTER_NEAREST, which moves the label against the image, to the lower right by half a pixel at all
-    factors but 1 and 2 (opencv issue 9096, albumentations issue 850).
+    INTER_NEAREST is not used: it shifts the label against the image, by half a pixel to the lower right, at
+    all factors except 1 and 2 (opencv issue 9096, albumentations issue 850).
     """
     (height, width), (top, left, bottom, right) = label.shape, window
     if scaled == (height, width):
@@ -44,7 +44,7 @@ def cut_label(label: np.ndarray, window: Window, scaled: tuple[int, int]) -> np.
 
 
 def source_window(window: Window, scaled: tuple[int, int], size: tuple[int, int]) -> Window:
-    """The window in the coordinates of the frame of `size` (H, W) itself, to whole pixels; never empty."""
+    """The window in the unscaled frame of `size` (H, W), rounded to whole pixels; never empty."""
     top, bottom = (round(y * size[0] / scaled[0]) for y in (window[0], window[2]))
     left, right = (round(x * size[1] / scaled[1]) for x in (window[1], window[3]))
     return top, left, max(bottom, top + 1), max(right, left + 1)
@@ -56,11 +56,12 @@ def _nearest(start: int, stop: int, length: int, scaled: int) -> np.ndarray:
 
 
 def _lead(start: int, scaled: int, length: int) -> int:
-    """How many scaled pixels before `start` to begin, so that the beginning falls on a source pixel's edge.
+    """How many scaled pixels before `start` the resized part has to begin, to begin at a source pixel's edge.
 
-    A resized part of a frame has the phase of its own beginning; without this it would lie up to half a
-    source pixel off. At least one, because the first pixel lacks its left neighbour; 0 is an edge always.
-    On average it is 20 pixels, and 80 for factors within 2 % of 1.
+    cv2.resize aligns its result with the first pixel that it gets. A part that begins between two edges
+    would be shifted by up to half a source pixel. The result is at least 1, because the first pixel lacks
+    its left neighbour; position 0 is always an edge, so the search ends there at the latest. The average is
+    20 pixels, and 80 for factors within 2 % of 1.
     """
     if start == 0:
         return 0

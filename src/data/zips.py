@@ -1,4 +1,4 @@
-"""Files inside a zip archive, read where they are: the part of pathlib.Path that the data path uses."""
+"""Files inside a zip archive, read without extracting it, with those pathlib.Path methods that are needed."""
 
 import os
 import zipfile
@@ -12,14 +12,14 @@ from pathlib import Path
 from src.errors import UserError
 
 MOST_BYTES = 2**30
-"""Of one file: an archive of a few kilobytes can unpack to any size."""
+"""The largest file that is unpacked: an archive of a few kilobytes can unpack to any size."""
 
 
 @dataclass(frozen=True)
 class ZipPath:
     """A folder or a file inside an archive; prints as archive.zip/folder/file.
 
-    What is wrong with the archive or a file in it is a UserError that names it.
+    Its methods raise UserError that names the archive or the file where one is damaged.
     """
 
     archive: Path
@@ -63,11 +63,12 @@ class ZipPath:
                 yield ZipPath(self.archive, name)
 
     def read_bytes(self, first: int = -1) -> bytes:
-        """The whole file, compared with the archive's checksum, or its first bytes."""
+        """The whole file, compared with the archive's checksum, or only its `first` bytes."""
         entry = self._entry()
         if entry.file_size > MOST_BYTES:
             raise UserError(
-                f"{self}: unpacks to {entry.file_size / 1e9:.3g} GB: not an image. Download again."
+                f"{self}: unpacks to {entry.file_size / 1e9:.3g} GB, so it is not an image. "
+                f"Download the archive again."
             )
         try:
             with _opened(self.archive, os.getpid()).open(entry) as file:
@@ -95,7 +96,7 @@ def _entries(archive: Path) -> dict[str, zipfile.ZipInfo]:
 
 @lru_cache(maxsize=16)
 def _opened(archive: Path, pid: int) -> zipfile.ZipFile:
-    """One open archive per process: forked workers would share the position in the file."""
+    """One open archive per process: forked workers would share its file position."""
     try:
         return zipfile.ZipFile(archive)
     except PermissionError as error:

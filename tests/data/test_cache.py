@@ -217,14 +217,14 @@ def test_a_damaged_frame_is_made_anew_with_a_warning(made, caplog, damage):
 def test_damage_while_it_is_in_use_is_one_clear_message(made, refused, damage):
     cache, pairs, _ = made
     damage(cache.path(pairs[5]))
-    with refused(cache.path(pairs[5]), "damaged", "The same command makes it anew", "data.cache=none"):
+    with refused(cache.path(pairs[5]), "damaged", "The same command makes it again", "data.cache=none"):
         cache.read(pairs[5])
 
 
 def test_a_cache_that_is_deleted_while_it_is_in_use(made, refused):
     cache, pairs, _ = made
     shutil.rmtree(cache.directory)
-    with refused(cache.path(pairs[0]), "deleted", "The same command makes it anew"):
+    with refused(cache.path(pairs[0]), "deleted", "The same command makes it again"):
         cache.read(pairs[0])
 
 
@@ -252,7 +252,7 @@ def test_a_frame_that_another_process_has_replaced_is_not_taken_for_the_old_one(
     cache, pairs, sizes = made
     flip(pairs[3].image)
     FrameCache(cache.directory, Path(cache.root), CITYSCAPES).fill(pairs, sizes)
-    with refused(cache.path(pairs[3]), "another process has made this cached frame anew"):
+    with refused(cache.path(pairs[3]), "another process has made this cached frame again"):
         cache.read(pairs[3])
     cache.fill(pairs, sizes)
     assert_correct(cache, pairs)

@@ -23,7 +23,7 @@ def test_every_dataset_has_a_folder_of_its_own(street_root, tmp_path, caplog):
         pairs = find_pairs("cityscapes", copy, "val")
         open_cache("disk", tmp_path, copy, CITYSCAPES, pairs, check_pairs(pairs, CITYSCAPES))
     assert len(list((tmp_path / "frames").glob("street-*"))) == 2
-    assert "to delete when no longer needed: street-" in caplog.text
+    assert "(delete them if not needed): street-" in caplog.text
 
 
 def room(monkeypatch, free):

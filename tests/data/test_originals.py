@@ -63,11 +63,11 @@ def test_a_run_that_resumes_says_that_the_dataset_has_changed(doors, street, cac
         assert outcome.code == 0, outcome.err
         return outcome.out + outcome.err
 
-    assert "the dataset is not what it was" not in again()
+    assert "the dataset has changed" not in again()
     pairs = find_pairs("cityscapes", street, "train")
     _touch(pairs[0].label)
     shutil.copyfile(pairs[2].image, pairs[1].image)
-    assert "2 of 19 pairs of image and label have another size or time of change" in again()
+    assert "2 of 19 pairs of image and label have another size or modification time" in again()
     pairs[0].image.unlink()
     pairs[0].label.unlink()
     assert "it has 18 pairs of image and label, and had 19" in again()

@@ -111,8 +111,8 @@ REFUSED = {
     "mixed ids": (step("Rotate", mask_interpolation=1), "augment.own: Rotate puts the ids ["),
     "ids by another way": (step("TimeMasking"), "augment.own: TimeMasking puts the ids [0]"),
     "within another": (nested("OneOf", step("Rotate", fill_mask=3), step("NoOp")), "OneOf puts the ids [3]"),
-    "numbers of another kind": (step("Normalize"), "augment.own: Normalize makes float32"),
-    "a tensor": ({"_target_": "albumentations.pytorch.ToTensorV2"}, "makes Tensor of the image"),
+    "numbers of another kind": (step("Normalize"), "augment.own: Normalize turns the image into float32"),
+    "a tensor": ({"_target_": "albumentations.pytorch.ToTensorV2"}, "turns the image into Tensor"),
     "another size": (step("Resize", height=100, width=100), "augment.own changes the size"),
     "turned around": (step("Transpose"), "augment.own changes the size"),
     "a crop that does not fit": (step("RandomCrop", height=99, width=99), "augment.own: RandomCrop fails on"),
@@ -171,7 +171,7 @@ def test_what_a_training_sees(ready, street_module):
 def test_front_doors(doors, task):
     outcome = doors(task, *TINY, "augment.pad=null")
     assert outcome.code == 2
-    assert "augment.pad makes all equal" in outcome.out + outcome.err
+    assert "augment.pad gives all one size" in outcome.out + outcome.err
     outcome = doors(task, *TINY, "+augment.own={_target_: albumentations.Rotate, fill_mask: 0}", name="own")
     assert outcome.code == 2
     assert "augment.own: Rotate puts the ids [0]" in outcome.out + outcome.err

@@ -1,10 +1,10 @@
-"""What an examination finds: a line each, with how much it matters."""
+"""The findings of a check: a line of text each, with a level."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["remark", "error"]
-"""error: training would not work. remark: it would; the reader should know all the same."""
+"""error: training would not work. remark: it would work, but the reader should know about it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Every file of a split read whole: what is wrong with each, and figures over all of them."""
+"""Reads every file of a split completely: what is wrong with each, and statistics of all of them."""
 
 import hashlib
 from collections import Counter
@@ -53,7 +53,7 @@ class PairFacts:
 
 @dataclass
 class Inspection:
-    """All pairs of one folder of a split. The figures are sums over the files that could be read."""
+    """All pairs of one folder of a split. The counts are sums over the files that could be read."""
 
     pairs: Sequence[Pair]
     findings: list[Finding] = field(default_factory=list)
@@ -83,10 +83,10 @@ class Inspection:
 
 
 def inspect(pairs: Sequence[Pair], table: LabelTable, text: str = "") -> Inspection:
-    """Read every file of `pairs`, several at a time, with the progress under `text`."""
+    """Read every file of `pairs`, several at a time, and show the progress with the title `text`."""
     result = Inspection(pairs)
     highest = []
-    # Twice the cores: on network disks half of the threads wait.
+    # Twice as many threads as cores: on network disks half of them wait.
     for facts in parallel_map(lambda pair: inspect_pair(pair, table), pairs, text, 2 * usable_cores()):
         result.findings += facts.findings
         if facts.size is not None and facts.levels is not None:
@@ -125,7 +125,7 @@ def _look_at_image(facts: PairFacts) -> None:
     facts.size = header.size
     facts.digest = hashlib.blake2b(data, digest_size=16).digest()
     if (header.bits, header.mode) != (8, "RGB"):
-        facts.remark(CONVERTED, f"{path}: {header}; it is read as 8-bit RGB. Fine if the dataset is made so.")
+        facts.remark(CONVERTED, f"{path}: {header}; it is read as 8-bit RGB. Fine if that is intended.")
     try:
         image = decode_image(path, data)
     except UserError as error:
@@ -134,7 +134,7 @@ def _look_at_image(facts: PairFacts) -> None:
     facts.levels = np.stack([_histogram(image, channel) for channel in range(3)])
     if ((facts.levels > 0).sum(1) == 1).all():
         color = "black" if not image.any() else f"one colour, RGB {tuple(image[0, 0].tolist())}"
-        facts.remark(FLAT, f"{path}: all of it is {color}. Download or extract it again, or remove the pair.")
+        facts.remark(FLAT, f"{path}: the image is {color}. Download or extract it again, or remove the pair.")
 
 
 def _look_at_label(facts: PairFacts, table: LabelTable) -> tuple[int, int] | None:
@@ -166,7 +166,7 @@ def _look_at_label(facts: PairFacts, table: LabelTable) -> tuple[int, int] | Non
 
 
 def _open(path: Source, facts: PairFacts) -> tuple[bytes, Header] | None:
-    """The file's bytes and header; None, with a finding, where they are not a whole PNG."""
+    """The file's bytes and header; None, and a finding is added, where it is not a complete PNG."""
     try:
         data = read_bytes(path)
     except UserError as error:
@@ -189,7 +189,7 @@ def _histogram(picture: np.ndarray, channel: int) -> np.ndarray:
 
 
 def _of_all_labels(highest: list[tuple[int, Pair]], ids: np.ndarray, table: LabelTable) -> list[Finding]:
-    """What no single file shows. `highest`: the highest id of each label and its pair."""
+    """Findings about all labels together. `highest`: the highest id of each label, and its pair."""
     if not highest:
         return []
     first = highest[0][1]

@@ -1,4 +1,4 @@
-"""What can be found wrong with a split in seconds, before anything starts. The doctor takes longer."""
+"""Checks of a split that take seconds, before a run starts. The doctor reads every file and takes longer."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -14,19 +14,19 @@ from src.labels import IGNORE, LabelTable
 from src.runs.machine import usable_cores
 
 SMALLEST = 32
-"""Pixels of a frame's or a crop's side: what the network needs at least."""
+"""The shortest side of a frame or a crop, in pixels, that the network accepts."""
 
-_DECODED = 16  # labels looked into; the rest is checked as it is read
+_DECODED = 16  # at most so many labels are decoded here; the others are checked when they are read
 _T = TypeVar("_T")
 
 
 def check_pairs(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int]]:
-    """(height, width) of every image, from the headers of all files and a look into a few labels.
+    """(height, width) of every image. Checks the headers of all files, and decodes a few labels.
 
-    Raises UserError that names the bad files: unreadable, truncated, of different sizes, no class maps,
-    unknown ids, nothing labelled.
+    Raises UserError that names the bad files: unreadable, truncated, with an image and a label of different
+    sizes, labels that are no class maps, have unknown ids, or have no labelled pixel.
     """
-    # More threads than cores: they wait for the disk.
+    # More threads than cores, because they wait for the disk.
     sizes = _all(list(parallel_map(_outcome(_pair_size), pairs, threads=4 * usable_cores())))
     labelled = [pair for pair in pairs if pair.label is not None]
     some = labelled[:: len(labelled) // _DECODED + 1]  # from first to last
@@ -41,10 +41,10 @@ def check_pairs(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int
 
 
 def train_ids(first: Pair, files: int, highest: int, table: LabelTable) -> UserError | None:
-    """Whether labels that go no further than the id `highest` are labelTrainIds under another name.
+    """The error for labels without an id above `highest` that are labelTrainIds under another name, or None.
 
-    Train ids end at 18. Above lie the label ids of traffic lights and signs, vegetation, sky, people and
-    vehicles (19-33), and no set of street scenes does without all of them.
+    Train ids end at 18. The label ids of traffic lights and signs, vegetation, sky, people and vehicles are
+    higher (19-33), and any set of street scenes contains some of these.
     """
     if table.name != "cityscapes" or not 6 < highest < table.num_classes:
         return None
@@ -56,7 +56,7 @@ def train_ids(first: Pair, files: int, highest: int, table: LabelTable) -> UserE
 
 def nothing_labelled(first: Pair, files: int) -> UserError:
     return UserError(
-        f"{first.label}: not one labelled pixel in {files} files, only ids that are not learned. "
+        f"{first.label}: not one labelled pixel in {files} files, only ids that are ignored. "
         f"Extract the labels again, or set data.labels to the right table."
     )
 
@@ -81,7 +81,7 @@ def _pair_size(pair: Pair) -> tuple[int, int]:
 
 
 def _ids(pair: Pair, table: LabelTable) -> tuple[int, bool]:
-    """(highest id, whether anything is labelled)"""
+    """(highest id, whether any pixel is labelled)"""
     assert pair.label is not None
     label = read_label(pair.label)
     return int(np.max(label)), bool(np.any(to_target(label, pair, table) != IGNORE))
@@ -98,7 +98,7 @@ def _outcome(check: Callable[[Pair], _T]) -> Callable[[Pair], _T | UserError]:
 
 
 def _all(outcomes: Sequence[_T | UserError]) -> list[_T]:
-    """The outcomes, if none is an error; else raises one UserError of all."""
+    """The outcomes, if none is an error; else raises one UserError with all errors."""
     problems = [outcome.text for outcome in outcomes if isinstance(outcome, UserError)]
     if problems:
         raise UserError(f"{shorten(problems)}\n{ASK_THE_DOCTOR}")

@@ -1,6 +1,6 @@
 """Decoded frames on disk or in shared memory, so that nothing has to be decoded twice.
 
-A sample is cut out of a memory-mapped frame: decoding a Cityscapes pair takes 25 ms or more, its window 2.
+A sample is cut out of a memory-mapped frame, which takes 2 ms: decoding a Cityscapes pair takes 25 or more.
 """
 
 import errno
@@ -35,20 +35,20 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NoPlaceError(UserError):
-    """The decoded frames do not fit, or may not be written where they should go."""
+    """The decoded frames do not fit on the disk, or their folder cannot be written."""
 
 
 class FrameCache:
     """The decoded frames of a dataset, one file each in `directory`.
 
-    Any number of processes may fill and read it at the same time. What is there stays valid for as long as
-    the files it was made of do not change; frames of other splits, of other tables of labels and of files
-    that are gone do no harm.
+    Any number of processes may fill and read it at the same time. A frame stays valid as long as the files
+    that it was made of do not change. Frames of other splits, of other label tables and of deleted files
+    may stay in the directory and do no harm.
 
     Args:
-        directory: of this dataset alone; may be deleted whenever nothing runs.
+        directory: for this dataset alone; may be deleted whenever no process uses it.
         root: of the dataset.
-        table: the labels, of which the train ids are kept.
+        table: the label table; the frames contain its train ids.
     """
 
     def __init__(self, directory: Path, root: Path, table: LabelTable):
@@ -65,8 +65,8 @@ class FrameCache:
         return self.directory / f"{pair.name[:120]}-{key:08x}.frame"
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, 3) and target (H, W), uint8, read-only. Raises UserError where it is not the frame
-        that was found at the start, such as after another process has replaced it."""
+        """Image (H, W, 3) and target (H, W), uint8, read-only. Raises UserError where the file is no longer
+        the frame that was found at the start, for example because another process has replaced it."""
         path = self.path(pair)
         return read_frame(path, self._origins.get(path))
 
@@ -74,7 +74,7 @@ class FrameCache:
         """The indices of the pairs whose frames have to be made, with the reason.
 
         Args:
-            thorough: compare all pixels with their checksums, not only where a file has been touched.
+            thorough: compare the checksum of every frame, not only of those whose file has been modified.
         """
 
         def look(pair: Pair) -> StaleFrameError | None:
@@ -91,12 +91,12 @@ class FrameCache:
         return {index: stale for index, stale in found if stale is not None}
 
     def fill(self, pairs: Sequence[Pair], sizes: Sequence[tuple[int, int]], mode: str = "disk") -> None:
-        """Make the frames that are missing; after a kill, the next call continues.
+        """Make the frames that are missing; if the process is killed, the next call continues.
 
-        Raises NoPlaceError before the first frame is made where they would take more than this mode's share
-        of the free space, UserError that names the files where some cannot be read.
+        Raises NoPlaceError, before the first frame is made, if the frames would take more than this mode's
+        share of the free space. Raises UserError that names the files that cannot be read.
         """
-        if not self.missing(pairs):  # nothing to write: a cache that others keep may be read-only
+        if not self.missing(pairs):  # nothing to write, so another user's read-only cache works
             return
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ class FrameCache:
     ) -> None:
         for index, stale in missing.items():
             if stale.damaged:
-                log.warning("%s: %s; it is made anew.", self.path(pairs[index]), stale)
+                log.warning("%s: %s; the frame is made again.", self.path(pairs[index]), stale)
         needed = sum(frame_bytes(sizes[index]) for index in missing)
         free, fits = room_for(needed, self.directory, mode)
         if not fits:
@@ -138,7 +138,7 @@ class FrameCache:
         def make(index: int) -> UserError | None:
             pair, path = pairs[index], self.path(pairs[index])
             try:
-                origin = Origin.of(pair, self.table)  # before reading: a change in between makes it stale
+                origin = Origin.of(pair, self.table)  # before reading: a later change makes it stale
                 write_frame(path, *read_pair(pair, self.table), origin)
             except UserError as error:
                 return error
@@ -150,7 +150,7 @@ class FrameCache:
             results = parallel_map(make, list(missing), "Caching decoded frames")
             problems = [error.text for error in results if error is not None]
         except OSError as error:
-            if error.errno in _FULL:  # a quota, or others write, too: leave the room to the run
+            if error.errno in _FULL:  # a quota, or others write, too: free the space for the run
                 for path in made:
                     path.unlink(missing_ok=True)
             raise
@@ -161,39 +161,40 @@ class FrameCache:
             raise UserError(f"{shorten(problems)}\n{ASK_THE_DOCTOR}")
 
     def _say_what_else_there_is(self) -> None:
-        """Frames of datasets that are gone or have moved would otherwise lie there unseen."""
+        """Logs other datasets' frames: else nobody would notice those of deleted or moved datasets."""
         others = [f for f in self.directory.parent.iterdir() if f.is_dir() and f != self.directory]
         sizes = [sum(frame.stat().st_size for frame in folder.glob("*.frame")) for folder in others]
         if others:
             names = (f"{f.name} ({_gigabytes(size)})" for f, size in zip(others, sizes, strict=True))
-            log.info("Other datasets' frames, to delete when no longer needed: %s", ", ".join(names))
+            log.info("Cached frames of other datasets (delete them if not needed): %s", ", ".join(names))
 
 
 SHARE = {"auto": 0.5, "disk": 0.95}
-"""How much of the free space each may take."""
+"""The share of the free space that the frames may take, for each mode."""
 
 
 def room_for(needed: int, directory: Path, mode: str) -> tuple[int, bool]:
-    """(free bytes where `directory` is or would be made, whether so many needed ones may be taken of them)"""
+    """(free bytes on the disk of `directory`, whether `needed` is at most the mode's share of them)"""
     free = shutil.disk_usage(nearest_existing(directory)).free
     return free, needed <= SHARE[mode] * free
 
 
 WAYS_ON = (
-    "Choose another place (data.cache=disk cache_dir=/path/on/a/fast/disk), or read the files as they are "
+    "Choose another folder (data.cache=disk cache_dir=/path/on/a/fast/disk), or read the files as they are "
     "(data.cache=none)."
 )
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[bool]:
-    """One process at a time, and True; a process that ends in any way lets the next one in."""
+    """Wait for a lock that only one process can hold; it is released however the process ends. Yields True,
+    or False where the file system has no locks."""
     locked = True
     with path.open("w") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            log.info("Another process fills %s: waiting for it", path.parent)
+            log.info("Another process is filling %s: waiting for it", path.parent)
             fcntl.lockf(file, fcntl.LOCK_EX)
         except OSError as error:  # some network file systems have no locks; then work is done twice at worst
             log.warning("%s: cannot be locked (%s)", path, error)

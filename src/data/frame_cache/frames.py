@@ -1,6 +1,6 @@
 """One decoded pair as a file: a header, the image (H, W, 3) uint8 RGB, the target (H, W) uint8 train ids.
 
-A file is written whole or not at all, and says itself what it was made of: no index has to agree with it.
+A file is written completely or not at all, and its header identifies what it was made of: no index is needed.
 """
 
 import mmap
@@ -22,13 +22,13 @@ from src.data.layouts import Pair
 from src.errors import UserError
 from src.labels import LabelTable
 
-_MAGIC = b"CGNFRM01"  # another one for another format, or another way of decoding
+_MAGIC = b"CGNFRM01"  # has to change with the format and with the way of decoding
 _HEADER = struct.Struct("<8s 5q q 3I")
 _HEADER_BYTES = 128
 
 
 class StaleFrameError(Exception):
-    """A frame that has to be made anew; says why. `damaged` where it is not just out of date."""
+    """A frame has to be made again, for this reason. `damaged`: the file is broken, not just out of date."""
 
     def __init__(self, reason: str, damaged: bool = False):
         super().__init__(reason)
@@ -36,13 +36,13 @@ class StaleFrameError(Exception):
 
 
 def table_key(table: LabelTable) -> bytes:
-    """Of the table and this format: another one for frames that are not interchangeable."""
+    """Identifies the label table and this format: frames with different keys are not interchangeable."""
     return _MAGIC + table.to_train_id.tobytes() + table.is_known.tobytes()
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a frame is made of: changes when one of the two files does, or the table of labels."""
+    """Identifies what a frame is made of; changes when the image, the label or the label table does."""
 
     numbers: tuple[int, ...]
 
@@ -57,7 +57,7 @@ class Origin:
 @dataclass(frozen=True)
 class _Header:
     origin: Origin
-    written: int  # the file's time of change, in nanoseconds
+    written: int  # the file's modification time, in nanoseconds
     height: int
     width: int
     checksum: int
@@ -80,9 +80,9 @@ def frame_bytes(size: Sequence[int]) -> int:
 
 
 def write_frame(path: Path, image: np.ndarray, target: np.ndarray, origin: Origin) -> None:
-    """Atomic, also when the power fails; any number of processes may write the same frame."""
-    # Whole even seconds, which every file system can keep: a file with another time of change has been
-    # touched since.
+    """Write a frame; atomic, even if the power fails. Several processes may write the same frame at once."""
+    # Whole even seconds, which every file system can store: a file with another modification time has been
+    # modified since.
     written = time.time_ns() // 2_000_000_000 * 2_000_000_000
     height, width = target.shape
     header = _Header(origin, written, height, width, _checksum(image, target)).pack()
@@ -100,14 +100,14 @@ def write_frame(path: Path, image: np.ndarray, target: np.ndarray, origin: Origi
 
 def _write_all(file: FileIO, data: bytes | np.ndarray) -> None:
     left = memoryview(data if isinstance(data, bytes) else data.data).cast("B")
-    while left:  # a single write takes 2 GB at the most, or less
+    while left:  # a single write takes 2 GB at most, sometimes less
         left = left[file.write(left) :]
 
 
 def read_frame(path: Path, origin: Origin | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Image and target as read-only views of the file: a page is read when a pixel of it is looked at.
+    """Image and target as read-only views of the file: a page is read from disk when it is first used.
 
-    Raises UserError where the frame is damaged, or not of this `origin`.
+    Raises UserError where the frame is damaged, or has another origin than `origin`.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -115,19 +115,19 @@ def read_frame(path: Path, origin: Origin | None = None) -> tuple[np.ndarray, np
             expected = header and frame_bytes((header.height, header.width))
             if header is None or os.fstat(file.fileno()).st_size != expected:
                 raise UserError(
-                    f"{path}: this cached frame is damaged. The same command makes it anew (and all of them "
-                    f"after {path.parent} has been deleted); data.cache=none does without."
+                    f"{path}: this cached frame is damaged. The same command makes it again (and all frames, "
+                    f"if you delete {path.parent} first); data.cache=none needs no cached frames."
                 )
             if origin is not None and header.origin != origin:
                 raise UserError(
-                    f"{path}: another process has made this cached frame anew, because its image or label "
-                    f"has changed. Has the dataset been replaced? The same command begins anew."
+                    f"{path}: another process has made this cached frame again, because its image or label "
+                    f"has changed. Has the dataset been replaced? The same command uses the new frames."
                 )
             pixels = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
     except OSError as error:
         raise UserError(
             f"{path}: this cached frame cannot be read ({error.strerror}). Has the cache been deleted while "
-            f"it was in use? The same command makes it anew; data.cache=none does without."
+            f"it was in use? The same command makes it again; data.cache=none needs no cached frames."
         ) from error
     split = _HEADER_BYTES + 3 * header.height * header.width
     size = (header.height, header.width)
@@ -135,10 +135,10 @@ def read_frame(path: Path, origin: Origin | None = None) -> tuple[np.ndarray, np
 
 
 def check_frame(path: Path, origin: Origin, thorough: bool = False) -> None:
-    """Raises StaleFrameError where the file is not the frame of `origin`, whole and unharmed.
+    """Raises StaleFrameError unless the file is the complete, undamaged frame of `origin`.
 
-    Pixels are compared with their checksum only where the file has been touched since it was written, or in
-    a `thorough` check.
+    Pixels are compared with their checksum only if the file has been modified since it was written, or in a
+    `thorough` check.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -149,14 +149,14 @@ def check_frame(path: Path, origin: Origin, thorough: bool = False) -> None:
     except OSError as error:
         raise StaleFrameError(f"cannot be read ({error.strerror})", damaged=True) from error
     if header is None or status.st_size != frame_bytes((header.height, header.width)):
-        raise StaleFrameError("damaged: not a whole frame", damaged=True)
+        raise StaleFrameError("damaged: not a complete frame", damaged=True)
     if header.origin != origin:
-        raise StaleFrameError("its image, its label or the table of labels has changed")
+        raise StaleFrameError("its image, its label or the label table has changed")
     if thorough or status.st_mtime_ns != header.written:
         image, target = read_frame(path)
         if _checksum(image, target) != header.checksum:
-            raise StaleFrameError("damaged: the checksum is another one", damaged=True)
-        with suppress(OSError):  # not ours, or read-only: it is compared again the next time
+            raise StaleFrameError("damaged: wrong checksum", damaged=True)
+        with suppress(OSError):  # another user's file, or read-only: it is compared again next time
             os.utime(path, ns=(header.written, header.written))
 
 

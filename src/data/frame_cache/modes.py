@@ -1,4 +1,4 @@
-"""What data.cache=auto, none and disk mean: where the decoded frames go, and whether there are any."""
+"""What data.cache=auto, none and disk mean: whether decoded frames are cached, and in which folder."""
 
 import logging
 import os
@@ -29,11 +29,11 @@ def open_cache(
     """The filled cache for data.cache=mode; None where the files are to be read as they are.
 
     Args:
-        mode: "none", "disk", or "auto": disk, where it takes at most half of what is free there.
+        mode: "none", "disk", or "auto", which is "disk" if the frames take at most half of the free space.
         cache_dir: where the frames are, or will be.
         root: of the dataset.
         sizes: (height, width) of each pair.
-        used_once: each frame is read a single time, so that "auto" takes what is there and adds nothing.
+        used_once: each frame is read only once: "auto" then uses a complete cache, and adds no frames.
     """
     if mode == "none":
         return None
@@ -71,7 +71,7 @@ def look_ahead(
     sizes: Sequence[tuple[int, int]],
     thorough: bool = False,
 ) -> Outlook:
-    """For any mode but "none"."""
+    """What `open_cache` would find and do; for any mode except "none"."""
     folder = disk_folder(cache_dir, root)
     cache = FrameCache(folder, root.expanduser(), table)
     missing = cache.missing(pairs, thorough and any(folder.glob("*.frame")))
