@@ -119,7 +119,7 @@ def test_a_first_step_that_is_not_finite_is_not_the_learning_rate_s_fault(doors)
     run = doors("train", *QUIET, *fault("SpoilFirst", step=0))
     assert run.code == 2
     assert "in step 1 " in run.err
-    assert "no learning rate is to blame" in run.err
+    assert "the learning rate is not the cause" in run.err
     assert "a lower learning rate" not in run.err
 
 

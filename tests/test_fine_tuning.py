@@ -72,7 +72,7 @@ def test_the_model_follows_the_file_and_the_digest_is_kept(tuned):
         assert (model["norm_eps"], model["classifier_bias"]) == (1e-3, True)
         assert model["preprocessing"]["mean"] == pytest.approx([72.39239876, 82.90891754, 73.15835921])
     assert "model.norm_eps=0.001" in tuned.out
-    assert "By the command line, whatever the file has: model.num_blocks=[2, 2]" in tuned.out
+    assert "Set by the command line, not by the file: model.num_blocks=[2, 2]" in tuned.out
     assert recorded["began_from"]["sha256"] == kept["checkpoint_sha256"]
     assert recorded["began_from"]["trained_on"] is None
     assert kept["augment"] is not None

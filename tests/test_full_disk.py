@@ -56,7 +56,7 @@ def test_no_room_for_a_checkpoint(mounted):
     look = "ls -A $DISK/runs/train/run/checkpoints; cp $DISK/runs/train/run/checkpoints/last.ckpt $DISK/..\n"
     errors, output, kept = mounted("8m", RUN + look + MAKE_ROOM + RUN, *TINY, *QUIET)
     assert "checkpoints/last.ckpt: cannot be written, No space left on device: it takes 3.2" in errors
-    assert "MB are free. What was there before is as it was." in errors
+    assert "MB are free. A file that was there before is unchanged." in errors
     assert "last.ckpt, saved" in errors
     assert "exit code 2\nbest.ckpt\nlast.ckpt\n" in output, "a temporary file was left"
     assert output.rstrip().endswith("exit code 0")

@@ -1,4 +1,4 @@
-"""From the config to the parts of a training run, and the run itself."""
+"""Builds the parts of a training run from the config, and runs the training."""
 
 import logging
 from contextlib import suppress
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def build_callbacks(config: DictConfig) -> list[pl.Callback]:
-    """The entries of the callbacks group in their order; null switches one off."""
+    """The entries of the callbacks group in their order; null switches an entry off."""
     return [build(f"callbacks.{name!s}", entry) for name, entry in config.items() if entry]
 
 
@@ -54,14 +54,14 @@ def build_module(
     )
     if trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision:
         _check_bf16_on_cpu(config, module.segmenter)
-    module.build_optimizer(total_steps=1)  # an error in its values comes before the training
+    module.build_optimizer(total_steps=1)  # raises for wrong values before the training starts
     check_memory(module, data, trainer)
     return module
 
 
 def _check_bf16_on_cpu(config: dict[str, Any], segmenter: Segmenter) -> None:
-    """Raises UserError where torch 2.13 would make NaN: in the weight gradient of its own dilated depthwise
-    convolutions in NHWC, which is how torch.compile lays them out, too."""
+    """Raises UserError where torch 2.13 would compute NaN: in the weight gradient of its own dilated
+    depthwise convolutions in NHWC. torch.compile uses NHWC for them, too."""
     if config["compile"] and not config["channels_last"]:
         raise UserError("compile=true in bf16 on the CPU needs channels_last=true, and is faster with it.")
     unsound = [
@@ -73,7 +73,7 @@ def _check_bf16_on_cpu(config: dict[str, Any], segmenter: Segmenter) -> None:
         raise UserError(
             f"channels_last=true in bf16 on the CPU: PyTorch's gradient of a dilated depthwise convolution "
             f"is NaN at random there (seen with 2.13), and the network has {len(unsound)} of them "
-            f"({unsound[0]}, ...). Set channels_last=false, or make them of src.network.depthwise."
+            f"({unsound[0]}, ...). Set channels_last=false, or build them with src.network.depthwise."
         )
 
 
@@ -84,7 +84,11 @@ def fit(
     run: Run,
     last: dict[str, Any] | None,
 ) -> None:
-    """Train to the end, from the run's last checkpoint if it has one; last: its content."""
+    """Train to the end, beginning at the run's last checkpoint if it has one.
+
+    Args:
+        last: the content of that checkpoint.
+    """
     if last and run.last_checkpoint:
         check_resumable(last, run.last_checkpoint, trainer, module)
     if trainer.is_global_zero:
@@ -104,8 +108,8 @@ def fit(
             _say_how_to_go_on(run)
         raise
     finally:
-        with suppress(RuntimeError):  # of a loader that was interrupted while it was made
-            trainer.fit_loop.teardown()  # Lightning ends the loader that is at work, not the one that waits
+        with suppress(RuntimeError):  # from a loader that was interrupted while it was created
+            trainer.fit_loop.teardown()  # Lightning ends only the loader in use, not the one that waits
         for logger in trainer.loggers:
             if isinstance(logger, EnduringWandbLogger):
                 logger.finish(exit_code=int(failed))

@@ -1,5 +1,8 @@
-"""torch.compile that says what it made, and compares: a switch without effect looks like one without use, and
-a graph with wrong gradients like a recipe that does not learn."""
+"""torch.compile with two checks: something was compiled, and its gradients are right.
+
+Without the checks, a switch without effect would look like one that brings no speed, and wrong gradients like
+a recipe that does not learn.
+"""
 
 import logging
 from collections import Counter
@@ -13,26 +16,26 @@ from src.runs.directory import rank
 
 log = logging.getLogger(__name__)
 
-_RATIO = 1.5  # of two gradients' norms; roundings and dropout make a few percent
+_RATIO = 1.5  # allowed between the norms of two gradients; rounding and dropout change it by a few percent
 
 
 class Compiled:
-    """The forward pass of a network in training through torch.compile, as the key `compile` asks for.
+    """The forward pass of a network in training, compiled with torch.compile (the key `compile`).
 
-    The network itself stays as it is: a wrapper within it would rename the keys of checkpoints. The loss is
+    The network itself is not changed: a wrapper within it would rename the keys of checkpoints. The loss is
     not in the graph: with torch 2.13 on the CPU, upsampling and cross entropy in one graph with CGNet have
     gradients of zero, though each is right by itself.
 
     Args:
-        network: whose parameters it trains.
-        forward: of it, what is compiled.
+        network: its parameters are trained.
+        forward: the function of the network that is compiled.
 
-    graphs: how many the first call was made into; None before that.
+    graphs: the number of graphs that the first call was compiled into; None before the first call.
 
-    The first call takes a minute or more, and says in the log what was compiled. It raises UserError where
-    that is nothing, which torch itself passes over: a module that is first called under a dispatch mode (a
-    counter of FLOPs is one), or with TORCH_COMPILE_DISABLE=1, stays as it is. It does so too where the
-    compiled gradients are others than those of the network itself.
+    The first call takes a minute or more, and logs what was compiled. It raises UserError if nothing was
+    compiled, which torch itself does not report: a module that is first called under a dispatch mode (a
+    counter of FLOPs is one), or with TORCH_COMPILE_DISABLE=1, is not compiled. It also raises UserError if
+    the compiled gradients differ from those of the network itself.
     """
 
     def __init__(self, network: nn.Module, forward: Callable[[Tensor], Tensor]):
@@ -49,9 +52,9 @@ class Compiled:
     def _compile(self, image: Tensor) -> None:
         if rank() == 0:
             log.info("torch.compile: compiling the first step, which takes a minute or more")
-        torch._dynamo.reset()  # or it would remember what it gave up in an earlier training
-        # Else it cuts the graph where DDP's buckets end, which it cannot do with SyncBatchNorm2d in it. What
-        # that would win, an all-reduce beside the backward pass, is 2 MB for CGNet.
+        torch._dynamo.reset()  # else it would not retry what it failed to compile in an earlier training
+        # Otherwise Dynamo cuts the graph where DDP's buckets end, which it cannot do with SyncBatchNorm2d in
+        # the graph. The cuts would let the all-reduce overlap the backward pass: only 2 MB for CGNet.
         torch._dynamo.config.optimize_ddp = False
         before = _counts()
         self._compiled = torch.compile(lambda image: self.forward(image))
@@ -68,13 +71,13 @@ class Compiled:
         if not made["graphs"]:
             raise UserError(
                 "compile=true: torch.compile compiled nothing of the training step. Is it switched off "
-                "(TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE), or does a callback keep a dispatch mode, such "
-                "as a counter of FLOPs, around the step? Else set compile=false."
+                "(TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE), or does a callback run the step under a "
+                "dispatch mode, such as a counter of FLOPs? If neither is the case, set compile=false."
             )
         if not expected / _RATIO <= found <= expected * _RATIO:
             raise UserError(
                 f"compile=true: torch.compile makes wrong gradients of this network here: their norm is "
-                f"{found:.3g} on the first batch, where without it it is {expected:.3g}. Set compile=false."
+                f"{found:.3g} on the first batch, and without it {expected:.3g}. Set compile=false."
             )
         self.graphs = made["graphs"]
         if rank() == 0:
@@ -87,7 +90,10 @@ class Compiled:
             )
 
     def _gradient_norm(self, forward: Callable[[Tensor], Tensor], image: Tensor) -> float:
-        """Of the mean square of the logits. Leaves random state and BatchNorm's statistics as they were."""
+        """Norm of the gradients of the mean square of the logits.
+
+        Random state and BatchNorm statistics are the same afterwards.
+        """
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         before = [buffer.clone() for buffer in self.network.buffers()]
         devices = [image.device] if image.device.type == "cuda" else []
@@ -100,7 +106,7 @@ class Compiled:
 
 
 def _counts() -> Counter[str]:
-    """Of this process until now."""
+    """What Dynamo has counted in this process so far."""
     counters = torch._dynamo.utils.counters
     return Counter(
         graphs=counters["stats"]["unique_graphs"],

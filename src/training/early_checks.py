@@ -1,4 +1,4 @@
-"""What a training would otherwise find out after its first epoch, or never."""
+"""Checks for mistakes that a training would otherwise show only after its first epoch, or never."""
 
 import logging
 import math
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 
 
 def check_monitors(trainer: pl.Trainer, module: SegmentationModule, entries: Mapping[str, Any]) -> None:
-    """Raises UserError where a callback waits for a metric that nobody logs.
+    """Raises UserError if a callback monitors a metric that is never logged.
 
-    A callback of one's own may log any: then it is only a warning.
+    Callbacks of the user's own may log any metric: if there are some, this is only a warning.
 
     Args:
-        entries: the callbacks group, for the names of keys.
+        entries: the callbacks group, whose keys the message names.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     known = module.metric_names
@@ -36,8 +36,8 @@ def check_monitors(trainer: pl.Trainer, module: SegmentationModule, entries: Map
         key = f"callbacks.{_name(monitor, entries) or type(callback).__name__}"
         if monitor == "train/loss_epoch" and getattr(callback, "_save_on_train_epoch_end", None) is False:
             raise UserError(
-                f"{key}.monitor={monitor}: is known at the end of an epoch, and this callback looks after "
-                f"the validation before. Set {key}.save_on_train_epoch_end=true."
+                f"{key}.monitor={monitor}: this metric is known only at the end of an epoch, but the "
+                f"callback reads it earlier, after a validation. Set {key}.save_on_train_epoch_end=true."
             )
         if monitor in known or (rates and monitor.startswith("lr-")):
             continue
@@ -54,8 +54,8 @@ def _name(monitor: str, entries: Mapping[str, Any]) -> str | None:
 
 
 def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None:
-    """Raises UserError where an epoch would have no batch, or fewer than the validation interval; warns where
-    nothing would ever be validated."""
+    """Raises UserError if an epoch would have no batch, or fewer batches than the validation interval; warns
+    if nothing would ever be validated."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
     assert data.train_set is not None
@@ -64,7 +64,7 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
     batches = _limited("train", steps * parts, trainer)
     if not batches:
         raise UserError(
-            "trainer.limit_train_batches=0: there would be no training step. null takes them all."
+            "trainer.limit_train_batches=0: there would be no training step. null takes all batches."
         )
     shares = EvalBatchSampler(
         data.val_sizes, data.config["val_batch_size"], trainer.global_rank, trainer.world_size
@@ -78,9 +78,9 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
     every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
     if validates and every is not None and isinstance(interval, int) and interval > batches:
         raise UserError(
-            f"trainer.val_check_interval={interval}: an epoch has {batches} batches. Give a number up to "
-            f"that, a fraction of an epoch such as 0.5, or trainer.check_val_every_n_epoch=null, to count "
-            f"batches across epochs."
+            f"trainer.val_check_interval={interval}: an epoch has {batches} batches. Give at most that "
+            f"number, or a fraction of an epoch such as 0.5, or set trainer.check_val_every_n_epoch=null to "
+            f"count batches across epochs."
         )
     why = None
     if not validates:
@@ -102,9 +102,9 @@ def _limited(kind: str, number: int, trainer: pl.Trainer) -> int:
     key = "overfit_batches" if trainer.overfit_batches else f"limit_{kind}_batches"  # type: ignore[attr-defined]
     limit: int | float = getattr(trainer, f"limit_{kind}_batches")
     left = min(number, limit) if isinstance(limit, int) else int(number * limit)
-    if limit and number and not left:  # no images at all are the dataset's fault
+    if limit and number and not left:  # a dataset without images is another fault
         raise UserError(
-            f"trainer.{key}={limit}: of {number} batches ({kind}) not one. Give at least "
+            f"trainer.{key}={limit}: of {number} batches ({kind}) not one is left. Give at least "
             f"{math.ceil(1000 / number) / 1000:g}, or a number of batches."
         )
     return left

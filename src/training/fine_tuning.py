@@ -1,4 +1,4 @@
-"""A training that begins with somebody's weights: `python -m src.train checkpoint=...`."""
+"""Fine-tuning, a training that begins with given weights: `python -m src.train checkpoint=...`."""
 
 import logging
 from copy import deepcopy
@@ -22,8 +22,9 @@ log = logging.getLogger(__name__)
 class InitialWeights:
     """The weights that a run begins with.
 
-    record: what the run's checkpoints keep about them.
-    trained: None for a run with random weights, and for a resumed run, whose weights its own checkpoint has.
+    record: what the run's checkpoints record about these weights.
+    trained: the network that has them; None for a run with random weights, and for a resumed run, whose
+        weights are in its own checkpoint.
     """
 
     record: dict[str, Any] | None = None
@@ -34,9 +35,9 @@ class InitialWeights:
         return Path(self.trained.path).expanduser() if self.trained else None
 
     def load_into(self, module: SegmentationModule) -> None:
-        """Put the weights into the module; the classifier starts anew where the classes are others.
+        """Load the weights into the module; the classifier starts anew if the classes differ.
 
-        Raises UserError where the config asks for another network than the file holds.
+        Raises UserError if the config asks for another network than the one in the file.
         """
         if self.trained is None:
             return
@@ -44,7 +45,7 @@ class InitialWeights:
         same = known == module.classes if known else self.trained.num_classes == len(module.classes)
         if not same:
             log.info(
-                "The classifier starts anew, for %d classes: checkpoint=%s has %d others.",
+                "The classifier starts anew, for %d classes: checkpoint=%s was trained on %d other classes.",
                 len(module.classes),
                 self.trained.path,
                 self.trained.num_classes,
@@ -54,7 +55,7 @@ class InitialWeights:
         try:
             check_fit(module.hparams["model"], weights, self.trained.path)
         except UserError as error:
-            raise UserError(f"{error.text}\nThe model follows the file where no model.* is given.") from error
+            raise UserError(f"{error.text}\nWithout model.* keys the model follows the file.") from error
         module.segmenter.load_state_dict(weights)
 
 
@@ -62,11 +63,11 @@ _CLASSIFIER = "network.classifier."
 
 
 def initial_weights(config: DictConfig) -> InitialWeights:
-    """The start that `checkpoint=` asks for.
+    """The initial weights that `checkpoint=` names.
 
-    Sets in `config`, before anything is made of it: `model`, which follows the file but for `model.*` on the
-    command line; and `checkpoint_sha256`. A resumed run has both from its last.ckpt, where the file is
-    gone.
+    Sets two keys of `config`, before anything is built from it: `model`, which follows the file except for
+    `model.*` on the command line; and `checkpoint_sha256`. A resumed run takes the model from its last.ckpt,
+    and the SHA-256, too, if the file is gone.
 
     Raises UserError for a file that cannot be used, or is not the one that the config was recorded with.
     """
@@ -80,13 +81,13 @@ def initial_weights(config: DictConfig) -> InitialWeights:
     if config.checkpoint_sha256 not in (None, found):
         raise UserError(
             f"checkpoint={config.checkpoint}: not the file that this config began with. Its SHA-256 is "
-            f"{found}, checkpoint_sha256={config.checkpoint_sha256}. Give that file, or "
+            f"{found}, expected checkpoint_sha256={config.checkpoint_sha256}. Give the expected file, or "
             f"checkpoint_sha256=null."
         )
     config.checkpoint_sha256 = found
     log.info("Beginning with the weights of checkpoint=%s", config.checkpoint)
     trained.warn_of_seen_images(config.data.name, config.data.val_split)
-    if not is_recorded("model"):  # else it is complete already
+    if not is_recorded("model"):  # else the config has the whole model already
         _say_what_follows(config, _follow(config, trained.model))
     record = {
         "checkpoint": Path(trained.path).name,
@@ -102,7 +103,7 @@ def _go_on(config: DictConfig, last: Path) -> InitialWeights:
     check_schema(checkpoint, str(last))
     recorded = checkpoint["hyper_parameters"]
     record = recorded.get("began_from")
-    if record is not None:  # else the run's config has no checkpoint=, and this one is refused
+    if record is not None:  # else the run began without checkpoint=, and this command is refused later
         path = Path(config.checkpoint).expanduser()
         config.checkpoint_sha256 = digest(config.checkpoint) if path.is_file() else record["sha256"]
         _follow(config, recorded["model"])
@@ -110,12 +111,12 @@ def _go_on(config: DictConfig, last: Path) -> InitialWeights:
 
 
 def _follow(config: DictConfig, model: dict[str, Any]) -> dict[str, Any]:
-    """Give `config` the file's model, but for what the command line says; returns what that changed."""
+    """Give `config` the file's model, except for what the command line sets; returns the changed values."""
     own = plain(config.model)
     followed = own if own["_target_"] == model["_target_"] else {}
     followed = deepcopy(followed | model)
     if "num_classes" in own:
-        followed["num_classes"] = own["num_classes"]  # the dataset's
+        followed["num_classes"] = own["num_classes"]  # set by the dataset
     for key in _given():
         group, _, leaf = key.rpartition(".")
         (followed[group] if group else followed)[leaf] = plain(OmegaConf.select(config.model, key))
@@ -137,4 +138,4 @@ def _say_what_follows(config: DictConfig, changed: dict[str, Any]) -> None:
         log.info("The model follows checkpoint=%s: %s", config.checkpoint, values)
     if _given():
         kept = ", ".join(f"model.{key}={OmegaConf.select(config.model, key)}" for key in _given())
-        log.info("By the command line, whatever the file has: %s", kept)
+        log.info("Set by the command line, not by the file: %s", kept)

@@ -1,4 +1,4 @@
-"""Losses on full-resolution logits, as sums, so that all devices together can normalise them."""
+"""Losses on full-resolution logits, returned as sums, so that they can be normalised over all devices."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,17 @@ from src.network.upsample import upsample
 
 
 class WeightedCrossEntropy(nn.Module):
-    """sum(w[y] * CE) over labelled pixels, divided by their weights or by the number of all pixels.
+    """sum(w[y] * CE) over labelled pixels, divided by the sum of their w[y] or by the number of all pixels.
 
-    by_image: both sums are those of the single images added up (see `upsampled_loss`).
+    by_image: both sums may be computed image by image and added up (see `upsampled_loss`).
 
     Args:
         class_weights: one per class, or None for equal weights.
         label_smoothing: in [0, 1).
         divide_by: "weights", sum(w[y]) over labelled pixels, as PyTorch, SSSegmentation and mmsegmentation
-            from 1.2.0 on do; or "pixels", the ignored ones included, as mmsegmentation up to 1.1.2 does: the
-            gradient is then larger by the mean weight, and smaller by the share of ignored pixels.
+            from 1.2.0 on do; or "pixels", the number of pixels including ignored ones, as mmsegmentation up
+            to 1.1.2 does: the gradient is then multiplied by the mean weight of the labelled pixels and by
+            their share of all pixels.
     """
 
     weight: Tensor | None
@@ -44,7 +45,7 @@ class WeightedCrossEntropy(nn.Module):
         self.divide_by = divide_by
 
     def forward(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The two sums of the quotient, so that it can be taken over several devices.
+        """Numerator and denominator of the loss, so that several devices can sum both before the division.
 
         Args:
             logits: float32 (B, C, H, W).
@@ -56,7 +57,7 @@ class WeightedCrossEntropy(nn.Module):
             target,
             self.weight,
             ignore_index=IGNORE,
-            reduction="none",  # then summed: CUDA's own sum is not deterministic, and refused if it has to be
+            reduction="none",  # summed below: CUDA's own sum is refused in a deterministic training
             label_smoothing=self.label_smoothing,
         ).sum()
         if self.divide_by == "pixels":
@@ -68,11 +69,11 @@ class WeightedCrossEntropy(nn.Module):
 
 
 def upsampled_loss(loss: nn.Module, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The two sums of a loss whose logits are upsampled to the size of the target.
+    """The two sums of a loss whose logits are first upsampled to the size of the target.
 
-    Logits at full size are the largest tensors of a step, and two more follow from them. Of a loss with
-    `by_image` only one image's are there at a time: its gradient is taken at once, and kept for the backward
-    pass at the size that the network makes.
+    Logits at full size are the largest tensors of a step, and the loss makes two more of that size. For a
+    loss with `by_image`, only one image's logits are in memory at full size at a time: their gradient is
+    computed at once, and kept for the backward pass at the size of the network's output.
 
     Args:
         logits: float32 (B, C, h, w).

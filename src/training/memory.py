@@ -1,4 +1,4 @@
-"""What the images of a validation take of memory, said before the first one is tried."""
+"""Checks the memory that the images of a validation need, before the first of them is evaluated."""
 
 import logging
 from collections import Counter
@@ -16,13 +16,13 @@ from src.training.module import SegmentationModule
 log = logging.getLogger(__name__)
 
 _CGNET = 200
-"""Bytes of a pixel that the network sees, in float32. Measured, as the growth of a process on a CPU: 198, for
+"""Bytes per pixel of CGNet's input, in float32. Measured as the growth of a process on a CPU: 198, for
 2000x3000 and 4000x4000 pixels, with 11 and with 19 classes."""
 
 
 def check_memory(module: SegmentationModule, data: SegmentationDataModule, trainer: pl.Trainer) -> None:
-    """Raises UserError where a batch of the validation takes more memory than the device has; warns where it
-    takes more than half of it. Of a network of one's own only the logits are known."""
+    """Raises UserError if a batch of the validation needs more memory than the device has; warns if it needs
+    more than half of it. For a network other than CGNet only its input and its logits are counted."""
     sizes = Counter(data.val_sizes)
     if not sizes or trainer.limit_val_batches == 0:
         return
@@ -53,7 +53,7 @@ def check_memory(module: SegmentationModule, data: SegmentationDataModule, train
         log.warning("WARNING: %s.", text)
         return
     raise UserError(
-        f"{text}. Evaluate through windows (python -m src.eval ... window=[1024,2048]) or at a smaller "
+        f"{text}. Evaluate in windows (python -m src.eval ... window=[1024,2048]) or at a smaller "
         f"input_scale; in a training choose data.val_batch_size=1, smaller validation images, or none "
         f"(trainer.limit_val_batches=0)."
     )

@@ -26,16 +26,16 @@ class SegmentationModule(LightningModule):
     """Trains and validates a Segmenter.
 
     All arguments are plain data, so that a checkpoint loads without running code (`weights_only=True`) and
-    says by itself what it is.
+    describes itself completely.
 
     Args:
-        model: the values of a file in conf/model; becomes a Segmenter.
+        model: the values of a file in conf/model, from which the Segmenter is built.
         data: the values of the data group: name, splits, label table, ...
         classes: class names in the order of the train ids.
         training: None for evaluation; else the groups "loss", "optimizer", "schedule", with the loss's
             class_weights as numbers, and "compile", "channels_last", "fp32_precision".
-        precision: Trainer precision of the run, which evaluation repeats.
-        began_from: the weights that a fine-tuning began with: file, digest, and what they were trained on.
+        precision: Trainer precision of the run; evaluation uses the same one.
+        began_from: the initial weights of a fine-tuning: file, digest, and what they were trained on.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class SegmentationModule(LightningModule):
         self.num_images = 0
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None
-        # From uint8 (B, 3, H, W) to scores (B, C, H, W) in validation; an evaluation may set another one.
+        # Maps uint8 (B, 3, H, W) to scores (B, C, H, W) in validation; an evaluation may replace it.
         self.inference: Callable[[Tensor], Tensor] = self.forward
-        self._parts: list[Tensor] = []  # (total, weight) of the loss, of the batches of this optimizer step
+        self._parts: list[Tensor] = []  # (total, weight) of the loss for each batch of this optimizer step
         self._pixels = 0
         self.training_config = training
         self.step_loss: Tensor | None = None  # of the whole batch, over all devices
@@ -68,7 +68,8 @@ class SegmentationModule(LightningModule):
         self.loss = build("loss", training["loss"]) if training else None
         if training and training["channels_last"]:
             self.segmenter.channels_last()
-        # Steps alone are compiled: validation has images of many sizes, and is to be that of src.eval.
+        # Only training steps are compiled: validation has images of many sizes, and has to give the same
+        # metrics as src.eval.
         self.step_logits: Callable[[Tensor], Tensor] = self.segmenter.coarse_logits
         if training and training["compile"]:
             self.step_logits = Compiled(self.segmenter, self.step_logits)
@@ -81,19 +82,21 @@ class SegmentationModule(LightningModule):
         assert self.loss is not None
         total, weight = upsampled_loss(self.loss, self.step_logits(batch["image"]), batch["target"])
         self._parts.append(torch.stack([total.detach(), weight]))
-        # The loss of a step is sum(total) / sum(weight) over all its devices and accumulated batches. Nobody
-        # knows that weight yet: the number of pixels stands in until `on_before_optimizer_step`.
+        # The loss of a step is sum(total) / sum(weight) over all its devices and accumulated batches. The sum
+        # of weights is not known yet: until `on_before_optimizer_step` the number of pixels replaces it.
         self._pixels = batch["target"].numel()
         return total / self._pixels
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Gradients of sum(total) / sum(weight), wherever the ignored pixels are; clipped only after this."""
+        """Rescales the gradients to those of sum(total) / sum(weight), however the ignored pixels are spread
+        over devices and batches. Gradients are clipped after this."""
         sums = torch.stack(self._parts).sum(0)
         self._parts.clear()
         if self.trainer.world_size > 1:
             dist.all_reduce(sums)
         total, weight = sums
-        # What DDP and Lightning, which average over devices and accumulated batches, have divided by in all.
+        # What the gradients have been divided by so far: by the pixels in training_step, and by DDP and
+        # Lightning, which average over devices and accumulated batches.
         divisor = self._pixels * self.trainer.world_size * self.trainer.accumulate_grad_batches
         factor = torch.where(weight > 0, divisor / weight, 0)  # no labelled pixel: no gradient
         gradients = [
@@ -103,14 +106,14 @@ class SegmentationModule(LightningModule):
         loss = total * factor / divisor
         self.epoch_loss = self.epoch_loss + loss
         self.step_loss = loss
-        self.log("train/loss_step", loss)  # not on the bar, which would wait for the device at each step
+        self.log("train/loss_step", loss)  # a progress bar with it would wait for the device at each step
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:
-            self.trainer.should_stop = True  # or Lightning would leave an epoch cut short without validation
+            self.trainer.should_stop = True  # else Lightning would not validate after an incomplete epoch
 
     def on_train_epoch_end(self) -> None:
-        # By ourselves, since Lightning's mean forgets what came before a restart within the epoch.
+        # Computed here, since Lightning's mean leaves out the steps before a resume within the epoch.
         batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         self.log(
             "train/loss_epoch", self.epoch_loss / math.ceil(batches / self.trainer.accumulate_grad_batches)
@@ -122,8 +125,8 @@ class SegmentationModule(LightningModule):
         self.val_loss.reset()
         self.num_images = 0
         if self.trainer.world_size > 1:
-            # Statistics of BatchNorm layers that are not synchronised differ between devices; like DDP's own
-            # broadcast in training, rank 0's count. (DDP's is off: it needs equal numbers of batches.)
+            # Statistics of BatchNorm layers that are not synchronised differ between devices. All devices use
+            # those of rank 0, as with DDP's own broadcast, which is off: it needs equal numbers of batches.
             for buffer in self.segmenter.buffers():
                 dist.broadcast(buffer, 0)
 
@@ -146,8 +149,8 @@ class SegmentationModule(LightningModule):
         self.scored_epoch = self.trainer.current_epoch
         self.scores["num_images"] = self._sum_over_devices(self.num_images)
         epoch_scores = self._epoch_scores(self.scores, self.val_loss.compute().item())
-        # The matrix is already summed over devices: every rank logs the same values, none is reduced again.
-        # float64, or logging would round them.
+        # The matrix is already summed over devices: every rank logs the same values, without another
+        # reduction. They are float64, since logging would round them otherwise.
         logged = {
             key: torch.tensor(value, dtype=torch.float64)
             for key, value in epoch_scores.items()
@@ -162,7 +165,7 @@ class SegmentationModule(LightningModule):
 
     @property
     def metric_names(self) -> list[str]:
-        """All that a training logs, for callbacks with a `monitor`; without the LearningRateMonitor's."""
+        """All that a training logs, for callbacks with a `monitor`; without LearningRateMonitor's keys."""
         none_yet = scores(torch.zeros(len(self.classes), len(self.classes)), self.classes)
         return ["train/loss_step", "train/loss_epoch", *self._epoch_scores(none_yet, 0.0)]
 
@@ -193,4 +196,4 @@ class SegmentationModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.scores = checkpoint["scores"]
         self.scored_epoch = checkpoint["scored_epoch"]
-        self.epoch_loss = checkpoint.get("epoch_loss", 0.0)  # checkpoints of before know none
+        self.epoch_loss = checkpoint.get("epoch_loss", 0.0)  # missing in older checkpoints

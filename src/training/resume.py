@@ -23,10 +23,10 @@ _LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buff
 
 
 def read_last_checkpoint(run: Run) -> dict[str, Any] | None:
-    """What the run resumes from; None for a new run.
+    """The content of the run's last.ckpt; None for a new run.
 
-    Raises UserError for a file that is damaged, another run's, or of a training with another config, even
-    where config.yaml is gone.
+    Raises UserError if the file is damaged, belongs to another run, or was written with another config; the
+    config is compared even if config.yaml is gone.
     """
     path = run.last_checkpoint
     if path is None:
@@ -46,22 +46,22 @@ def _check_same_training(checkpoint: Mapping[str, Any], config: Mapping[str, Any
     then, now = dict(flatten(without_secrets(before))), dict(flatten(config))
     changed = [
         f"  {key}: {brief(then[key])} in it, {brief(now[key])} now"
-        for key in sorted(then.keys() & now.keys())  # the run did not know the others yet
+        for key in sorted(then.keys() & now.keys())  # an older run lacks the other keys
         if then[key] != now[key] and not key.startswith(MAY_CHANGE)
     ]
     if changed:
         raise UserError(
-            f"{path}: of a training with another config than this command's:\n" + "\n".join(changed) + "\n"
-            "It is another run's, or this is not the run's own command. Put its own file back, or copy its "
-            "own best.ckpt over it."
+            f"{path}: written with another config than this command's:\n" + "\n".join(changed) + "\n"
+            "The file belongs to another run, or this is not the run's own command. Put the run's own file "
+            "back, or copy the run's own best.ckpt over it."
         )
 
 
 def check_resumable(
     checkpoint: Mapping[str, Any], path: Path, trainer: pl.Trainer, module: SegmentationModule
 ) -> None:
-    """Raises UserError that names what no such training saves, since Lightning takes it as it comes. What is
-    missing Lightning says itself."""
+    """Raises UserError that names the values which this training could not have saved, since Lightning loads
+    them without a check. Missing values are reported by Lightning itself."""
     optimizer, scheduler = module.build_optimizer(total_steps=1)
     fresh = {
         "epoch": 0,
@@ -82,14 +82,14 @@ def check_resumable(
         lines += _wrong_states(checkpoint["optimizer_states"][0].get("state"), parameters)
     if lines:
         raise UserError(
-            f"{path}: no checkpoint of this training:\n{shorten([f'  {line}' for line in lines])}\n"
+            f"{path}: not a checkpoint of this training:\n{shorten([f'  {line}' for line in lines])}\n"
             f"The run cannot resume from it: {WAYS_ON}"
         )
 
 
 def _unlike(found: Any, fresh: Any, where: str = "") -> Iterator[str]:
-    """What in `found` is of another kind than in `fresh`, the same of a training that has not begun. Keys
-    that one of them lacks are left to Lightning, which knows its older checkpoints."""
+    """The values in `found` of another kind than in `fresh`, the content for a training that has not begun.
+    Keys that one of the two lacks are left to Lightning, which can load its own older checkpoints."""
     if isinstance(fresh, dict):
         if not isinstance(found, dict):
             yield f"{where}={brief(found)}"
@@ -114,9 +114,9 @@ def _alike(found: Any, fresh: Any) -> bool:
         return type(found) is type(fresh)
     if isinstance(fresh, int):
         return type(found) is int and 0 <= found < 2**53
-    if isinstance(fresh, float):  # a best score so far begins with infinity
+    if isinstance(fresh, float):  # the best score so far is infinite at first
         return type(found) in (int, float) and (math.isfinite(found) or math.isinf(fresh)) and found >= 0
-    return found is None or type(found) in (int, float, Tensor)  # a value that is not known from the start
+    return found is None or type(found) in (int, float, Tensor)  # None: a value that is not known at first
 
 
 def _wrong_weights(checkpoint: Mapping[str, Any], module: SegmentationModule) -> list[str]:
@@ -138,7 +138,7 @@ def _wrong(key: str, tensor: Any, wanted: Tensor) -> str | None:
 
 
 def _wrong_states(states: Any, parameters: list[Tensor]) -> list[str]:
-    """What an optimizer remembers of each parameter."""
+    """Names the wrong entries in the states that an optimizer keeps for its parameters."""
     if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
         return [f"optimizer_states.state={brief(states)}"]
     lines = [f"optimizer_states.state.{brief(key)}" for key in states if key not in range(len(parameters))]

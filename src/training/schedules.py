@@ -7,13 +7,13 @@ from torch.optim.lr_scheduler import LambdaLR
 class PolyLR(LambdaLR):
     """(lr - min_lr) * (1 - step / total_steps) ** power + min_lr, per step.
 
-    The form of SSSegmentation and mmsegmentation, where min_lr is added and not merely a lower limit; the
-    paper's schedule is min_lr = 0.
+    As in SSSegmentation and mmsegmentation, min_lr is added, and is not only a lower limit. The paper's
+    schedule has min_lr = 0.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, power: float = 0.9, min_lr: float = 0.0):
         def factor(base: float):
-            if base == 0:  # of parameters that are not to be trained
+            if base == 0:  # these parameters are not to be trained
                 return lambda step: 1.0
             floor = min_lr / base
 

@@ -1,4 +1,4 @@
-"""From the trainer group to a Trainer: devices, strategy, synchronised BatchNorm, safe checkpoints."""
+"""Builds a Trainer from the trainer group: devices, strategy, synchronised BatchNorm, safe checkpoints."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def build_trainer(
         plugins.append(SyncOverRanks())
     if on_cpu:
         # Lightning would give each of several processes its share of the cores. Sums over another number of
-        # threads are rounded in another way, and a pixel's class could depend on the number of devices.
+        # threads are rounded differently, so that a pixel's class could depend on the number of devices.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     has_bar = any(isinstance(callback, AnyProgressBar) for callback in callbacks)
     bar = [ProgressBar()] if arguments["enable_progress_bar"] and not has_bar else []
@@ -61,7 +61,7 @@ def build_trainer(
             callbacks=[*callbacks, *bar, StopOnSignal(), RankWatchdog()],
             logger=list(loggers) or False,
             plugins=plugins,
-            # Our samplers already share out the data, and never repeat an image to make shares equal.
+            # Our samplers already split the data over the ranks, and never repeat an image for equal shares.
             use_distributed_sampler=False,
             enable_autolog_hparams=False,  # the whole config is logged instead
         )
@@ -69,23 +69,27 @@ def build_trainer(
         raise UserError(
             f"The trainer cannot be set up: {error}\nCheck the keys of `trainer` (conf/trainer)."
         ) from error
-    # It helps to find bugs, and writes each empty tensor once more in a deterministic training.
+    # A debugging aid: in a deterministic training it would write each empty tensor once more.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     leave_signals_alone(trainer)
     return trainer
 
 
 def set_fp32_precision(how: str) -> None:
-    """Of convolutions and matrix products of float32 on NVIDIA GPUs: "ieee" or "tf32"; for the process."""
-    # By the older names: PyTorch, torch.compile among it, reads them in places, and raises an error where the
-    # newer ones (torch.backends.cudnn.conv.fp32_precision) have been set.
+    """Sets how this process computes float32 convolutions and matrix products on NVIDIA GPUs.
+
+    Args:
+        how: "ieee" or "tf32".
+    """
+    # Set by the older names: parts of PyTorch, such as torch.compile, still read them, and raise an error if
+    # the newer ones (torch.backends.cudnn.conv.fp32_precision) have been set.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = how == "tf32"
 
 
 @contextmanager
 def honest_exit(trainer: Trainer) -> Iterator[None]:
-    """Around a Trainer's work: KeyboardInterrupt after Ctrl-C (Lightning: exit code 1), and the exit code of
-    a process that the signal ended after any other, such as 143 (Lightning: 0)."""
+    """Wraps a Trainer's work, so that a signal shows in how the process ends: KeyboardInterrupt after Ctrl-C
+    (Lightning: exit code 1); 128 plus the signal's number after any other, such as 143 (Lightning: 0)."""
     stop = next(callback for callback in trainer.callbacks if isinstance(callback, StopOnSignal))  # type: ignore[attr-defined]
     try:
         with stop.listening(trainer):
@@ -97,7 +101,7 @@ def honest_exit(trainer: Trainer) -> Iterator[None]:
             raise KeyboardInterrupt from error
         if stop.ended:
             raise SystemExit(128 + stop.ended) from error
-        if isinstance(error, SystemExit):  # what Lightning makes of a KeyboardInterrupt
+        if isinstance(error, SystemExit):  # Lightning raises it for a KeyboardInterrupt
             raise KeyboardInterrupt from error
         about_keys = isinstance(error, ValueError) and "val_check_interval" in str(error)
         if about_keys or isinstance(error, MisconfigurationException):
@@ -122,7 +126,7 @@ def _devices(accelerator: str, devices: Any) -> tuple[bool, int]:
         if not any(kind.is_available() for kind in usable):
             raise UserError(
                 f"trainer.accelerator={accelerator}: PyTorch can use no GPU here; python -m src.doctor says "
-                f"more. Choose auto, which takes what is there."
+                f"more. Choose auto, which takes what is available."
             )
     try:
         if on_cpu:

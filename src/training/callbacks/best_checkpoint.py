@@ -1,4 +1,4 @@
-"""The callback behind best.ckpt and last.ckpt."""
+"""The callback that writes best.ckpt."""
 
 import logging
 from pathlib import Path
@@ -11,9 +11,10 @@ log = logging.getLogger(__name__)
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, which forgets the best score where the run directory has moved.
+    """A ModelCheckpoint that keeps its best score when the run directory has moved.
 
-    A worse epoch would then overwrite best.ckpt. Here the paths that it remembers move along.
+    Lightning's own forgets the score then, and a worse epoch would overwrite best.ckpt. Here the paths in its
+    state are changed to the new directory.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -25,9 +26,9 @@ class RunCheckpoint(ModelCheckpoint):
         state = {key: moved(value) for key, value in state_dict.items()}
         state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
         if not all(isinstance(score, Tensor) for score in state["best_k_models"].values()):
-            raise TypeError("a best score that is no number")
+            raise TypeError("a best score is not a number")
         best = state["best_model_path"]
         if best and not Path(best).exists():
-            log.warning("%s is gone: the next validation writes another, however good it is.", best)
-            return  # with its score remembered only a better epoch would write one
+            log.warning("%s is gone: the next validation writes a new one, even with a worse score.", best)
+            return  # with the old score kept, only a better epoch would write a new file
         super().load_state_dict(state)

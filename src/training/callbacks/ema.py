@@ -15,7 +15,7 @@ class WarmedUpEMA(WeightAveraging):
     resuming. BatchNorm statistics are averaged, too.
 
     Args:
-        decay: in (0, 1), what the growing decay ends at.
+        decay: in (0, 1), the upper limit of the growing decay.
     """
 
     def __init__(self, decay: float = 0.999):
@@ -33,10 +33,10 @@ class WarmedUpEMA(WeightAveraging):
             torch._foreach_copy_(averaged, current)  # num_batches_tracked: a counter, not a weight
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # The parent copies the module as it is now: without this on the CPU, a transfer per step away, and in
-        # float32 also where trainer.precision=64-true.
+        # The parent class copies the module as it is now. Without this line the copy would be on the CPU,
+        # with a transfer in each step, and in float32 even with trainer.precision=64-true.
         trainer.precision_plugin.convert_module(pl_module.to(trainer.strategy.root_device))
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:
-            # On the host: each step asks for it, and would wait for the device.
+            # On the CPU: each step reads it, and would otherwise wait for the device.
             self._average_model.n_averaged = torch.tensor(0)

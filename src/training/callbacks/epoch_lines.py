@@ -1,4 +1,4 @@
-"""What training says on the terminal and in train.log: a bar or lines, and why it ended."""
+"""What a training says on the terminal and in train.log: a progress bar or lines, and why it ended."""
 
 import logging
 import sys
@@ -12,10 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class EpochLines(Callback):
-    """A line per validation; without a terminal, where a progress bar says nothing, also one every while.
+    """Logs a line per validation and, if the output is not a terminal, also lines within an epoch.
 
     Args:
-        seconds: between two lines within an epoch where the output is not a terminal.
+        seconds: time between two lines within an epoch.
     """
 
     def __init__(self, seconds: float = 15.0):
@@ -24,7 +24,7 @@ class EpochLines(Callback):
         self._interactive = sys.stdout.isatty()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._epoch_start = self._last_line = time.monotonic()  # an epoch in which a run resumes has no start
+        self._epoch_start = self._last_line = time.monotonic()  # a resume within an epoch has no epoch start
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_start = self._last_line = time.monotonic()
@@ -64,7 +64,7 @@ class EpochLines(Callback):
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's, with epochs that count from 1, as in all that the log says."""
+    """Lightning's progress bar, with epochs counted from 1 as in the log."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         description = f"Epoch {_of(current_epoch + 1, self.trainer.max_epochs)}"
@@ -72,7 +72,7 @@ class ProgressBar(RichProgressBar):
 
 
 def say_why_it_ended(trainer: pl.Trainer) -> None:
-    """Of a training that ended before trainer.max_epochs, which needs no word."""
+    """Logs why a training ended before trainer.max_epochs; logs nothing for one that reached it."""
     epochs = trainer.current_epoch  # completed ones
     if epochs == trainer.max_epochs:
         return

@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 
 class BestAndWorstImages(Callback):
-    """Writes one file with pictures of the images that went best and worst: of an evaluation, or, in a
-    training, of the validation that best.ckpt is of. It looks at the class maps that are counted (what
+    """Writes one file with pictures of the images that have the best and worst mIoU: of an evaluation or, in
+    a training, of the validation that best.ckpt belongs to. It uses the same class maps as the metrics (what
     `validation_step` returns), so they may come from averaged weights or several scales.
 
     Args:
-        path: of the file; its folder may have to be made, that one's must be there.
-        count: best images, and as many worst; 0 = no file.
+        path: of the file; its folder is created if it is missing, the folder above has to exist.
+        count: number of best images, and of worst images; 0 = no file.
     """
 
     def __init__(self, path: str | Path, count: int = 4):
@@ -46,7 +46,8 @@ class BestAndWorstImages(Callback):
         if trainer.sanity_checking or not self.count or outputs is None:
             return
         mious = image_mious(outputs, batch["target"], len(pl_module.classes))  # type: ignore[arg-type]
-        # Read a batch later: bincount has waited for the device, what comes after it need not be waited for.
+        # The values are read one batch later: the bincount of that batch waits for the device in any case.
+        # Reading them at once would wait once more, for the operations after this batch's bincount.
         self._take_waiting()
         self._waiting = mious, batch, outputs
 
@@ -71,11 +72,11 @@ class BestAndWorstImages(Callback):
             parts = [{} for _ in range(trainer.world_size)]
             dist.all_gather_object(parts, mine)
         scores: Any = pl_module.scores
-        if not trainer.is_global_zero or scores["mIoU"] is None:  # no labels, no best and worst
+        if not trainer.is_global_zero or scores["mIoU"] is None:  # without labels
             return
         found = {"epoch": trainer.current_epoch + 1, "mIoU": scores["mIoU"], "size": data.val_sizes[0]}
         try:
-            # Without parents: a run directory that was removed stays away.
+            # Without parents=True: a run directory that was removed is not created again.
             self.path.parent.mkdir(exist_ok=True)
             write_json(self.path, found | merged(parts, self.count))
         except (CannotWriteError, OSError) as error:
@@ -83,7 +84,7 @@ class BestAndWorstImages(Callback):
 
 
 def _is_best(trainer: pl.Trainer) -> bool:
-    """Whether best.ckpt is about to be replaced, by its own rule; asked on all ranks, which have to agree."""
+    """Whether best.ckpt is about to be replaced, by its own rule; all ranks have to call this together."""
     current = trainer.callback_metrics.get("val/mIoU")
     return current is not None and any(
         keeper.check_monitor_top_k(trainer, current)

@@ -1,4 +1,4 @@
-"""The callback behind last.ckpt, from which a run resumes to the bit."""
+"""The callback behind last.ckpt, from which a run resumes bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,15 @@ from src.training.reliability.lightning_internals import is_accumulating, valida
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one file that is as young as it can be: of the last epoch, or of the last moment within one.
+    """Keeps one checkpoint that is as recent as possible: of the last epoch, or of a step within an epoch.
 
-    It is written after each epoch, before each validation (which may take longer than the epoch) and every so
-    many steps. Lightning's ModelCheckpoint saves a step only once, and a checkpoint that it takes before a
-    validation makes the resumed run skip this validation.
+    It is written after each epoch, before each validation (which may take longer than the epoch) and every
+    `every_n_train_steps` steps. Lightning's ModelCheckpoint saves a step only once, and a run that resumes
+    from a checkpoint which it saved before a validation skips this validation.
 
     Args:
         path: of the file.
-        every_n_train_steps: optimizer steps between two checkpoints within an epoch; None = none.
+        every_n_train_steps: optimizer steps between two checkpoints within an epoch; None = no such ones.
     """
 
     def __init__(self, path: str | Path, every_n_train_steps: int | None = None):
@@ -58,7 +58,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if not self._validation_is_next:
             return
-        # As if the validation's first batch had begun: then Lightning goes back to the validation's start.
+        # Saved as if the validation's first batch had begun: Lightning then resumes at the start of it.
         loops = checkpoint["loops"]["fit_loop"]
         begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
         loops["epoch_loop.val_loop.batch_progress"] = {
@@ -72,9 +72,9 @@ class LastCheckpoint(Checkpoint):
 
 
 def can_save(trainer: pl.Trainer) -> bool:
-    """At the end of a training batch: whether a run could resume from here.
+    """Whether a run could resume from here; asked at the end of a training batch.
 
-    Not between accumulated batches, whose gradients no checkpoint holds; and not at the very last step, from
-    which Lightning would resume nothing, not even its validation.
+    It could not between accumulated batches, whose gradients are not in the checkpoint; and not at the very
+    last step, after which Lightning would not resume anything, not even the validation.
     """
     return not is_accumulating(trainer) and trainer.global_step != trainer.max_steps

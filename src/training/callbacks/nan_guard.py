@@ -1,4 +1,4 @@
-"""Stops a training whose loss or weights are no longer finite, before a checkpoint is overwritten by them."""
+"""Stops a training whose loss or weights are no longer finite, before they overwrite a checkpoint."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from src.training.reliability.lightning_internals import is_accumulating
 
 @dataclass
 class _Step:
-    """A step whose loss is on its way from the device."""
+    """A step whose loss is still to be checked; its copy from the device may be under way."""
 
     loss: Tensor
     copied: torch.cuda.Event | None
@@ -33,27 +33,28 @@ class _Step:
 class NanGuard(Callback):
     """Raises UserError with the step, its files and what to try, once the loss is NaN or infinite.
 
-    The loss of a step is looked at after the next step has been queued, so that the device never waits for
-    it; before a validation and before a checkpoint at once. It is the loss over all devices, so every rank
-    decides the same. Under 16-mixed the GradScaler skips steps whose gradients are not finite; their losses
-    are. In other precisions such a step spoils the weights: they are looked at before each checkpoint.
+    The loss of a step is checked after the next step has been queued, so that the device never waits;
+    before a validation and before a checkpoint it is checked at once. It is the loss over all devices, so
+    every rank decides the same. A step may have a finite loss and gradients that are not finite. Under
+    16-mixed the GradScaler skips such a step. In other precisions it spoils the weights, which are therefore
+    checked before each checkpoint.
     """
 
     def __init__(self) -> None:
         self._unseen: list[_Step] = []
         self._rates: list[float] = []
-        self._names: list[str] = []  # of the batches that are accumulated to the next step
+        self._names: list[str] = []  # of the batches accumulated so far for the next step
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """No step has changed anything yet: what is not finite now was given so."""
+        """Checks the initial values, before any step has changed them."""
         values = [*pl_module.named_parameters(), *pl_module.named_buffers()]
         bad = [name for name, value in values if value.is_floating_point() and not value.isfinite().all()]
         if bad:
             raise UserError(
                 f"The training would begin with values that are NaN or infinite:\n"
                 f"{shorten([f'  {name}' for name in bad])}\n"
-                f"Those of segmenter are the network's: of the file that checkpoint= names, or of how it is "
-                f"initialised. loss.weight is made of data.class_weights."
+                f"Those of segmenter belong to the network: they come from the file that checkpoint= names, "
+                f"or from its initialisation. loss.weight comes from data.class_weights."
             )
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -67,7 +68,7 @@ class NanGuard(Callback):
             return
         assert isinstance(
             pl_module.step_loss, Tensor
-        )  # of SegmentationModule; logged values would be waited for
+        )  # set by SegmentationModule; a logged value would be waited for
         loss, copied = _to_host(pl_module.step_loss)
         step, epoch = trainer.global_step, trainer.current_epoch
         self._unseen.append(_Step(loss, copied, step, epoch, self._rates, self._names))
@@ -89,7 +90,7 @@ class NanGuard(Callback):
             raise UserError(
                 f"The weights are NaN or infinite after step {trainer.global_step} (epoch "
                 f"{trainer.current_epoch + 1}), though every loss until then was finite: a gradient was "
-                f"not. No checkpoint is written with them; those from before are kept.\n"
+                f"not. No checkpoint is written with them; earlier ones are kept.\n"
                 f"{_what_to_try(trainer, trainer.global_step)}"
             )
 
@@ -101,7 +102,7 @@ class NanGuard(Callback):
 
 
 def _to_host(value: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    """A copy that is there once the event has happened; without a CUDA device at once."""
+    """A copy on the CPU, complete once the event has happened; without a CUDA device it is so at once."""
     if value.device.type != "cuda":
         return value.clone(), None
     host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
@@ -113,21 +114,21 @@ def _to_host(value: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
 
 def _message(step: _Step, trainer: pl.Trainer) -> str:
     names = step.names
-    if trainer.world_size > 1:  # all ranks are here: they saw the same loss
+    if trainer.world_size > 1:  # all ranks come here, since they saw the same loss
         of_ranks: list[list[str]] = [[] for _ in range(trainer.world_size)]
         dist.all_gather_object(of_ranks, step.names)
         names = [name for of_rank in of_ranks for name in of_rank]
     rates = ", ".join(f"{rate:.3g}" for rate in dict.fromkeys(step.rates))
     return (
         f"The loss is {step.loss.item()} in step {step.number} (epoch {step.epoch + 1}), at a learning rate "
-        f"of {rates}. No checkpoint is written from here on; those from before are kept.\n"
+        f"of {rates}. No checkpoint is written from here on; earlier ones are kept.\n"
         f"The batch, on all devices:\n{shorten([f'  {name}' for name in names], 64)}\n"
         f"{_what_to_try(trainer, step.number)}"
     )
 
 
 def _what_to_try(trainer: pl.Trainer, step: int) -> str:
-    """step: in which it was seen; what the weights were in step 1 no learning rate has made."""
+    """step: where it was seen. In step 1 the learning rate has not changed the weights yet."""
     rate = trainer.optimizers[0].defaults["lr"]
     tries = [f"a lower learning rate (optimizer.lr={rate / 3:.2g})"] if step > 1 else []
     if trainer.precision != "32-true":
@@ -137,12 +138,12 @@ def _what_to_try(trainer: pl.Trainer, step: int) -> str:
     first = ""
     if step <= 1:
         first = (
-            "It is the first step: no learning rate is to blame, and the weights were finite. What the "
-            "network is given may not be (data.mean, data.std), or what it or the loss makes of it.\n"
+            "It is the first step: the learning rate is not the cause, and the weights were finite. Check "
+            "the input of the network (data.mean, data.std), and what network and loss compute from it.\n"
         )
     tried = f"Try, under another name=: {'; '.join(tries)}. " if tries else ""
     return (
-        f"{first}The same command would come to the same end. {tried}"
-        f"trainer.detect_anomaly=true names the operation that makes the first NaN, slowly. "
-        f"callbacks.finite=null continues regardless.\n{ASK_THE_DOCTOR}"
+        f"{first}The same command would fail again. {tried}"
+        f"trainer.detect_anomaly=true names the operation that makes the first NaN, but is slow. "
+        f"callbacks.finite=null switches this check off.\n{ASK_THE_DOCTOR}"
     )

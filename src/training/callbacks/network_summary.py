@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 class NetworkSummary(ModelSummary):
-    """Lightning's metrics, a line for each part within 80 columns."""
+    """Lightning's ModelSummary as a table with one line per part, within 80 columns."""
 
     @staticmethod
     def summarize(

@@ -1,4 +1,4 @@
-"""A fixed panel of validation pictures each epoch: image | ground truth | prediction."""
+"""A panel of the same validation images in each epoch: image | ground truth | prediction."""
 
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ class PicturePanel(Callback):
     Args:
         directory: where the pictures go.
         count: samples of the panel.
-        every_n_epochs: validations without a panel in between are skipped.
-        keep: so many files stay, 2 or more, spread over the epochs so far, the first and the newest among
-            them; None = all.
-        width: pixels of one picture of the panel at the most.
+        every_n_epochs: epochs from one panel to the next.
+        keep: number of files that are kept, 2 or more: the first, the newest, and others spread over the
+            epochs between them; None = all.
+        width: largest width of one image of the panel, in pixels.
         filename: may contain {epoch}, counted from 1.
 
-    Must stand before a weight average in the list of callbacks, which puts the trained weights back at the
-    end of the validation epoch.
+    In the list of callbacks it has to come before a weight average, since that puts the trained weights back
+    at the end of the validation epoch.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class PicturePanel(Callback):
             for sample, prediction in zip(samples, predictions, strict=True)
         ]
         picture = panel(rows, dataset.table, max_width=self.width)
-        self.directory.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays away
+        self.directory.mkdir(exist_ok=True)  # without parents=True: a removed run directory is not made again
         write_image(self.directory / self.filename.format(epoch=trainer.current_epoch + 1), picture)
         if self.keep:
             self._thin_out(trainer.current_epoch + 1, self.keep)
@@ -76,7 +76,7 @@ class PicturePanel(Callback):
                 logger.experiment.add_image("val/panel", picture, trainer.global_step, dataformats="HWC")
 
     def _thin_out(self, newest: int, keep: int) -> None:
-        """Remove, while there are too many, the picture that is nearest to its neighbours."""
+        """While there are too many files, remove the one whose neighbours are nearest to each other."""
         there = {path.name for path in self.directory.iterdir()}
         epochs = [n for n in range(1, newest + 1) if self.filename.format(epoch=n) in there]
         while len(epochs) > keep:

@@ -9,7 +9,9 @@ from pytorch_lightning import Callback
 
 
 class SeedEachBatch(Callback):
-    """A resumed run so draws what it would have drawn; the samples have seeds of their own (src/data).
+    """Seeds PyTorch before each batch, so that a resumed run draws the numbers of an uninterrupted one.
+
+    The samples have seeds of their own (src/data).
 
     Args:
         seed: of the run.

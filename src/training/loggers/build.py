@@ -1,4 +1,4 @@
-"""Loggers from the logger group: metrics.csv always; W&B, TensorBoard and any of one's own on request."""
+"""Loggers from the logger group: metrics.csv always; W&B, TensorBoard and the user's own on request."""
 
 import netrc
 import os
@@ -20,7 +20,7 @@ from src.training.loggers.wandb import EnduringWandbLogger
 def build_loggers(config: Mapping[str, Any], run_dir: Path, name: str) -> list[Logger]:
     """metrics.csv, then a logger for each entry of the group that is not null, in their order.
 
-    Raises UserError for an entry that is no logger, or whose package is not installed.
+    Raises UserError for an entry that is not a logger, or whose package is not installed.
     """
     entries = {key: entry for key, entry in config.items() if entry is not None}
     built = [_build(key, entry, run_dir, name) for key, entry in entries.items()]
@@ -38,9 +38,9 @@ def _build(key: str, entry: Any, run_dir: Path, name: str) -> Logger:
         except ModuleNotFoundError as error:
             raise UserError("logger=tensorboard needs the package: pip install tensorboard") from error
     raise UserError(
-        f"logger.{key}={entry}: no logger. One of your own needs a _target_, such as "
+        f"logger.{key}={entry}: not a logger. Your own logger needs a _target_, such as "
         f"{{_target_: pytorch_lightning.loggers.MLFlowLogger}}; wandb and tensorboard need the keys of their "
-        f"files in conf/logger. null switches any off."
+        f"files in conf/logger. null switches an entry off."
     )
 
 
@@ -62,7 +62,10 @@ def _of_one_s_own(key: str, entry: Mapping[str, Any]) -> Logger:
 
 
 def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:
-    """A W&B run that never asks: offline without a login, and the same run when the directory's resumes."""
+    """A W&B logger that never asks for a login: without one it is offline.
+
+    A run that resumes continues its W&B run.
+    """
     arguments = dict(config)
     if arguments["offline"] == "auto":
         arguments["offline"] = not _logged_in()
@@ -75,15 +78,15 @@ def _wandb(config: Mapping[str, Any], run_dir: Path, name: str) -> WandbLogger:
 
 
 def _kept_id(run_dir: Path) -> str:
-    """The run's id, kept in the run directory once that exists (see Run.open)."""
+    """The id of the W&B run, kept in the run directory once that exists (see Run.open)."""
     kept = run_dir / "wandb_id.txt"
     if not kept.exists():
         return uuid4().hex[:8]
     found = kept.read_bytes().decode(errors="replace").strip()
     if not re.fullmatch(r"[\w-]{1,64}", found):
         raise UserError(
-            f"{kept}: damaged, no id of a W&B run. Write that of the run's page into it (the end of its "
-            f"address), or delete it, and W&B begins a new run."
+            f"{kept}: damaged, not the id of a W&B run. Write the id into it (the end of the address of the "
+            f"run's page), or delete the file: then W&B begins a new run."
         )
     return found
 
@@ -95,7 +98,7 @@ def keep_wandb_id(loggers: list[Logger], run_dir: Path) -> None:
 
 
 def _logged_in() -> bool:
-    """Whether W&B would find a key, by its documented places: WANDB_API_KEY and the netrc file."""
+    """Whether W&B would find an API key where it documents to look: WANDB_API_KEY and the netrc file."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""

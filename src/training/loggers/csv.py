@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 class MetricsCSV(Logger):
-    """Rows of (step, epoch, metrics...); what belongs to one step stands in one row.
+    """Rows of (step, epoch, metrics...), with all values of a step in one row.
 
-    Lightning's CSVLogger deletes the file when a run resumes. Here the rows are read back, and those past the
-    checkpoint that the run resumes from are left out: their steps come round again.
+    Lightning's CSVLogger deletes the file when a run resumes. Here the rows are read back, except for those
+    after the checkpoint that the run resumes from: their steps are trained again.
     """
 
     def __init__(self, path: str | Path):
@@ -39,7 +39,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def go_on_from(self, step: int) -> None:
-        """`step` comes next: rows of it and later ones are dropped."""
+        """Drops the rows of `step`, which is trained next, and of later steps."""
         rows = self._read()
         self._rows = [row for row in rows if int(row["step"]) < step]
         if len(self._rows) < len(rows):
@@ -58,7 +58,7 @@ class MetricsCSV(Logger):
         self._write()
 
     def _read(self) -> list[dict[str, Any]]:
-        """What is there; a file that cannot be read is kept under another name."""
+        """The rows of the file; a file that cannot be read is kept under another name."""
         if not self.path.exists():
             return []
         try:
@@ -77,7 +77,7 @@ class MetricsCSV(Logger):
         return rows
 
     def _write(self) -> None:
-        # Whole and atomic each time: columns appear as a run goes on, and a row comes every 50 steps or so.
+        # The whole file each time, atomically: a run may add columns, and logs a row every 50 steps or so.
         assert self._rows is not None
         columns = list(dict.fromkeys(["epoch", "step", *(key for row in self._rows for key in row)]))
         text = io.StringIO(newline="")

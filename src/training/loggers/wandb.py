@@ -1,4 +1,4 @@
-"""A W&B logger that a training does not depend on."""
+"""A W&B logger whose failure does not end the training."""
 
 import logging
 import os
@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 
 class EnduringWandbLogger(WandbLogger):
-    """Continues offline where the server cannot be reached or refuses the login; `wandb sync` sends it later.
+    """Logs offline if the server cannot be reached or refuses the login; `wandb sync` uploads the run later.
 
-    Once a run has begun, W&B's own process keeps what a server that went away did not take, and tries again.
-    Where that process itself is gone, nothing more is sent.
+    Once a run has begun, W&B's own process keeps what an unreachable server did not receive, and tries again.
+    If that process itself is gone, nothing more is sent.
     """
 
     _gone = False
 
     def __init__(self, **kwargs: Any):
-        # W&B's defaults wait 90 s at the start, and at the end for as long as the server is away.
+        # By default W&B waits 90 s at the start, and at the end for as long as the server is unreachable.
         os.environ.setdefault("WANDB_INIT_TIMEOUT", "20")
         os.environ.setdefault("WANDB_FINISH_TIMEOUT", "60")
         super().__init__(**kwargs)
@@ -33,18 +33,18 @@ class EnduringWandbLogger(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        import wandb  # here and below: it takes a second, which only a run that uses it should wait for
+        import wandb  # imported here and below: only a run that uses W&B should wait a second for it
 
         try:
             return super().experiment
         except wandb.errors.Error as error:
             reason = " ".join(str(error).split())
         log.warning(
-            "W&B cannot be used (%s): the training continues, and its W&B run is kept offline. The log "
-            "says at its end how to upload it.",
+            "W&B cannot be used (%s): the training continues, and its W&B run is kept offline. The end "
+            "of the log says how to upload it.",
             reason,
         )
-        wandb.teardown()  # of what is still trying
+        wandb.teardown()  # ends the attempts that are still under way
         os.environ["WANDB_MODE"] = "offline"
         return super().experiment
 
@@ -55,7 +55,10 @@ class EnduringWandbLogger(WandbLogger):
         self._attempt(super().log_image, *args, **kwargs)
 
     def finish(self, exit_code: int) -> None:
-        """Without it a crash looks like success on the dashboard. Says where an offline run lies."""
+        """Ends the W&B run with its exit code: without it a crash would look like success on the dashboard.
+
+        Logs where an offline run is kept.
+        """
         import wandb
 
         run: Any = self._experiment
@@ -74,5 +77,5 @@ class EnduringWandbLogger(WandbLogger):
         except (wandb.errors.Error, OSError) as error:
             self._gone = True
             log.warning("W&B has failed (%r): the training continues without it.", error)
-            with suppress(OSError):  # else W&B would try at exit, and end with a traceback
+            with suppress(OSError):  # without teardown, W&B would try again at exit, with a traceback
                 wandb.teardown()

@@ -1,4 +1,4 @@
-"""What the machine can do to a training, in the user's words: what happened, what is safe, what helps."""
+"""Messages for failures from outside the program: what happened, what is kept, what helps."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_OUTSIDE = (  # of an operation on a file that fails for no fault of the program
+_OUTSIDE = (  # errors of operations on files that are no fault of the program
     *_FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENOTCONN,
     errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ENXIO,
 )  # fmt: skip
@@ -35,8 +35,8 @@ _OUTSIDE = (  # of an operation on a file that fails for no fault of the program
 
 @contextmanager
 def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
-    """Around a Trainer's work: trouble from outside becomes a UserError that says what is kept and how to go
-    on. What it does not know is a fault of the program, and passes as it is."""
+    """Wraps a Trainer's work: a failure from outside the program becomes a UserError that says what is kept
+    and how to resume. Any other error is a fault of the program, and is raised unchanged."""
     guard = RunGuard(run)
     trainer.callbacks.insert(0, guard)  # type: ignore[attr-defined]
     try:
@@ -63,14 +63,14 @@ def clear_errors(run: Run, trainer: pl.Trainer) -> Iterator[None]:
 
 
 def _is_restoring(error: BaseException) -> bool:
-    """Whether it was raised while Lightning put a checkpoint's content where it belongs."""
+    """Whether the error was raised while Lightning restored the content of a checkpoint."""
     frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any("checkpoint_connector" in f.co_filename and "restore" in f.co_name for f in frames)
 
 
 class RunGuard(Callback):
-    """Makes the folders of the checkpoints; lets none be written once the run directory is another one, and
-    each say whose it is; and remembers what was going on when an error ended it."""
+    """Creates the folders of the checkpoints, writes no checkpoint once the run directory was replaced, puts
+    the run's id and name into each, and records whether an error came in training or in validation."""
 
     def __init__(self, run: Run):
         self.run = run
@@ -88,24 +88,24 @@ class RunGuard(Callback):
         checkpoint["run"] = {"id": self.run.id, "name": self.run.config["name"]}
 
     def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
-        self.was_training = bool(trainer.training)  # which the Trainer forgets before it raises
+        self.was_training = bool(trainer.training)  # the Trainer resets it before it raises
 
 
 def explain(error: BaseException, config: dict[str, Any], trainer: pl.Trainer, training: bool) -> str | None:
-    """What the first known error in the chain that led to this one means; None without any."""
+    """The message for the first known error in the chain that led to this one; None if there is none."""
     cause: BaseException | None = error
     while cause is not None:
         text = _explain(cause, config, trainer, training)
         if text is not None:
             return text
-        # A fault of the program may come up while a file that is not there is dealt with.
+        # A fault of the program may occur while another error, such as a missing file, is being handled.
         chained = isinstance(cause, OSError | RuntimeError) and not cause.__suppress_context__
         cause = cause.__cause__ or (cause.__context__ if chained else None)
     return None
 
 
 def _of_a_logger(error: BaseException, config: dict[str, Any], trainer: pl.Trainer) -> str | None:
-    """Where the error came up within a logger of the user's own; None where it did not."""
+    """The message for an error within a logger of the user's own; None for any other error."""
     entries = {key: entry for key, entry in (config.get("logger") or {}).items() if entry is not None}
     own = {
         id(logger): f"logger.{key}"
@@ -120,7 +120,7 @@ def _of_a_logger(error: BaseException, config: dict[str, Any], trainer: pl.Train
             kind = f"{type(logger).__module__}.{type(logger).__name__}"
             return (
                 f"{key} ({kind}) has failed: {type(error).__name__}: {error}\n"
-                f"Mend it, or continue without it: {key}=null."
+                f"Fix it, or continue without it: {key}=null."
             )
         call = call.tb_next
     return None
@@ -129,15 +129,15 @@ def _of_a_logger(error: BaseException, config: dict[str, Any], trainer: pl.Train
 def _explain(error: BaseException, config: dict[str, Any], trainer: pl.Trainer, training: bool) -> str | None:
     text = str(error)
     if isinstance(error, CannotWriteError):
-        return f"{error.text} What was there before is as it was."
+        return f"{error.text} A file that was there before is unchanged."
     if isinstance(error, RuntimeError) and "returned nan values in its" in text:  # trainer.detect_anomaly
-        return f"{text}\nThe warning above shows where in the forward pass this operation stands."
+        return f"{text}\nThe warning above shows where in the forward pass this operation is."
     if isinstance(error, RuntimeError) and "DataLoader worker (pid" in text:
         return _worker_died(text, trainer)
     if _is_about_shared_memory(error):
         return (
-            f"The shared memory (/dev/shm, {_free(Path('/dev/shm'))} free), in which the data workers hand "
-            f"over their batches, is full: {_last_line(error)}.\n{_LESS_SHARED_MEMORY}"
+            f"The shared memory (/dev/shm, {_free(Path('/dev/shm'))} free), through which the data workers "
+            f"pass their batches, is full: {_last_line(error)}.\n{_LESS_SHARED_MEMORY}"
         )
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError | OSError) and _NO_MEMORY.search(text)
@@ -152,7 +152,7 @@ def _explain(error: BaseException, config: dict[str, Any], trainer: pl.Trainer, 
 
 
 def _errno(error: BaseException) -> int:
-    """0 without any. A data worker's error arrives as text."""
+    """The error number; 0 if there is none. A data worker's error arrives as text, with the number in it."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
     found = re.findall(r"\[Errno (\d+)\]|\((\d+)\)\s*$", str(error)) if isinstance(error, OSError) else []
@@ -165,7 +165,7 @@ def _is_about_shared_memory(error: BaseException) -> bool:
         r"shared memory|</torch_|unable to (mmap|open|write)", text
     ):
         return "No space left" in text or "Cannot allocate" in text
-    # A semaphore of a queue is a file in /dev/shm, which Python does not name.
+    # A queue's semaphore is a file in /dev/shm; Python's error does not contain its name.
     full_without_a_name = isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename
     return full_without_a_name and _share_free(Path("/dev/shm")) < 0.01
 
@@ -188,8 +188,8 @@ def _worker_died(text: str, trainer: pl.Trainer) -> str:
     what = found.group(0).strip() if found else "A data worker has ended."
     if "Bus error" in text:
         return (
-            f"{what}\nA data worker could not get the memory behind a file that it had mapped: /dev/shm "
-            f"({_free(Path('/dev/shm'))} free) is full, or a disk has gone.\n{_LESS_SHARED_MEMORY}"
+            f"{what}\nA data worker could not access a file that it had mapped into memory: /dev/shm "
+            f"({_free(Path('/dev/shm'))} free) is full, or a disk was removed.\n{_LESS_SHARED_MEMORY}"
         )
     return (
         f"{what}\nUsually the system has killed it because the memory of the machine or the job ran out "
@@ -234,9 +234,9 @@ def _out_of_memory(error: BaseException, data: dict[str, Any], trainer: pl.Train
     if not on_device and _workers(trainer):
         ways.append(f"data.num_workers: fewer than {_workers(trainer)}")
     if trainer.precision == "32-true":
-        ways.append("trainer.precision=bf16-mixed: takes less, with other roundings")
+        ways.append("trainer.precision=bf16-mixed: needs less memory, rounds differently")
     tries = "\n".join(f"  {way}" for way in [*ways, last])
-    return f"{head}\nWhat helps, beginning with what leaves the recipe as it is:\n{tries}"
+    return f"{head}\nWhat helps, beginning with changes that keep the recipe:\n{tries}"
 
 
 def _or(numbers: list[int], shown: int = 4) -> str:
@@ -248,7 +248,7 @@ def _workers(trainer: pl.Trainer) -> int:
 
 
 def _last_line(error: BaseException) -> str:
-    """Without the traceback that a data worker's error carries."""
+    """The line that names the error, without the traceback that a data worker's error carries."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

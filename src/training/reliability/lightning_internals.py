@@ -11,32 +11,32 @@ from lightning_fabric.utilities.distributed import _destroy_dist_connection
 
 
 def is_accumulating(trainer: pl.Trainer) -> bool:
-    """Whether the optimizer does not step after this batch. Lightning says so nowhere else."""
+    """Whether the optimizer does not step after this batch. Lightning has no public way to ask."""
     return trainer.fit_loop.epoch_loop._should_accumulate()
 
 
 def validation_is_next(trainer: pl.Trainer) -> bool:
-    """Whether a validation follows this training batch, by val_check_interval and its like."""
+    """Whether a validation follows this training batch, by val_check_interval and the keys like it."""
     loop = trainer.fit_loop
     assert loop._data_fetcher is not None
     return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
 
 
 def leave_signals_alone(trainer: pl.Trainer) -> None:
-    """StopOnSignal listens instead.
+    """Switch off Lightning's handling of signals, which StopOnSignal replaces.
 
-    Lightning broadcasts within its handler, where another collective operation may be under way: ranks that
-    are told to stop before the first step would wait for ever. And it asks in each step, through the device,
-    for the signals that those handlers would have seen.
+    Lightning broadcasts within its signal handler, where another collective operation may be under way: ranks
+    that are told to stop before the first step would wait for ever. In each step it also exchanges, through
+    the device, the signals that its handlers have received.
     """
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
 def take_over_ranks(trainer: pl.Trainer) -> list[Popen]:
-    """The processes that Lightning has started for the other ranks.
+    """Returns the processes that Lightning has started for the other ranks.
 
-    Its own watcher has the list that is emptied here, and ends when nothing is left to watch.
+    Lightning's own watcher holds the original list, which is emptied here, so that the watcher ends.
     """
     launcher = trainer.strategy.launcher
     started: list[Popen] = getattr(launcher, "procs", [])
@@ -48,8 +48,8 @@ def take_over_ranks(trainer: pl.Trainer) -> list[Popen]:
 
 
 def leave_process_group_at_exit() -> None:
-    """For a rank that has failed.
+    """Keep Lightning from destroying the process group at exit, in a rank that has failed.
 
-    Under NCCL Lightning destroys the process group at the end of the process, and waits there for the others.
+    Under NCCL it would wait there for the other ranks.
     """
     atexit.unregister(_destroy_dist_connection)

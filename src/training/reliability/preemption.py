@@ -1,4 +1,4 @@
-"""Signals: a run that is told to stop saves first, within the batch, and says so in its exit code."""
+"""Signals: a run that is told to stop finishes its batch, saves, and ends with the signal's exit code."""
 
 import logging
 import os
@@ -20,8 +20,8 @@ from src.training.callbacks.last_checkpoint import LastCheckpoint, can_save
 
 log = logging.getLogger(__name__)
 
-# SIGUSR1 is what SLURM sends before a time limit (scripts/slurm/train.sbatch), SIGHUP what a terminal or an
-# ssh connection sends that is closed, often twice: once by the system, once by the shell.
+# SLURM sends SIGUSR1 before a time limit (scripts/slurm/train.sbatch). SIGHUP is sent when a terminal or an
+# ssh connection is closed, often twice: once by the system, once by the shell.
 _SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -34,15 +34,15 @@ class Stopped(BaseException):
 
 
 class StopOnSignal(Callback):
-    """SIGTERM, SIGUSR1, SIGHUP and Ctrl-C: finish the batch, save, stop. Ctrl-C after any of them: at once.
+    """SIGTERM, SIGUSR1, SIGHUP and Ctrl-C: finish the batch, save, stop. Ctrl-C after any of them: stop now.
 
-    All ranks stop after the same step, whichever of them was told to. Lightning's own handlers broadcast from
-    within the handler, which may come in the middle of another collective operation; they are replaced.
+    All ranks stop after the same step, whichever of them received the signal. Lightning's own handlers are
+    replaced: they broadcast, although they may interrupt another collective operation.
     In validation there is nothing to save: last.ckpt was written right before it.
 
-    ended: the signal that has ended the run; 0 for none. Whatever error comes up after it is a consequence:
-    an exception out of nowhere breaks what it interrupts, such as the writing of a checkpoint, which stays
-    away (src/runs/atomic_files.py).
+    ended: the signal that has ended the run; 0 for none. Any later error is a consequence of it: the
+    exception breaks off what it interrupts, such as the writing of a checkpoint, whose file is then not
+    replaced (src/runs/atomic_files.py).
     """
 
     def __init__(self) -> None:
@@ -54,10 +54,10 @@ class StopOnSignal(Callback):
 
     @contextmanager
     def listening(self, trainer: pl.Trainer) -> Iterator[None]:
-        """Around the whole of a Trainer's work, its preparations included.
+        """Handles signals during the whole of a Trainer's work, its preparations included.
 
-        Signals that the process was started to ignore, as nohup has it with SIGHUP, stay ignored. After a
-        signal the handlers stay: what is left to do until the process ends is not for others to interrupt.
+        Signals that the process ignored from its start, such as SIGHUP under nohup, stay ignored. After a
+        signal the handlers stay in place: another one must not interrupt the rest of the process.
         """
         self._trainer = trainer
         before = {}
@@ -86,10 +86,10 @@ class StopOnSignal(Callback):
                     callback.save(trainer)
 
     def on_validation_batch_start(self, *args: Any) -> None:
-        if self.ended:  # and what it interrupted has swallowed the exception, as a destructor does
+        if self.ended:  # the code that it interrupted, such as a destructor, has swallowed the exception
             self._raise()
 
-    # Only here, after Lightning has passed on what the last batch logged.
+    # Raised only here, after Lightning has passed the last batch's metrics to the loggers.
     def on_train_batch_start(self, *args: Any) -> None:
         self._raise()
 
@@ -97,7 +97,7 @@ class StopOnSignal(Callback):
         """The signal that any rank has received; 0 for none."""
         if trainer.world_size == 1:
             return self.requested
-        if self._group is None:  # of the hosts: through NCCL, each step would wait for the device
+        if self._group is None:  # on CPUs: with NCCL, each step would wait for the device
             self._group = dist.new_group(backend="gloo")
         requested = torch.tensor(self.requested)
         dist.all_reduce(requested, dist.ReduceOp.MAX, group=self._group)
@@ -110,7 +110,7 @@ class StopOnSignal(Callback):
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         assert self._trainer is not None
-        if os.getpid() != self._pid:  # a data worker that was forked a moment ago
+        if os.getpid() != self._pid:  # in a data worker that has just been forked
             return
         again, self.requested = bool(self.requested), max(self.requested, number)
         let_go_of_closed_terminal()
@@ -127,9 +127,7 @@ class StopOnSignal(Callback):
             saves = any(
                 isinstance(callback, LastCheckpoint) for callback in self._trainer.checkpoint_callbacks
             )
-            plan = (
-                "the run ends, then stopping" if last_validation else "saving after this batch, then stopping"
-            )
+            plan = "finishing the training" if last_validation else "saving after this batch, then stopping"
             if not last_validation and not saves:
                 plan = "stopping after this batch; without callbacks.last it is not saved"
             self._say(f"\n{signal.Signals(number).name}: {plan}.\n")
@@ -140,14 +138,14 @@ class StopOnSignal(Callback):
             os.write(2, text.encode())
 
     def _end_at_once(self, number: int) -> NoReturn:
-        """As SIGKILL would, which costs nothing that is written: an exception could be lost, or held up."""
+        """As SIGKILL would, since an exception could be lost or delayed. No written file is lost by this."""
         self._end_ranks()
         end_workers()
         self._say(f"\n{signal.Signals(number).name} again: stopped at once.\n")
         os._exit(128 + number)
 
     def _end_ranks(self) -> None:
-        """Those that this process started would wait for it in the next collective operation."""
+        """Kill the ranks that this process started: they would wait for it in a collective operation."""
         assert self._trainer is not None
         launcher = self._trainer.strategy.launcher
         if launcher is not None:
@@ -155,7 +153,7 @@ class StopOnSignal(Callback):
 
 
 def end_workers() -> None:
-    """Those of a loader that was interrupted while it was made would hold up the end of the process."""
+    """Kill the data workers: those of a loader that was not complete yet would delay the process's end."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise
     for worker in active_children():
         worker.kill()
@@ -164,5 +162,5 @@ def end_workers() -> None:
 
 
 def _last_validation(trainer: pl.Trainer) -> bool:
-    """After the last step there is no checkpoint to resume from until its validation is done."""
+    """Whether the last step is done; until its validation is done there is no checkpoint to resume from."""
     return trainer.global_step == trainer.max_steps

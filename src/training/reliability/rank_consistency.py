@@ -1,4 +1,7 @@
-"""Before the first step all ranks compare what has to be equal: otherwise they would train something else."""
+"""Before the first step all ranks compare their config, files and software, which have to be equal.
+
+Otherwise they would train something else than the command says.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,7 +18,7 @@ from src.data.dataset import SegmentationDataset
 from src.errors import UserError, shorten
 from src.schema.roles import MAY_DIFFER
 
-# What to do: what has to be equal: its value.
+# {advice if ranks differ: {name of what has to be equal: its value}}
 Facts = dict[str, dict[str, str]]
 
 _COMMAND = "Start every process with the same command."
@@ -27,12 +30,12 @@ _PACKAGES = ("torch", "pytorch-lightning", "numpy", "opencv-python-headless", "a
 
 
 class RankConsistency(Callback):
-    """Raises UserError on every rank where the ranks differ. First in the list of callbacks: the others may
-    wait for each other already.
+    """Raises UserError on every rank if the ranks differ. It has to be first in the list of callbacks, since
+    in a later one the ranks may already wait for each other.
 
     Args:
         config: of the run, resolved.
-        checkpoint: that the run begins with, if any.
+        checkpoint: the one that the run begins with, if any.
     """
 
     def __init__(self, config: Mapping[str, Any], checkpoint: Path | None):

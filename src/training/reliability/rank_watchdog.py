@@ -19,7 +19,7 @@ from src.training.reliability.preemption import Stopped
 
 PATIENCE = 10  # minutes that a rank waits for another in a collective operation; Lightning's default is 30
 _POLL = 0.2  # seconds
-_TO_CLEAN_UP = 60.0  # seconds: a rank that waits for a device that waits for another rank never would
+_TO_CLEAN_UP = 60.0  # seconds; a rank whose device waits for another rank would never finish
 _FIRST_RANK = "CGNET_FIRST_RANK"
 _GO_ON = "All ranks end. The same command resumes from the run's last checkpoint, which is whole."
 
@@ -27,9 +27,9 @@ _GO_ON = "All ranks end. The same command resumes from the run's last checkpoint
 class RankWatchdog(Callback):
     """Watches the ranks that Lightning started, and ends this one when another has ended in failure.
 
-    Lightning's own watcher kills rank 0 up to 5 s later, so that the command ends without a word and with
-    exit code 137; and when rank 0 fails it leaves the others to the time-out of their collectives (minutes
-    under NCCL). Ranks that another launcher started (torchrun, SLURM) are that launcher's to end.
+    Lightning's own watcher kills rank 0 up to 5 s later, so that the command ends without a message and with
+    exit code 137; and when rank 0 fails, the others run until their collectives time out (minutes under
+    NCCL). Ranks that another launcher started (torchrun, SLURM) are ended by that launcher.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,14 @@ class RankWatchdog(Callback):
         self._ended_at: float | None = None
         self._over = False
         self._thread: threading.Thread | None = None
-        # Of a rank that Lightning started, as its command says; rank 0 gets a LOCAL_RANK, too.
+        # The process id of rank 0, in a rank that Lightning started. Only the command line tells such a rank,
+        # since rank 0 gets a LOCAL_RANK, too.
         self._parent: int | None = None
         if "LOCAL_RANK" not in os.environ:
             os.environ[_FIRST_RANK] = str(os.getpid())
         elif any(argument.startswith("hydra.job.name=train_ddp_process") for argument in sys.argv):
             self._parent = int(os.environ[_FIRST_RANK])
-            self._begin_to_watch()  # rank 0 may be gone before it has met the others
+            self._begin_to_watch()  # rank 0 may end before the ranks have connected
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._ranks = take_over_ranks(trainer) or self._ranks
@@ -53,13 +54,13 @@ class RankWatchdog(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Raises UserError where another rank is to blame."""
+        """Raises UserError if another rank is the cause."""
         self._ended_at = time.monotonic()
         if isinstance(exception, Stopped | KeyboardInterrupt):
             return  # every rank has been told
         leave_process_group_at_exit()
         lost = _is_lost_connection(exception)
-        if lost:  # the rank that was lost has the reason, and is about to say it
+        if lost:  # the lost rank knows the reason: wait for its end
             deadline = time.monotonic() + 10
             while self._ranks and self._failed() is None and time.monotonic() < deadline:
                 time.sleep(_POLL)
@@ -74,7 +75,7 @@ class RankWatchdog(Callback):
         self._over = self._ended_at is None
 
     def stop(self) -> None:
-        """The Trainer has let go: from here on nothing waits for another rank."""
+        """Called when the Trainer is done: from here on nothing waits for another rank."""
         self._over = True
 
     def _begin_to_watch(self) -> None:
@@ -97,7 +98,7 @@ class RankWatchdog(Callback):
                 self._end("", 2)  # without a message: the command has ended, and nobody would read it
             failed = self._failed()
             if failed:
-                time.sleep(2)  # it may be that this rank has failed as well, and is about to say it better
+                time.sleep(2)  # this rank may have failed as well, and is then about to give a better message
                 if self._ended_at is None and not self._over:
                     self._end(f"{how_it_ended(*failed)}\n{_GO_ON}", failed[1] if failed[1] > 0 else 2)
 
@@ -109,7 +110,7 @@ class RankWatchdog(Callback):
 
 
 def how_it_ended(rank: int, code: int) -> str:
-    """In words; `code` is negative for a signal."""
+    """How a rank ended, in words; `code` is negative for a signal."""
     if code == -signal.SIGKILL:
         return (
             f"Rank {rank} was killed by SIGKILL: by the system where the memory of the machine ran out "

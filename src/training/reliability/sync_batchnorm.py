@@ -12,12 +12,12 @@ class _NormOverRanks(torch.autograd.Function):
 
     The forward and the backward pass have one all-reduce each. Nothing waits for the device, and
     torch.compile takes both into its graphs. (torch.nn.SyncBatchNorm refuses CPUs; on GPUs it waits for the
-    device three times a layer, and breaks the graph there.)
+    device three times per layer, and breaks the graph there.)
 
-    Float32 in NCHW on a CPU rounds where torch's own kernel does, at the price of one all-reduce more: there
-    each sample is treated to the same bit as in one process with the whole batch. Otherwise a PReLU whose
-    input is near zero turns the last bit into a gradient that is off by a hundredth, and no test could tell
-    that from a mistake. (pytorch, aten/src/ATen/native/cpu/batch_norm_kernel.cpp)
+    For float32 in NCHW on a CPU, results are rounded where torch's own kernel rounds, at the cost of one more
+    all-reduce: each sample's result is bitwise that of one process with the whole batch. Otherwise a PReLU
+    whose input is near zero would turn a different last bit into a gradient that is off by a hundredth, and
+    no test could tell that from a mistake. (pytorch, aten/src/ATen/native/cpu/batch_norm_kernel.cpp)
     """
 
     @staticmethod
@@ -41,7 +41,8 @@ class _NormOverRanks(torch.autograd.Function):
         # addcmul: the kernel multiplies and adds without rounding in between.
         rest = torch.addcmul(gradient - level[channels], x - mean[channels], slope[channels], value=-1)
         of_x = rest * inverse[channels] * weight[channels]
-        # Equal shares of the parameters' gradients: those of a rank's own samples may all but cancel.
+        # Each rank takes an equal share of the summed gradients: those of the ranks' own samples may almost
+        # cancel each other.
         of_weight, of_bias = sums / dist.get_world_size()
         return of_x.to(input.dtype), (of_weight * inverse).to(kind), of_bias.to(kind), None
 
@@ -50,7 +51,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(mean, variance, number) of all ranks' samples of each channel, float64."""
     own_variance, own_mean = (t.double() for t in torch.var_mean(x.to(_wide(x)), (0, 2, 3), correction=0))
     own_count = own_mean.new_full((1,), x.numel() / x.shape[1])
-    # In float64 E[x^2] - E[x]^2 does not cancel.
+    # In float64, E[x^2] - E[x]^2 has no harmful cancellation.
     sums = torch.cat([own_mean, own_variance + own_mean.square(), own_count.new_ones(1)]) * own_count
     dist.all_reduce(sums)
     mean, square = (sums[:-1] / sums[-1]).view(2, -1)
@@ -58,17 +59,17 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _products(x: Tensor, gradient: Tensor, mean: Tensor) -> Tensor:
-    """Of each channel the sums of (x - mean) * gradient and of gradient: float64 (2, C)."""
+    """The sums of (x - mean) * gradient and of gradient for each channel: float64 (2, C)."""
     return torch.stack([_sum((x - mean[:, None, None]) * gradient), _sum(gradient)])
 
 
 def _sum(x: Tensor) -> Tensor:
-    """Over all dimensions but the channels', float64."""
+    """The sum over all dimensions except the channels, float64."""
     return x.sum((0, 2, 3), dtype=_wide(x)).double()
 
 
 def _wide(x: Tensor) -> torch.dtype:
-    """What pixels are summed in. GPUs may be slow in float64; their sums, in trees, are good in float32."""
+    """The dtype for sums of pixels. GPUs may be slow in float64; they sum in trees, precise in float32."""
     return torch.float64 if x.device.type == "cpu" or x.dtype == torch.float64 else torch.float32
 
 
@@ -86,8 +87,10 @@ def _exact_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _exact_products(x: Tensor, gradient: Tensor, mean: Tensor) -> Tensor:
-    """The kernel sums each image's channel in its own way, and these sums in float64. It is asked for the
-    former as gradients of weight and bias, with each image's channel as a channel of its own.
+    """torch's kernel sums each image's channel in its own way, and adds the images' sums in float64.
+
+    To get the sums of each image, it is called with the channels of all images as separate channels: then
+    they are its gradients of weight and bias.
     """
     batch, channels, height, width = x.shape
     x, gradient = (t.reshape(1, -1, height, width) for t in (x, gradient))
