@@ -1,13 +1,13 @@
-"""Our sweepers under the one package name from which Hydra takes plugins; at each start it looks in here.
+"""Our sweepers, in the package from which Hydra loads all plugins; it imports this file at each start.
 
-No __init__.py beside this file: other plugins that are installed share the package. The code is in src/sweep.
+This folder must have no __init__.py: other installed plugins share the package. The code is in src/sweep.
 """
 
 from src.sweep import optuna_search, sweepers
 
 
 class GridSweeper(sweepers.GridSweeper):
-    """hydra/sweeper=grid, what `-m` means here"""
+    """hydra/sweeper=grid, the default for `-m` in this repository"""
 
 
 class OptunaSweeper(optuna_search.OptunaSweeper):

@@ -1,19 +1,19 @@
-r"""Our training samples against mmsegmentation 1.2.2's, on the same frames, one core, in one run.
+r"""How fast we and mmsegmentation 1.2.2 make training samples: of the same frames, on one core, in one run.
 
     python -m scripts.against_mmsegmentation --root /path/to/cityscapes --python /path/to/mmseg-env/bin/python
 
-mmsegmentation needs an environment of its own, with this one's OpenCV (see constraints.txt):
+mmsegmentation needs an environment of its own, with the same version of OpenCV (see constraints.txt):
 
     python -m venv mmseg-env
     mmseg-env/bin/pip install mmsegmentation==1.2.2 mmcv-lite==2.1.0 mmengine torch ftfy regex \
         "numpy<2.3" opencv-python-headless==5.0.0.93
 
-How it is measured: the sides take turns, a round of each after the other, so that a busy machine slows all of
-them down; all on the same pinned core, without threads of OpenCV or PyTorch; frames and cached frames lie in
-the page cache; rates are medians over the rounds. The augmentation is equal: scale 0.5-2.0, crops of 512x1024
-with at most 75 % of one class, flip, photometric distortion, up to the uint8 tensors of one sample. All sides
-see the same frames in the same order; what is drawn differs. mmsegmentation reads labelTrainIds: where they
-are missing, as in the download, they are made in a temporary folder beforehand.
+How it is measured: the sides take turns, one round each, so that a busy machine slows all of them down; all
+run on the same pinned core, without threads of OpenCV or PyTorch; frames and cached frames are in the page
+cache; rates are medians over the rounds. The augmentation is equal: scale 0.5-2.0, crops of 512x1024 with at
+most 75 % of one class, flip, photometric distortion, up to the uint8 tensors of one sample. All sides read
+the same frames in the same order; their random numbers differ. mmsegmentation reads labelTrainIds: if they
+are missing, as in the download, they are written to a temporary folder beforehand.
 """
 
 import argparse
@@ -49,7 +49,7 @@ TITLES = {"none": "data.cache=none", "disk": "data.cache=disk"}
 
 
 class Mmsegmentation:
-    """mmsegmentation_worker.py in its own environment: a round for each line that it is sent."""
+    """Runs mmsegmentation_worker.py in its own environment: one round for each line sent to it."""
 
     def __init__(self, python: str, images: Sequence[Path], labels: Sequence[Path], core: int | None):
         script = Path(__file__).with_name("mmsegmentation_worker.py")
@@ -62,7 +62,7 @@ class Mmsegmentation:
         )
 
     def round(self, indices: Sequence[int]) -> float:
-        """Seconds for the samples."""
+        """The seconds that the samples took."""
         return self._ask({"indices": indices})["seconds"]
 
     def close(self) -> None:
@@ -80,20 +80,20 @@ class Mmsegmentation:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise SystemExit("mmsegmentation's side ended: its message stands above.")
+            raise SystemExit("mmsegmentation's side ended: see its message above.")
         return json.loads(answer)
 
 
 @contextmanager
 def one_core() -> Iterator[int | None]:
-    """This thread on the last core that it may use, OpenCV and PyTorch without threads of their own.
+    """Pin this thread to the last core that it may use, and let OpenCV and PyTorch use no other threads.
 
-    Yields the core's number; None where the system knows no affinity (macOS): there the scheduler may move
-    the thread, but one core is all it uses. Everything is restored.
+    Yields the core's number; None if the system has no affinity (macOS): there the scheduler may move
+    the thread, but it still uses one core only. All settings are restored.
     """
     threads = cv2.getNumThreads(), torch.get_num_threads()
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    core = max(allowed, default=None)  # most systems give interrupts to the first
+    core = max(allowed, default=None)  # most systems handle interrupts on the first
     try:
         if core is not None:
             os.sched_setaffinity(0, {core})
@@ -108,12 +108,12 @@ def one_core() -> Iterator[int | None]:
 
 
 def keys_of_round(number: int, samples: int, frames: int) -> list[tuple[int, int]]:
-    """(epoch, index) of the samples: a round takes the next frames, as an epoch of its own."""
+    """(epoch, index) of a round's samples: it takes the next frames and has an epoch number of its own."""
     return [(number, (number * samples + i) % frames) for i in range(samples)]
 
 
 def labels_with_train_ids(pairs: Sequence[Pair], table: LabelTable, folder: Path) -> list[Path]:
-    """The files that mmsegmentation reads: the dataset's own, or made in the folder."""
+    """The label files that mmsegmentation reads: the dataset's own, or new ones in the folder."""
     found = []
     for pair in pairs:
         if not isinstance(pair.label, Path):
@@ -140,7 +140,7 @@ def cityscapes_frames(root: Path, count: int) -> Frames:
 def alternate(
     sides: dict[str, Callable[[int], float]], rounds: int, warmup: int, samples: int
 ) -> dict[str, list[float]]:
-    """Samples per second of every round: each side once a round."""
+    """Samples per second of each round. Every side runs once per round."""
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(-warmup, rounds):
         for name, side in sides.items():
@@ -198,13 +198,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", type=Path, required=True, help="Cityscapes, extracted")
-    parser.add_argument("--python", required=True, help="of mmsegmentation's environment")
-    parser.add_argument("--out", type=Path, help="JSON with all figures")
-    parser.add_argument("--frames", type=int, default=64, help="of the training split")
-    parser.add_argument("--samples", type=int, default=24, help="per round and side")
+    parser.add_argument("--python", required=True, help="Python of mmsegmentation's environment")
+    parser.add_argument("--out", type=Path, help="JSON file for all results")
+    parser.add_argument("--frames", type=int, default=64, help="number of frames of the training split")
+    parser.add_argument("--samples", type=int, default=24, help="samples per round and side")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--warmup", type=int, default=1, help="rounds that do not count")
-    parser.add_argument("--cache-dir", type=Path, help="for decoded frames; else a temporary folder")
+    parser.add_argument("--warmup", type=int, default=1, help="rounds before the measurement")
+    parser.add_argument("--cache-dir", type=Path, help="for decoded frames; default: a temporary folder")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         try:

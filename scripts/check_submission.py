@@ -1,9 +1,9 @@
-"""Would Cityscapes' server take it: `python -m scripts.check_submission submission.zip [--root CITYSCAPES]`.
+"""Would Cityscapes' server accept it? `python -m scripts.check_submission submission.zip [--root CITYSCAPES]`
 
-Looks into a zip archive or a folder: is there one prediction for each image, under its name, of its size, an
-8-bit PNG of one channel, with the label ids of the 19 evaluated classes alone? Exit code 0 if so, else 2 and
-what is wrong, a line each. With --root the images of that folder are those that count; without it the number
-and the size of images are those of the full Cityscapes.
+Checks a zip archive or a folder: is there one prediction for each image, with its name and size, as an
+8-bit PNG of one channel, with only the label ids of the 19 evaluated classes? Exit code 0 if so, otherwise 2
+and one line per problem. With --root, the predictions must match the images in that folder; without it, the
+number and size of images must be those of the full Cityscapes.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""JSON Schemas of conf/ for editors, which then complete keys, show ranges and mark what is wrong.
+"""JSON Schemas of conf/ for editors, which then complete keys, show ranges and mark errors.
 
     python -m scripts.conf_schema
 
@@ -19,9 +19,9 @@ from src.schema.kinds import AnyOf, Choice, Group, Integer, Kind, ListOf, Null, 
 FOLDER = CONF_DIR.parent / ".vscode"
 Schema = dict[str, Any]
 TASKS = ("train", "eval", "doctor", "benchmark")
-# What may stand for any value: an interpolation, and the mark of one that has to be given.
+# Allowed in place of any value: an interpolation, and the mark of a value that must be given.
 _LATER = [{"type": "string", "pattern": r"\$\{"}, {"const": "???"}]
-# Beginnings of the `_target_`s that belong into a group.
+# Prefixes of the `_target_`s that belong in a group.
 _CLASSES: dict[str, tuple[str, ...]] = {
     "model": ("src.network.",),
     "loss": ("src.training.losses.",),
@@ -35,7 +35,7 @@ _HYDRA: dict[str, Schema] = {"defaults": {"type": "array"}, "hydra": {"type": "o
 
 
 def of_kind(kind: Kind) -> Schema:
-    """What the kind allows; of rules that JSON Schema cannot say, such as ascending order, nothing."""
+    """What the kind allows, without rules that JSON Schema cannot express, such as ascending order."""
     if isinstance(kind, AnyOf):
         return {"anyOf": [of_kind(one) for one in kind.kinds]}
     if isinstance(kind, Null):
@@ -115,7 +115,7 @@ def of_group(group: str) -> Schema:
 
 
 def schemas() -> dict[str, Schema]:
-    """By group; and by task, for its own file and for experiments."""
+    """By group, and by task: for the file of the task, that of `train` also for experiments."""
     groups = sorted(key for key in KEYS if "." not in key and (CONF_DIR / key).is_dir())
     found = {group: of_group(group) for group in groups}
     for task in TASKS:

@@ -1,10 +1,11 @@
-r"""Our Segmenter's logits against those of mmsegmentation 1.2.2's own CGNet, from its checkpoints.
+r"""Compares the logits of our Segmenter with those of mmsegmentation 1.2.2's CGNet, from its checkpoints.
 
     python -m scripts.logits_against_mmsegmentation --python /path/to/mmseg-env/bin/python
 
-against_mmsegmentation.py says how to install mmsegmentation. There its configs/_base_/models/cgnet.py (with
-data_preprocessor, backbone and decode_head) is built with random weights, biases and BatchNorm statistics,
-saved, and applied to random images. Here the file is read as `checkpoint=` reads it, and applied to the same.
+against_mmsegmentation.py says how to install mmsegmentation. In that environment, the network of its
+configs/_base_/models/cgnet.py (with data_preprocessor, backbone and decode_head) is built with random
+weights, biases and BatchNorm statistics, saved, and applied to random images. In this environment, the
+checkpoint is read as `checkpoint=` reads it, and applied to the same images.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def compare(python: str, cases: list[dict[str, Any]], folder: Path) -> tuple[lis
         [python, str(script)], input=order + "\n", stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
-        raise SystemExit("mmsegmentation's side ended: its message stands above.")
+        raise SystemExit("mmsegmentation's side ended: see its message above.")
     differences = []
     for number, case in enumerate(cases):
         trained = restore(str(folder / f"{number}.pth"))
@@ -55,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--python", required=True, help="of mmsegmentation's environment")
+    parser.add_argument("--python", required=True, help="Python of mmsegmentation's environment")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -1,10 +1,11 @@
-"""What the official metrics cost: their share of an evaluation, and scoring files against cityscapesScripts.
+"""The time that official metrics take: in an evaluation, and from files compared with cityscapesScripts.
 
     python -m scripts.metric_cost [--width 2048 --height 1024] [--rounds 3] [--device cpu] [--out cost.json]
 
-On frames of the synthetic street. Evaluation: CGNet with random weights, upsampling and argmax, then each
-count, frame by frame; medians, and as share of their sum. From files: the sides take turns, a round of all
-frames each, so that a busy machine slows all of them down; the ratio is the median of the rounds' ratios.
+Measured on frames of the synthetic street. Evaluation: CGNet with random weights, upsampling and argmax, then
+each count, frame by frame; the results are medians, and the counts' share of the sum. From files: the sides
+take turns, one round of all frames each, so that a busy machine slows all of them down; the ratio is the
+median of the rounds' ratios.
 """
 
 import argparse
@@ -39,11 +40,11 @@ from src.runs.machine import machine, usable_cores, versions
 from src.street import write_street
 
 NETWORK, CONFUSION, COUNTING_INSTANCES = "network and argmax", "confusion matrix", "instances"
-FRAME, INSTANCES = "(read image and label)", "(read instances)"  # by the data workers, at the same time
+FRAME, INSTANCES = "(read image and label)", "(read instances)"  # data workers do this in parallel
 
 
 class Clock:
-    """Seconds of each part, one value a frame."""
+    """Seconds of each part, one value per frame."""
 
     def __init__(self, device: str):
         self.device = device
@@ -64,7 +65,7 @@ class Clock:
 
 @torch.inference_mode()
 def evaluation(pairs: list[Pair], rounds: int, device: str) -> dict[str, Any]:
-    """Milliseconds a frame of each part, and the counts' share of an evaluation that waits for no data."""
+    """Milliseconds per frame of each part, and the counts' share of an evaluation that waits for no data."""
     register_resolvers()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = plain(compose("train", ["data=cityscapes", "name=cost"]).model)
@@ -76,7 +77,7 @@ def evaluation(pairs: list[Pair], rounds: int, device: str) -> dict[str, Any]:
     clock, counted = Clock(device), []
     for turn in range(rounds + 1):
         if turn == 1:
-            clock.seconds.clear()  # the first was to warm up
+            clock.seconds.clear()  # the first round was the warm-up
         for number, (pair, path) in enumerate(zip(pairs, paths, strict=True)):
             image, target = clock.time(FRAME, read_pair, pair, CITYSCAPES)
             instances = clock.time(INSTANCES, read_instances, path, target, CITYSCAPES)
@@ -104,7 +105,7 @@ def evaluation(pairs: list[Pair], rounds: int, device: str) -> dict[str, Any]:
 
 
 def from_files(root: Path, pairs: list[Pair], rounds: int) -> dict[str, Any]:
-    """Seconds a frame of scoring predictions in files; the same metrics are asked for."""
+    """Milliseconds per frame to score files, and the speed-up. All sides compute the same metrics."""
     official = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     rng = np.random.default_rng(0)
     folder = root / "predictions"
@@ -116,7 +117,7 @@ def from_files(root: Path, pairs: list[Pair], rounds: int) -> dict[str, Any]:
         labels.append(str(pair.label))
         predictions.append(str(folder / f"{pair.name}.png"))
         write_image(predictions[-1], ids)
-    np.in1d = np.isin  # type: ignore[attr-defined] # its name until numpy 2.4
+    np.in1d = np.isin  # type: ignore[attr-defined] # removed in numpy 2.4, but they call it
     args = copy.copy(official.args)
     args.evalInstLevelScore, args.quiet, args.JSONOutput = True, True, False
     cores = usable_cores()

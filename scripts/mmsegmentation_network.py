@@ -1,8 +1,8 @@
 """mmsegmentation's side of logits_against_mmsegmentation.py, which starts it in mmsegmentation's environment.
 
 Imports nothing of this repository. Reads one JSON object {"folder", "cases": [{"classes", "num_blocks",
-"sizes", "seed"}]} and leaves for each case `<number>.pth`, a checkpoint, and `<number>.logits`, a list of
-(uint8 image, logits at its size) from mmsegmentation's own EncoderDecoder. Answers with its versions.
+"sizes", "seed"}]} and writes for each case `<number>.pth`, a checkpoint, and `<number>.logits`, a list of
+(uint8 image, logits at its size) from mmsegmentation's own EncoderDecoder. Prints its versions as JSON.
 """
 
 import json
@@ -30,7 +30,7 @@ def main() -> None:
         pairs = []
         for height, width in case["sizes"]:
             image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
-            # Files are read as BGR, and data_preprocessor turns them.
+            # mmsegmentation reads files as BGR, and data_preprocessor converts them to RGB.
             batch = model.data_preprocessor({"inputs": [image.flip(0)]}, False)
             with torch.no_grad():
                 logits = model.encode_decode(batch["inputs"], [{"img_shape": (height, width)}])
@@ -54,7 +54,7 @@ class _Stub(types.ModuleType):
 
 
 def build_model(classes: int, num_blocks: list[int]) -> Any:
-    """configs/_base_/models/cgnet.py of mmsegmentation 1.2.2, with as many classes and blocks."""
+    """configs/_base_/models/cgnet.py of mmsegmentation 1.2.2, with these numbers of classes and blocks."""
     import mmseg
     from mmengine.config import Config
     from mmseg.registry import MODELS
@@ -64,13 +64,13 @@ def build_model(classes: int, num_blocks: list[int]) -> Any:
     path = Path(mmseg.__file__).parent / ".mim/configs/_base_/models/cgnet.py"
     config = Config.fromfile(path).model
     config.decode_head.num_classes = classes
-    config.decode_head.loss_decode.class_weight = None  # 19 numbers, for training
+    config.decode_head.loss_decode.class_weight = None  # 19 numbers, needed for training only
     config.backbone.num_blocks = tuple(num_blocks)
     return MODELS.build(config).eval()
 
 
 def randomize(model: Any, seed: int) -> None:
-    """Weights and BatchNorm statistics under which no term of the network is near 0 or near 1."""
+    """Draw weights and BatchNorm statistics with which no term of the network is near 0 or near 1."""
     import torch
 
     torch.manual_seed(seed)

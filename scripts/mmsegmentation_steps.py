@@ -1,7 +1,8 @@
 """mmsegmentation's side of training_steps.py, which starts it in mmsegmentation's environment.
 
-As sssegmentation_steps.py, with the EncoderDecoder that its configs/_base_/models/cgnet.py makes, and with
-optimizer and schedule as its configs/cgnet/cgnet_fcn_4xb8-60k_cityscapes-512x1024.py has them.
+Does the same as sssegmentation_steps.py, with the EncoderDecoder of mmsegmentation's
+configs/_base_/models/cgnet.py, and with optimizer and schedule of its
+configs/cgnet/cgnet_fcn_4xb8-60k_cityscapes-512x1024.py.
 """
 
 import json
@@ -50,7 +51,7 @@ def build(order: dict[str, Any]) -> Any:
     register_all_modules(init_default_scope=True)
     config = Config.fromfile(Path(mmseg.__file__).parent / ".mim/configs/_base_/models/cgnet.py").model
     loss = config.decode_head.loss_decode
-    loss.class_weight = torch.tensor(loss.class_weight).tolist()  # in float64 their rounding would show
+    loss.class_weight = torch.tensor(loss.class_weight).tolist()  # rounded to float32, as ours
     config.data_preprocessor.size = tuple(order["size"])
     model = MODELS.build(config)
     model.init_weights()
@@ -64,8 +65,8 @@ def train(model: Any, batches: list[dict[str, Any]], order: dict[str, Any]) -> t
     from mmseg.structures import SegDataSample
 
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, eps=1e-08, weight_decay=0.0005)
-    # Since mmengine the lowest rate is the last step's, not that of the one after it: hence one more here.
-    # mmcv 1, by which the published weights were trained, has it as ours.
+    # In mmengine the last step has the lowest learning rate. In mmcv 1, with which the published weights were
+    # trained, and in ours, the step after the last one would have it: hence one step more here.
     schedule = PolyLR(optimizer, eta_min=1e-4, power=0.9, by_epoch=False, begin=0, end=order["steps"] + 1)
     losses, rates = [], []
     for batch in batches:
@@ -79,7 +80,7 @@ def train(model: Any, batches: list[dict[str, Any]], order: dict[str, Any]) -> t
         rates.append(optimizer.param_groups[0]["lr"])
         given = {"inputs": [image.flip(0) for image in batch["image"]], "data_samples": samples}
         given = model.data_preprocessor(given, True)
-        if order["float64"]:  # it subtracts in float32
+        if order["float64"]:  # the preprocessor subtracts the mean in float32
             mean = model.data_preprocessor.mean
             given["inputs"] = batch["image"].double() - mean.float().double()
         loss = model.loss(**given)["decode.loss_ce"]

@@ -19,8 +19,8 @@ def main() -> None:
     if start["core"] is not None:
         os.sched_setaffinity(0, {start["core"]})
     warnings.filterwarnings("ignore")
-    # mmseg.datasets.transforms imports mmseg.utils.mask_classification, which wants this one name. mmcv-lite
-    # has it in compiled code only, which it lacks; no transform here calls it.
+    # mmseg.datasets.transforms imports mmseg.utils.mask_classification, which imports this one name. It is
+    # compiled code, which mmcv-lite lacks; no transform here calls it.
     stub = types.ModuleType("mmcv.ops")
     stub.point_sample = None  # type: ignore[attr-defined]
     sys.modules["mmcv.ops"] = stub

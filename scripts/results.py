@@ -1,7 +1,7 @@
 """A table of runs, best first, to read or to paste: `python -m scripts.results [folder ...] [--csv]`.
 
-Reads metrics.json and config.yaml of every run below the folders (default: runs/train), a sweep's jobs too.
-Of those, it also lists the ones that failed, were interrupted, run just now or have not started.
+Reads metrics.json and config.yaml of every run below the folders (default: runs/train), also of the jobs of
+a sweep. Also lists the jobs of a sweep that failed, were interrupted, are running or have not started.
 """
 
 import argparse
@@ -29,11 +29,11 @@ COLUMNS = (
     "network",
     "overrides",
 )
-_WHERE = ("name=", "runs_dir=", "cache_dir=", "hydra.")  # overrides that say where, not what
+_WHERE = ("name=", "runs_dir=", "cache_dir=", "hydra.")  # overrides that say where a run is, not what it does
 
 
 def rows(folders: list[Path]) -> list[dict[str, Any]]:
-    """One row per run that is finished or belongs to a sweep. Raises SystemExit where there is none."""
+    """One row per run that is finished or belongs to a sweep. Raises SystemExit if there is none."""
     found = [_row(path) for folder in folders for path in sorted(folder.rglob("metrics.json"))]
     jobs = [Job.read(path.parent) for folder in folders for path in sorted(folder.rglob(FILE))]
     found += [_unfinished(job) for job in jobs if job and not (job.directory / "metrics.json").exists()]

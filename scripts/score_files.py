@@ -1,9 +1,9 @@
-"""Cityscapes' official metrics of predictions in files, whatever made them.
+"""Cityscapes' official metrics of predictions in files, whatever program wrote them.
 
 python -m scripts.score_files --predictions FOLDER --root CITYSCAPES [--split val] [--output metrics.json]
 
-Counts with the code of `python -m src.eval`, and gives what cityscapesScripts' own evaluation gives, to the
-last bit. Predictions are PNGs of label ids, one for each frame, anywhere below their folder.
+Counts with the same code as `python -m src.eval`, and its metrics equal those of cityscapesScripts'
+evaluation bit for bit. Predictions are PNGs of label ids, one for each frame, anywhere below their folder.
 """
 
 import argparse
@@ -46,8 +46,8 @@ def score(predictions: Path, root: Path, splits: Sequence[str], threads: int | N
     """The metrics, as in the metrics.json of an evaluation. Raises UserError.
 
     Args:
-        predictions: folder that holds one PNG for each frame of the splits, and none besides.
-        root: of Cityscapes; gtFine alone will do.
+        predictions: folder that holds one PNG for each frame of the splits, and no other PNG.
+        root: of Cityscapes; gtFine alone is enough.
         threads: None = one for each core.
     """
     labels = [label for split in splits for label in find_labels(root, split)]
@@ -71,7 +71,7 @@ def score(predictions: Path, root: Path, splits: Sequence[str], threads: int | N
 
 
 def _count(frame: Frame) -> tuple[Tensor, list[Instance]]:
-    """Pixels by label id, (IDS, IDS) int64, rows are the ground truth; and what became of each instance."""
+    """Pixels by label id, (IDS, IDS) int64, rows are the ground truth; and the counts of each instance."""
     label = read_label(frame.label)
     target = to_target(label, Pair(frame.label.name, frame.label, frame.label), CITYSCAPES)
     prediction = torch.from_numpy(read_prediction(frame.prediction, label.shape, CITYSCAPES))
@@ -93,8 +93,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="where to write the metrics as JSON")
     arguments = parser.parse_args()
     if arguments.threads is not None and arguments.threads < 1:
-        parser.error(f"--threads {arguments.threads}: give a number from 1 on.")
-    cv2.setNumThreads(1)  # frames are shared out over the cores, not parts of them
+        parser.error(f"--threads {arguments.threads}: expected a number of at least 1.")
+    cv2.setNumThreads(1)  # a core works on a whole frame, so OpenCV must not split it
     torch.set_num_threads(1)
     try:
         metrics = score(arguments.predictions, arguments.root, SPLITS[arguments.split], arguments.threads)

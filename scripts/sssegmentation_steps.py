@@ -2,9 +2,9 @@
 
 Imports nothing of this repository. Reads one JSON object {"folder", "size", "classes", "class_weights",
 "mean", "steps", "draws", "float64"} and trains on `batches.pt`, a list of {"image": uint8 (B, 3, H, W) RGB,
-"target": uint8 (B, H, W)}, with SSSegmentation's own FCN, loss, optimizer and scheduler. Leaves
+"target": uint8 (B, H, W)}, with SSSegmentation's own FCN, loss, optimizer and scheduler. Writes
 `initial.pth` and `last.pth`, its first and last weights, `steps.pt` with losses and learning rates, and
-`draws.pt`, mean and rms of each weight over several initialisations. Answers with its versions.
+`draws.pt`, mean and rms of each weight over several initialisations. Prints its versions as JSON.
 """
 
 import json
@@ -78,7 +78,7 @@ def draws(build: Callable[[dict[str, Any]], Any], order: dict[str, Any]) -> dict
 
 
 def train(segmentor: Any, batches: list[dict[str, Any]], order: dict[str, Any]) -> tuple[Any, Any]:
-    """As Trainer.start of its train.py has it."""
+    """The same steps as in Trainer.start of SSSegmentation's train.py."""
     import torch
     from ssseg.modules import BuildOptimizer, BuildScheduler
     from ssseg.modules.utils import SSSegInputStructure

@@ -1,15 +1,16 @@
-"""What a training step takes of memory and moves through it, counted on tensors that have no values.
+"""How much memory a training step uses, and how many bytes it moves, counted on tensors without values.
 
     python -m scripts.step_memory [--batch 16] [--size 512 1024]
 
-The first table has, for each precision, memory format and way of the loss, in GB (1e9 bytes) beside the
-weights: what the network keeps for the backward pass, what the loss adds at its highest, what it keeps, and
-the highest of all. What a device's libraries take besides (workspaces of cuDNN, fragmentation) is left out.
+The first table has, for each precision, memory format and way to compute the loss, in GB (1e9 bytes) and
+without the weights: what the network keeps for the backward pass, what the loss adds at its peak, what the
+loss keeps, and the peak of the whole step. Memory that a device's libraries use in addition (workspaces of
+cuDNN, fragmentation) is left out.
 
 The other tables have a line for each kind of operation, in NCHW and eager mode: how many GB of its results
 are kept for the backward pass, and how many it moves in the network's forward pass, in the loss with its
-gradient, and in the network's backward pass. Each operation is taken to read what it is given and to write
-what it makes once, which is the least that it can do.
+gradient, and in the network's backward pass. Each operation is assumed to read its inputs once and to write
+its outputs once, which is the minimum.
 """
 
 import argparse
@@ -31,11 +32,11 @@ from src.training.losses import WeightedCrossEntropy, upsampled_loss
 CPU = torch.device("cpu")
 CLASSES = 19
 PHASES = ("forward", "loss", "backward")
-HEADS = ("network keeps", "loss, at its highest", "loss keeps", "highest of all")
+HEADS = ("network keeps", "peak of the loss", "loss keeps", "peak of the step")
 
 
 class Loss:
-    """Not a module: the tracker takes no module that is called more than once."""
+    """Not a module: MemTracker refuses a module that is called more than once."""
 
     def __init__(self, by_image: bool):
         self.by_image = by_image
@@ -46,7 +47,7 @@ class Loss:
 
 
 def count(batch: int, size: tuple[int, int], bf16: bool, nhwc: bool, by_image: bool) -> tuple[float, ...]:
-    """HEADS, in GB, without the weights."""
+    """The values of HEADS, in GB, without the weights."""
     with FakeTensorMode():
         segmenter = Segmenter(CGNet(CLASSES), [0.0] * 3, [1.0] * 3).train()
         if nhwc:
@@ -72,13 +73,13 @@ def count(batch: int, size: tuple[int, int], bf16: bool, nhwc: bool, by_image: b
     return network - before, peak_of_loss - network, kept - network, peak - before
 
 
-# Beginnings of the names of operations, by what they are there for.
+# Prefixes of the names of operations, by their purpose.
 KINDS = {
     "convolutions": ("convolution",),
     "BatchNorm": ("native_batch_norm",),
     "PReLU": ("_prelu",),
     "concatenations": ("cat",),
-    "residuals; gradients that meet": ("add",),
+    "residuals; sums of gradients": ("add",),
     "global context": ("mean", "mul", "sum", "div", "sigmoid"),
     "upsampling": ("upsample",),
     "log_softmax, cross entropy": ("_log_softmax", "nll_loss", "index", "where", "ne"),
@@ -87,7 +88,7 @@ KINDS = {
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes that operations read and write, by (kind, phase), and bytes they made that `keep` was given."""
+    """Bytes that operations read and write, by (kind, phase), and bytes of their results given to `keep`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +96,7 @@ class Traffic(TorchDispatchMode):
         self.kept: Counter[str] = Counter()
         self.phase = "forward"
         self._makers: dict[int, str] = {}
-        self._kept: dict[int, torch.UntypedStorage] = {}  # alive, or another one would get their address
+        self._kept: dict[int, torch.UntypedStorage] = {}  # alive: a new one could get a freed one's address
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -105,7 +106,7 @@ class Traffic(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         kind = next(kind for kind, starts in KINDS.items() if name.startswith(starts))
         new = [t for t in made if _address(t) not in map(_address, given)]
-        if new or func._schema.is_mutable:  # no view
+        if new or func._schema.is_mutable:  # not a view
             self.moved[kind, self.phase] += sum(map(_bytes, given + made))
             self._makers |= {_address(t): kind for t in new}
         return out
@@ -123,7 +124,7 @@ def _address(tensor: Tensor) -> int:
 
 
 def _bytes(tensor: Tensor) -> int:
-    """Of what is expanded only what is there."""
+    """Bytes of a tensor; of an expanded one, only those of its storage."""
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
@@ -171,7 +172,7 @@ def main() -> None:
     for bf16 in (False, True):
         traffic = count_traffic(batch, size, bf16)
         print()
-        _head("bf16" if bf16 else "float32", "kept of what it makes", *PHASES, "moved, all")
+        _head("bf16" if bf16 else "float32", "results kept", *PHASES, "moved in all")
         for kind in (*KINDS, "all"):
             kinds = KINDS if kind == "all" else (kind,)
             moved = [sum(traffic.moved[k, phase] for k in kinds) / 1e9 for phase in PHASES]

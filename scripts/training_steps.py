@@ -1,11 +1,11 @@
-r"""Our training steps and first weights against SSSegmentation's or mmsegmentation's own, on the same crops.
+r"""Compares our training steps and first weights with SSSegmentation's or mmsegmentation's, on equal crops.
 
     python -m scripts.training_steps --of sssegmentation --python /path/to/env/bin/python --root /path/to/data
     python -m scripts.training_steps --of mmsegmentation --python /path/to/env/bin/python --root /path/to/data
 
-Each in an environment of its own. mmsegmentation 1.1.2 is the last with the loss
-that its published weights are of; OneDL mmsegmentation 1.4.2, which goes on with it, has the later one, so
-the comparison with it takes loss.divide_by=weights:
+Each needs an environment of its own. mmsegmentation 1.1.2 is the last version with the loss of its published
+weights. OneDL mmsegmentation 1.4.2, its continuation, has the later loss: to compare with it, add
+loss.divide_by=weights:
 
     python -m venv mmseg-env
     mmseg-env/bin/pip install mmsegmentation==1.1.2 mmcv-lite==2.0.1 mmengine torch ftfy regex "numpy<2.3"
@@ -19,11 +19,12 @@ the comparison with it takes loss.divide_by=weights:
         cityscapesscripts matplotlib tqdm dill timm fvcore iopath "numpy<2.3"
 
 Theirs: network, loss, optimizer and schedule objects, as their configs build them (sssegmentation_steps.py
-and mmsegmentation_steps.py). Ours: the experiment of that name in a real Trainer. Both start with the
-weights that theirs draws, take 20 steps on the same batches of 4 crops of 256x512 with ignored pixels, in
-float32 (--float64: in that) on the CPU, and leave losses, learning rates and weights. Ours runs a second
-time with each batch in another order: what that changes is what rounding alone makes of the weights. Then
-mean and rms of each kind of layer over 200 initialisations. --root: a dataset in Cityscapes' layout.
+and mmsegmentation_steps.py). Ours: the experiment cityscapes_ssseg or cityscapes_mmseg in a real Trainer.
+Both start with the weights that theirs draws, and take 20 steps on the same batches of 4 crops of 256x512
+with ignored pixels, on the CPU in float32, or with --float64 in float64. Losses, learning rates and weights
+are compared. Ours runs a second time with the samples of each batch in another order, which shows the
+differences that rounding alone causes. Then the mean and rms of the first weights are compared for each kind
+of layer, over 200 initialisations. --root: a dataset in Cityscapes' layout.
 
 With OMP_NUM_THREADS=1 no sum depends on the number of threads.
 """
@@ -133,7 +134,7 @@ def turned(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def apart(ours: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    """The largest difference of a parameter, in units of its tensor's largest."""
+    """The largest difference of a parameter, relative to the largest absolute value in its tensor."""
     return max(
         float((value - other[name]).abs().max() / value.abs().max().clamp(min=1e-12))
         for name, value in ours.items()
@@ -141,7 +142,7 @@ def apart(ours: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 def kind_of(layer: str) -> str:
-    """Of our layer: those of one kind are drawn alike."""
+    """The kind of a parameter of ours: those of one kind are initialised alike."""
     return layer.replace("_down", "").translate(str.maketrans("", "", "0123456789")).replace("..", ".")
 
 
@@ -161,12 +162,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--of", required=True, choices=EXPERIMENTS)
-    parser.add_argument("--python", required=True, help="of its environment")
-    parser.add_argument("--root", required=True, help="of a dataset in Cityscapes' layout")
+    parser.add_argument("--python", required=True, help="Python of its environment")
+    parser.add_argument("--root", required=True, help="folder of a dataset in Cityscapes' layout")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--float64", action="store_true", help="tells a difference from rounding")
-    parser.add_argument("--draws", type=int, default=200, help="initialisations")
-    parser.add_argument("overrides", nargs="*", help="of our configuration, for other versions of theirs")
+    parser.add_argument("--float64", action="store_true", help="float64, to tell a difference from rounding")
+    parser.add_argument("--draws", type=int, default=200, help="number of initialisations")
+    parser.add_argument("overrides", nargs="*", help="overrides of our config, for other versions of theirs")
     arguments = parser.parse_args()
     config = recipe(arguments.of, arguments.root, arguments.steps, arguments.float64, arguments.overrides)
     batches = crops(config, arguments.steps)
@@ -181,7 +182,7 @@ def main() -> None:
             "folder": folder,
             "size": SIZE,
             "classes": config["data"]["num_classes"],
-            # As ours hold them: in float64 their rounding would show.
+            # Rounded to float32, as in our loss: in float64 the difference would show.
             "class_weights": torch.tensor(config["data"]["class_weights"]).tolist(),
             "mean": config["data"]["mean"],
             "steps": arguments.steps,
@@ -197,7 +198,7 @@ def main() -> None:
             check=False,
         )
         if done.returncode:
-            raise SystemExit(f"{arguments.of}'s side ended: its message stands above.")
+            raise SystemExit(f"{arguments.of}'s side ended: see its message above.")
         theirs = torch.load(f"{folder}/steps.pt", weights_only=True)
         drawn = torch.load(f"{folder}/draws.pt", weights_only=True)
         last = restore(f"{folder}/last.pth").weights
@@ -208,11 +209,11 @@ def main() -> None:
     in_order = [abs(one / two - 1) for one, two in zip(record.losses, other.losses, strict=True)]
     rates = [abs(one / two - 1) for one, two in zip(record.rates, theirs["rates"], strict=True)]
     print(f"losses: {record.losses[0]:.4f} ... {record.losses[-1]:.4f}")
-    print(f"  apart in each step: {' '.join(f'{value:.0e}' for value in relative)}")
-    print(f"  apart by {max(relative):.1e} of theirs at most; in another order {max(in_order):.1e}")
-    print(f"learning rates: apart by {max(rates):.1e} at most")
+    print(f"  relative difference in each step: {' '.join(f'{value:.0e}' for value in relative)}")
+    print(f"  largest relative difference: {max(relative):.1e}; ours in another order {max(in_order):.1e}")
+    print(f"learning rates: largest relative difference {max(rates):.1e}")
     theirs_apart, permuted_apart = apart(weights, last), apart(weights, permuted)
-    print(f"weights: apart by {theirs_apart:.1e} at most; in another order {permuted_apart:.1e}")
+    print(f"weights: relative difference {theirs_apart:.1e}; ours in another order {permuted_apart:.1e}")
     report_first_weights(config, drawn, arguments)
 
 

@@ -166,14 +166,14 @@ REMARKS = [
     Damage("grey of one value", each(IMAGES, pixels(lambda a: a * 0 + 9)), ("RGB (9, 9, 9)",)),
     Damage("the same image twice", copied(IMAGES, IMAGES), ("the same file as",)),
     Damage(
-        "a training frame in val", copied(IMAGES, IMAGES.replace("train", "val")), ("the validation judges",)
+        "a training frame in val", copied(IMAGES, IMAGES.replace("train", "val")), ("the validation uses a",)
     ),
     Damage("one label void", each(LABELS, pixels(lambda a: a * 0), 1), ("not one labelled pixel",)),
     Damage(
         "some train ids", each(LABELS, pixels(lambda a: np.minimum(to_train_ids(a), 18))), ("labelTrainIds",)
     ),
-    Damage("files that nothing reads", strays, ("read by nothing",)),
-    Damage("a stray whose name is no UTF-8", stray_not_utf8, ("read by nothing", "\\udce4")),
+    Damage("files that nothing reads", strays, ("nothing reads this file",)),
+    Damage("a stray whose name is no UTF-8", stray_not_utf8, ("nothing reads this file", "\\udce4")),
     Damage("damage in the test split", in_test_split, ("not a PNG file (empty)",)),
     Damage("macOS's hidden files", hidden, ()),
 ]

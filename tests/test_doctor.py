@@ -270,7 +270,7 @@ def test_cityscapes_in_full_has_its_number_of_frames(tmp_path, name, remarks):
     data = SimpleNamespace(config={"name": name, "crop_size": [512, 1024]}, augment=None)
     _examine_sizes(notes, folders, data)
     texts = [finding.text for finding in notes.findings[DATASET]]
-    assert texts == ["The split 'val' has 499 frames, Cityscapes in full 500. Fine if you mean it."] * remarks
+    assert texts == ["The split 'val' has 499 frames, full Cityscapes has 500. Fine if intended."] * remarks
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""How long a training's steps take, from within it."""
+"""A callback that measures how long the steps of a training take."""
 
 import resource
 import time
@@ -13,16 +13,16 @@ from src.benchmarks.spread import spread
 from src.runs.atomic_files import write_json
 from src.training.compiled import Compiled
 
-_BLOCK = 10  # steps on a GPU between two synchronisations, which would keep it from working ahead
+_BLOCK = 10  # steps between two synchronisations with a GPU, each of which empties its queue
 _AT_LEAST = 3  # blocks
 
 
 class Clock(Callback):
-    """Seconds per step of each block, until the time is up, which ends the training.
+    """Measures the seconds per step of each block of steps, and ends the training when the time is up.
 
     Args:
-        warmup: steps that do not count.
-        budget: seconds.
+        warmup: steps before the measurement.
+        budget: seconds of measurement.
         path: of a JSON file with the results, written at the end.
     """
 
@@ -36,7 +36,7 @@ class Clock(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.block = 1 if pl_module.device.type == "cpu" else _BLOCK
-        self._start = self._first = time.perf_counter()  # for warmup=0
+        self._start = self._first = time.perf_counter()  # the start of the measurement if warmup=0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,4 +1,4 @@
-"""target=data: what the DataLoader gives, what the training step takes, and which of them a run waits for."""
+"""target=data: throughput of the DataLoader and of the training step, and which of them limits a run."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -51,8 +51,8 @@ class Frames:
     seed: int
 
     def dataset(self, mode: str, cache_dir: Path) -> SegmentationDataset:
-        """As a training with data.cache=mode has it, with a cache of these frames alone. All files are in the
-        page cache then."""
+        """The dataset of a training with data.cache=mode, with a cache of these frames alone. Reads all
+        files, so that they are in the page cache."""
         cache = open_cache(mode, cache_dir, self.root, self.table, self.pairs, self.sizes)
         for pair in self.pairs:
             assert pair.label is not None
@@ -63,11 +63,11 @@ class Frames:
 
 
 def benchmark_data(run: Run) -> None:
-    """Measure, say it on the terminal and write benchmark.json."""
+    """Measure, print the results and write benchmark.json."""
     config = run.config
     settings, cache_dir = config["measure"], Path(config["cache_dir"])
     data = SegmentationDataModule(config["data"], config["augment"], config["seed"], config["cache_dir"])
-    data.trainer = build_trainer(config["trainer"])  # of the training: its devices share batch and cores
+    data.trainer = build_trainer(config["trainer"])  # the training's: its devices share batch and cores
     data.prepare_data()
     data.setup("fit")
     data.check_shares(data.trainer.world_size, data.trainer.accumulate_grad_batches)
@@ -96,8 +96,8 @@ def benchmark_data(run: Run) -> None:
     here = machine()
     if mode == "disk" and whole_set > here["memory_gb"] * 1e9 / 2:
         log.info(
-            "The whole training set takes %.3g GB decoded, this machine has %.3g GB of memory: a run reads "
-            "part of it from the disk, which was not measured.",
+            "The whole training set takes %.3g GB decoded, and this machine has %.3g GB of memory: a run "
+            "would read a part from the disk, which this benchmark does not measure.",
             whole_set / 1e9,
             here["memory_gb"],
         )
@@ -125,12 +125,12 @@ def benchmark_data(run: Run) -> None:
 def _loaders(
     mode: str, data: SegmentationDataModule, frames: Frames, cache_dir: Path, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The run's own way of reading frames, and the other one where there is room for it."""
+    """Measure without and with the cache. No room for the cache is an error only if the run uses it."""
     loaders = {}
     for name in ("none", "disk"):
         log.info("Measuring the DataLoader, data.cache=%s, for %g s", name, settings["seconds"])
         try:
-            # Some frames only: caching a whole training set would be 25 GB for a measurement.
+            # Only some frames: caching the whole training set would take 25 GB for one measurement.
             dataset = frames.dataset(name, cache_dir)
         except NoPlaceError as error:
             if name == mode:
@@ -162,7 +162,7 @@ def _mode_of_a_run(data: SegmentationDataModule, cache_dir: Path) -> str:
 def _table(loaders: Mapping[str, Any], step: Mapping[str, Any], frames: Frames) -> Table:
     height, width = frames.sizes[0]
     table = Table(
-        title=f"{len(frames.pairs)} frames of {width}x{height}, out of the page cache: no cold disk",
+        title=f"{len(frames.pairs)} frames of {width}x{height}, read from the page cache, not the disk",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         pad_edge=False,

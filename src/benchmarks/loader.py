@@ -8,15 +8,15 @@ from src.benchmarks.spread import spread
 from src.data.datamodule import SegmentationDataModule
 from src.data.dataset import SegmentationDataset
 
-_EPOCH = 50_000  # samples: with a few frames alone, the workers would do little else than begin epochs
+_EPOCH = 50_000  # samples: with epochs of a few frames, the workers would mostly be starting epochs
 
 
 def measure_loader(
     data: SegmentationDataModule, dataset: SegmentationDataset, seconds: float, rounds: int
 ) -> dict[str, Any]:
-    """The rate at which batches arrive when nothing is done with them, spread over parts of the time.
+    """The rate at which batches arrive if nothing is done with them: its spread over parts of that time.
 
-    Those that the workers have made in advance do not count.
+    Batches that the workers prefetched before the measurement do not count.
     """
     pairs = list(dataset.pairs) * (_EPOCH // len(dataset.pairs) + 1)
     data.train_set = SegmentationDataset(pairs, dataset.table, dataset.transform, dataset.read)

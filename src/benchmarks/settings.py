@@ -21,9 +21,9 @@ from src.runs.machine import machine, versions
 
 log = logging.getLogger(__name__)
 
-# Of the command that is measured: not the training's.
+# Overrides of the benchmark command that are not passed to the training.
 _OURS = ("target=", "measure.", "name=", "runs_dir=", "run_dir=", "hydra.")
-# Nothing but steps, as the loader brings their batches, with the callbacks of a training between them.
+# The training only makes steps, with batches from the loader and with the callbacks of a training.
 _STEPS = (
     *("trainer.max_epochs=-1", "trainer.max_steps=1000000", "trainer.limit_val_batches=0"),
     *("trainer.enable_progress_bar=false", "callbacks.best=null", "report.images=0", "hydra.mode=RUN"),
@@ -31,11 +31,11 @@ _STEPS = (
 
 
 def benchmark_settings(run: Run) -> None:
-    """Measure, say it on the terminal and write benchmark.json."""
+    """Measure, print the results and write benchmark.json."""
     settings = run.config["measure"]
     variants = settings["variants"]
     run.open()
-    # The first one again at the end: how far apart its two results are is the machine's noise.
+    # The first variant again at the end: the difference of its two results is the machine's noise.
     measured: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     for number, variant in enumerate([*variants, variants[0]]):
@@ -71,7 +71,7 @@ def benchmark_settings(run: Run) -> None:
 
 
 def _measure(run: Run, variant: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Raises UserError with the training's own words where it ended before its steps were measured."""
+    """Raises UserError with the training's last lines if it ended before its steps were measured."""
     path = run.directory / f"steps-{name}.json"
     clock = {
         "_target_": "src.benchmarks.clock.Clock",

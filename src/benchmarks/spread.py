@@ -1,4 +1,4 @@
-"""Median and quartiles of repetitions: what a noisy machine disturbs least."""
+"""Median and quartiles of repeated measurements: a noisy machine affects them least."""
 
 from collections.abc import Sequence
 from typing import TypedDict

@@ -1,4 +1,4 @@
-"""Samples per second of the training step, on a batch that lies on the device already."""
+"""Samples per second of the training step, on a batch that is already on the device."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,10 @@ from src.training.assemble import build_module
 from src.training.compiled import Compiled
 from src.training.trainer import build_trainer, honest_exit
 
-_PIXELS_ON_CPU = 2**20  # of a step: two crops of 512x1024 take seconds there, and 16 a minute
+_PIXELS_ON_CPU = 2**20  # per step: on a CPU, two crops of 512x1024 take seconds and 16 take a minute
 _ENDLESS = 10**6  # steps
 
-# What would do more than steps, or other steps than the recipe's.
+# These replace settings of the trainer that would add other work to the steps, or change the steps.
 _STEPS_ALONE: dict[str, Any] = {
     "num_nodes": 1,
     "strategy": "auto",
@@ -48,8 +48,8 @@ def measure_step(
     On one device, with the config's precision, compile and channels_last.
 
     Args:
-        config: of the whole run.
-        per_device: images of a device's batch in training.
+        config: the whole config of the run.
+        per_device: images in a device's batch in training.
     """
     devices = config["trainer"]["devices"]
     one = devices[:1] if isinstance(devices, list) else 1
@@ -67,7 +67,7 @@ def measure_step(
     )
     steps = DataLoader(_Always(batch), batch_size=None)
     with honest_exit(trainer):
-        trainer.fit(module, steps, val_dataloaders=steps)  # the latter only because Lightning misses them
+        trainer.fit(module, steps, val_dataloaders=steps)  # without the latter Lightning warns
     return {
         "samples_per_second": spread([size / seconds for seconds in clock.seconds]),
         "milliseconds": spread([1e3 * seconds for seconds in clock.seconds]),
@@ -89,7 +89,7 @@ def _step_batch(wanted: int | str, per_device: int, crop: list[int], device: tor
 
 
 def _with_numbers(loss: dict[str, Any], num_classes: int) -> dict[str, Any]:
-    """Any weights take the same time: the training's own may need all labels to be counted first."""
+    """Replace class weights that must be counted from all labels: any numbers take the same time."""
     return loss | {"class_weights": [1.0] * num_classes} if loss["class_weights"] == "labels" else loss
 
 

@@ -1,4 +1,4 @@
-"""The cache of decoded frames: what is there, whether it is unharmed, and whether the rest fits."""
+"""The cache of decoded frames: which frames it has, whether they are undamaged, whether the rest fits."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _FIX = "Set data.cache=disk cache_dir=/path/on/another/disk, or data.cache=none.
 
 
 def examine_cache(notes: Notes, data: SegmentationDataModule) -> None:
-    """Needs `data` to be set up; otherwise there are errors already."""
+    """Does nothing without a cache, or if `data` is not set up: the errors are noted already."""
     mode = data.config["cache"]
     if mode == "none" or data.train_set is None or data.val_set is None:
         return
@@ -22,7 +22,7 @@ def examine_cache(notes: Notes, data: SegmentationDataModule) -> None:
         for index, stale in found.missing.items():
             if stale.damaged:
                 path = found.cache.path(pairs[index])
-                text = f"{path}: {stale}. The training makes it anew; is the disk sound?"
+                text = f"{path}: {stale}. The training writes it again; check the disk for errors."
                 notes.add(DATASET, "remark", "damaged cached frame", text)
         there = f"{len(pairs) - len(found.missing)} of {len(pairs)} decoded frames in {found.cache.directory}"
         needed, free = (f"{number / 1e9:.3g} GB" for number in (found.needed, found.free))
@@ -32,7 +32,7 @@ def examine_cache(notes: Notes, data: SegmentationDataModule) -> None:
         if found.missing and not found.writable:
             problems.append(f"cannot write to {found.cache.directory}")
         elif not found.fits:
-            problems.append(f"takes {needed}, and of {free} free it may have {SHARE[mode]:.0%}")
+            problems.append(f"takes {needed}, but may use only {SHARE[mode]:.0%} of the {free} that are free")
         for problem in problems:
             level: Level = "remark" if mode == "auto" else "error"
             result = "; frames are decoded each time, which is slower" if mode == "auto" else ""

@@ -12,7 +12,7 @@ from src.diagnosis.notes import DATASET, Notes
 from src.errors import UserError
 
 HALF, STRAY, LEAK = "missing half of a pair", "file that nothing reads", "frame of train and val"
-_STRAYS_FIX = "Remove it, or give it the name and place of the others if it is meant to be read."
+_STRAYS_FIX = "Remove it, or, if it belongs to the dataset, give it a name and folder like the others."
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Folders:
 
 
 def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
-    """List, read and compare. Errors of folders that training does not read are remarks."""
+    """List, read and compare the files. Errors in folders that training does not read are only remarks."""
     config = data.config
     train, val = ([*SPLITS.get(config[key], (config[key],))] for key in ("train_split", "val_split"))
     folders = Folders(train, val)
@@ -77,11 +77,11 @@ def _examine_listing(notes: Notes, folder: str, listing: Listing, needed: bool) 
         notes.add(DATASET, level, HALF, f"{line}. {fix}")
     try:
         strays = listing.strays()
-    except UserError as problem:  # training does not look there
+    except UserError as problem:  # training does not list all files
         notes.add(DATASET, "remark", STRAY, problem.text)
         strays = []
     for path in strays:
-        notes.add(DATASET, "remark", STRAY, f"{path}: read by nothing. {_STRAYS_FIX}")
+        notes.add(DATASET, "remark", STRAY, f"{path}: nothing reads this file. {_STRAYS_FIX}")
 
 
 def _examine_files(
@@ -101,7 +101,7 @@ def _examine_files(
 
 
 def _compare(notes: Notes, folders: Folders) -> None:
-    """Counts against the full Cityscapes, and frames that are in training and in validation."""
+    """Find splits and frames that are in both training and validation."""
     both = sorted(set(folders.train) & set(folders.val))
     if both:
         text = (
@@ -121,8 +121,8 @@ def _compare(notes: Notes, folders: Folders) -> None:
                 if digest in seen:
                     notes.add(
                         DATASET, "remark", LEAK,
-                        f"{pair.image}: the same file as {seen[digest].image}, so the validation judges a "
-                        f"frame of the training. Remove one of the pairs.",
+                        f"{pair.image}: the same file as {seen[digest].image}, so the validation uses a "
+                        f"training frame. Remove one of the pairs.",
                     )  # fmt: skip
 
 
@@ -130,11 +130,11 @@ def _examine_sizes(notes: Notes, folders: Folders, data: SegmentationDataModule)
     for name, inspection in folders.inspections.items():
         full_size, full = list(inspection.sizes) == [(1024, 2048)], CITYSCAPES_IMAGES[name]
         if data.config["name"] == "cityscapes" and full_size and len(inspection.pairs) != full:
-            text = f"The split '{name}' has {len(inspection.pairs)} frames, Cityscapes in full {full}."
-            notes.add(DATASET, "remark", "another number of frames", f"{text} Fine if you mean it.")
+            text = f"The split '{name}' has {len(inspection.pairs)} frames, full Cityscapes has {full}."
+            notes.add(DATASET, "remark", "another number of frames", f"{text} Fine if intended.")
         if len(inspection.sizes) > 1:
             text = f"The split '{name}' has frames of {len(inspection.sizes)} sizes: {_counts(inspection)}."
-            fix = "Fine: training cuts crops, and only equal sizes share a batch of the validation."
+            fix = "This is fine: training uses crops, and a validation batch has frames of one size."
             notes.add(DATASET, "remark", "frames of several sizes", f"{text} {fix}")
     height, width = crop_size(data)
     train = folders.of([name for name in folders.train if name in folders.inspections])
@@ -142,13 +142,13 @@ def _examine_sizes(notes: Notes, folders: Folders, data: SegmentationDataModule)
     if smaller:
         text = (
             f"data.crop_size=[{height},{width}]: {smaller} training frames are smaller and are padded with "
-            f"the mean. Choose a smaller crop if that is not meant."
+            f"the mean. Choose a smaller crop if this is not intended."
         )
         notes.add(DATASET, "remark", "crop larger than the frame", text)
 
 
 def crop_size(data: SegmentationDataModule) -> tuple[int, int]:
-    """(height, width) of a training sample: the augmentation's, which may differ from data.crop_size."""
+    """(height, width) of a training sample: the augmentation's crop, which may differ from data.crop_size."""
     step: Any = (data.augment or {}).get("crop") or {}
     height, width = step.get("size") or data.config["crop_size"]
     return height, width
@@ -160,7 +160,7 @@ def _counts(inspection: Inspection) -> str:
 
 
 def _keep_counts(folders: Folders, data: SegmentationDataModule) -> None:
-    """The classes are counted: training need not do it again."""
+    """Store the class counts, so that training need not count again."""
     train = folders.of(folders.train)
     complete = not any(folders.listings[name].problems for name in folders.train if name in folders.listings)
     if train and complete and train.intact and all(pair.label for pair in train.pairs):

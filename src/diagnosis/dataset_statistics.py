@@ -1,4 +1,4 @@
-"""Class frequencies, class weights, mean and std of the training files, beside those of the config."""
+"""Class frequencies, class weights, mean and std of the training files, compared with those of the config."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from src.diagnosis.dataset_health import Folders
 from src.diagnosis.notes import DATASET, Notes
 
 Statistics = dict[str, Any]
-_FAR = 1.5  # factor between a configured class weight and the data's own
+_FAR = 1.5  # factor between a configured class weight and the one from the data's labels
 _FAR_MEAN = 16  # of 255
 
 
 def statistics_of(
     notes: Notes, data: SegmentationDataModule, folders: Folders, class_weights: Any = None
 ) -> Statistics:
-    """Plain values for the report, over all files that could be read; {} where none could.
+    """Plain values for the report, over all files that could be read; {} if none could.
 
     Args:
-        class_weights: as the loss is given them: numbers, "labels", or None.
+        class_weights: as in the config of the loss: numbers, "labels", or None.
     """
     result: Statistics = {}
     train, val = folders.of(folders.train), folders.of(folders.val)
@@ -68,8 +68,8 @@ def _compare_mean(notes: Notes, own: list[float], configured: list[float]) -> No
         return
     numbers = ",".join(f"{value:.2f}" for value in own)
     text = (
-        f"data.mean={configured} is far from the training images' own. Fine where a published recipe wants "
-        f"it; else data.mean=[{numbers}]"
+        f"data.mean={configured} is far from the mean of the training images. This is fine if a published "
+        f"recipe requires it; otherwise set data.mean=[{numbers}]"
     )
     notes.add(DATASET, "remark", "mean of other data", text)
 
@@ -82,7 +82,7 @@ def _compare_weights(notes: Notes, classes: dict[str, dict[str, Any]]) -> None:
     ]
     if far:
         text = (
-            f"data.class_weights are those of other data: {', '.join(far)}. Fine where a published recipe "
-            f"wants them; else data.class_weights=labels"
+            f"data.class_weights do not fit this dataset: {', '.join(far)}. This is fine if a published "
+            f"recipe requires them; otherwise set data.class_weights=labels"
         )
         notes.add(DATASET, "remark", "class weights of other data", text)

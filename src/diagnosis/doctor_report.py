@@ -1,4 +1,4 @@
-"""What was found, as text for people and as JSON for programs."""
+"""The report of what the doctor found, as text for people and as JSON for programs."""
 
 import textwrap
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from src.diagnosis.notes import SECTIONS, Notes
 from src.runs.atomic_files import write_json, write_text
 
 _STYLES = {"error": "bold red", "remark": "yellow", "title": "bold", "": ""}
-_SHOWN = 20  # lines of a kind on the terminal; the report has all
+_SHOWN = 20  # findings of a kind on the terminal; report.txt has all
 Line = tuple[str, str]
 """style, text"""
 
 
 def verdict(notes: Notes) -> str:
-    """The last sentence, without the way on."""
+    """The last sentence of the report, without the next command."""
     errors, remarks = notes.count("error"), notes.count("remark")
     if not errors:
         return f"Training would work: no error, {_number(remarks, 'remark')}."
@@ -60,7 +60,7 @@ def write_report(notes: Notes, statistics: Statistics, directory: Path, command:
 
 
 def show(notes: Notes, statistics: Statistics) -> None:
-    """On the terminal; plain text where the output goes elsewhere."""
+    """Print the report: with colours on a terminal, otherwise as plain text."""
     from rich import get_console
     from rich.text import Text
 
@@ -76,7 +76,7 @@ def show(notes: Notes, statistics: Statistics) -> None:
 
 
 def _by_kind(findings: list[Finding]) -> dict[tuple[str, str], list[Finding]]:
-    """Errors first, else in the order in which they came."""
+    """Errors first, otherwise in the order in which they were added."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in sorted(findings, key=lambda finding: finding.level != "error"):
         groups.setdefault((finding.level, finding.kind), []).append(finding)

@@ -1,4 +1,4 @@
-"""The machine: packages, devices, cores, memory, disks, and the room that data workers need."""
+"""The machine: packages, devices, cores, memory, disks, and the shared memory that data workers need."""
 
 import os
 import platform
@@ -19,11 +19,11 @@ from src.runs.machine import memory
 SHARED_MEMORY = Path("/dev/shm")  # Linux only
 _PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _GIB = 2**30
-_PREFETCHED = 2  # batches that each worker of a DataLoader has ready: torch's default
+_PREFETCHED = 2  # batches that each worker of a DataLoader prefetches: torch's default
 
 
 def examine_machine(notes: Notes) -> None:
-    """What any training on this machine meets."""
+    """Checks that concern every training on this machine."""
     notes.fact(MACHINE, "system", f"Python {platform.python_version()}, {platform.platform(terse=True)}")
     _packages(notes)
     _devices(notes)
@@ -31,13 +31,13 @@ def examine_machine(notes: Notes) -> None:
     if soft < 1024:
         notes.add(
             MACHINE, "remark", "open files",
-            f"A process may open {soft} files at a time; data workers pass batches on as files. Should "
-            f"training stop with 'Too many open files': ulimit -n 4096",
+            f"A process may open {soft} files at a time, and data workers pass batches to it as files. If "
+            f"training stops with 'Too many open files', run: ulimit -n 4096",
         )  # fmt: skip
 
 
 def examine_disks(notes: Notes, runs_dir: str, cache_dir: str) -> None:
-    """Room for runs; a cache that cannot be written costs time alone. Neither needs to exist yet."""
+    """Disk space for runs, and a writable cache, which only saves time. Neither folder needs to exist yet."""
     for key, folder in (("runs_dir", runs_dir), ("cache_dir", cache_dir)):
         existing = nearest_existing(Path(folder))
         free = shutil.disk_usage(existing).free
@@ -45,8 +45,8 @@ def examine_disks(notes: Notes, runs_dir: str, cache_dir: str) -> None:
         if free < 2 * _GIB and key == "runs_dir":
             notes.add(
                 MACHINE, "error" if free < _GIB // 10 else "remark", "disk space",
-                f"{existing}: {_size(free)} free. Checkpoints, pictures and logs of a run take up to 1 GiB. "
-                f"Make room, or set {key}=...",
+                f"{existing}: {_size(free)} free. Checkpoints, images and logs of a run take up to 1 GiB. "
+                f"Free some space, or set {key}=...",
             )  # fmt: skip
         if key == "cache_dir" and not os.access(existing, os.W_OK | os.X_OK):
             text = (
@@ -57,11 +57,11 @@ def examine_disks(notes: Notes, runs_dir: str, cache_dir: str) -> None:
 
 
 def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, cores: int) -> None:
-    """Whether the data workers have cores, and shared memory for the batches that they have ready.
+    """Whether there are enough cores for the data workers and shared memory for their prefetched batches.
 
     Args:
-        workers: for each of the `devices` of this machine.
-        batch_bytes: of one device's training batch and its validation batch.
+        workers: data workers for each of the `devices` of this machine.
+        batch_bytes: of one device's training batch and validation batch together.
     """
     total = workers * devices
     notes.fact(MACHINE, "cores", f"{cores}, for {counted(total, 'data worker')} ({workers} per device)")
@@ -71,7 +71,7 @@ def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, 
             f"{total} data workers ({workers} per device) on {counted(cores, 'core')} wait for each "
             f"other. Ask for more cores, fewer devices, or fewer workers (data.num_workers=auto).",
         )  # fmt: skip
-    if not SHARED_MEMORY.is_dir():  # macOS and Windows have other ways
+    if not SHARED_MEMORY.is_dir():  # macOS and Windows pass batches in another way
         return
     free, needed = shutil.disk_usage(SHARED_MEMORY).free, total * _PREFETCHED * batch_bytes
     notes.fact(
@@ -80,22 +80,22 @@ def examine_loading(notes: Notes, workers: int, devices: int, batch_bytes: int, 
     if needed > free / 2:
         notes.add(
             MACHINE, "error" if needed > free else "remark", "shared memory",
-            f"{SHARED_MEMORY}: {_size(free)} free, but {total} data workers with {_PREFETCHED} batches of "
-            f"{_size(batch_bytes)} each hand over up to {_size(needed)} through it; training would end with "
-            f"a bus error. In Docker: --shm-size=8g or --ipc=host (its default is 64 MB). Or fewer "
-            f"workers: data.num_workers=0 needs none.",
+            f"{SHARED_MEMORY}: {_size(free)} free, but {total} data workers prefetch {_PREFETCHED} batches "
+            f"of {_size(batch_bytes)} each, which may take {_size(needed)}. If it is full, training ends "
+            f"with a bus error. In Docker, use --shm-size=8g or --ipc=host (the default is 64 MB). Or use "
+            f"fewer workers: data.num_workers=0 needs no shared memory.",
         )  # fmt: skip
 
 
 def _packages(notes: Notes) -> None:
-    """The installed versions against those that pyproject.toml asks for."""
+    """Compare the installed versions with those that pyproject.toml requires."""
     installed = []
     for line in tomllib.loads(_PROJECT.read_text())["project"]["dependencies"]:
         wanted = Requirement(line)
-        fix = f"Install it as pyproject.toml has it: pip install '{wanted}'"
+        fix = f"Install it as pyproject.toml requires: pip install '{wanted}'"
         try:
             found = version(wanted.name)
-        except PackageNotFoundError:  # another build of it may be there: it was imported before
+        except PackageNotFoundError:  # another distribution may provide it: importing it worked
             notes.add(MACHINE, "remark", "package", f"{wanted.name}: not installed under this name. {fix}")
             continue
         installed.append(f"{wanted.name} {found}")
@@ -122,7 +122,7 @@ def _devices(notes: Notes) -> None:
     else:
         notes.add(
             MACHINE, "remark", "no GPU",
-            "No GPU: training runs on the CPU. Enough for experiment=demo; Cityscapes in full takes weeks.",
+            "No GPU: training runs on the CPU. That is enough for experiment=demo; Cityscapes takes weeks.",
         )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def _describe(index: int) -> str:
 
 
 def _size(number: float) -> str:
-    """Bytes for people."""
+    """A number of bytes as text with a unit."""
     for unit in ("B", "KiB", "MiB"):
         if number < 1024:
             return f"{number:.0f} {unit}"

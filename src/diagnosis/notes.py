@@ -14,7 +14,7 @@ MACHINE, CONFIG, DATASET = SECTIONS = ("machine", "config", "dataset")
 
 @dataclass
 class Notes:
-    """Facts and findings of the sections, in the order in which they came."""
+    """Facts and findings of the sections, in the order in which they were added."""
 
     facts: dict[str, dict[str, Any]] = field(default_factory=lambda: {name: {} for name in SECTIONS})
     findings: dict[str, list[Finding]] = field(default_factory=lambda: {name: [] for name in SECTIONS})
@@ -24,8 +24,8 @@ class Notes:
         self.facts[section][name] = printable(value) if isinstance(value, str) else value
 
     def add(self, section: str, level: Level, kind: str, text: str) -> None:
-        """Once: several checks may meet the same problem."""
-        text = printable(text)  # it may name any file
+        """Add a finding, but the same text only once: several checks may find the same problem."""
+        text = printable(text)  # it may contain any file name
         if text not in self._said:
             self._said.add(text)
             self.findings[section].append(Finding(level, kind, text))
@@ -36,7 +36,7 @@ class Notes:
 
     @contextmanager
     def trying(self, section: str, kind: str) -> Iterator[None]:
-        """What the user has to mend becomes an error of the section, and the examination continues."""
+        """Note an error that the user can fix as an error of the section, and continue the examination."""
         try:
             yield
         except USER_ERRORS as problem:

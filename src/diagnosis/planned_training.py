@@ -1,4 +1,4 @@
-"""The config as training would use it: every part is built, and every refusal noted, not only the first."""
+"""Builds every part of the training that a config describes, and notes every error, not only the first."""
 
 import copy
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ _OWN_KEYS = ("samples",)
 
 
 def as_training(config: DictConfig) -> DictConfig:
-    """The doctor's config turned into that of `src.train`, with its run directory."""
+    """The doctor's config turned into that of `src.train`, with the run directory of the training."""
     result = copy.deepcopy(config)
     with open_dict(result):
         result.task = "train"
@@ -42,18 +42,18 @@ def as_training(config: DictConfig) -> DictConfig:
 
 @dataclass
 class Setup:
-    """The parts of a training; None for what could not be built."""
+    """The parts of a training; None for a part that could not be built."""
 
     config: DictConfig
     data: SegmentationDataModule | None = None
     trainer: Trainer | None = None
     module: SegmentationModule | None = None
-    class_weights: Any = None  # as the loss is given them: numbers, "labels", or None
+    class_weights: Any = None  # as in the config of the loss: numbers, "labels", or None
     initial: InitialWeights = field(default_factory=InitialWeights)
 
     @classmethod
     def build(cls, config: DictConfig, notes: Notes) -> "Setup":
-        """All that needs no dataset."""
+        """Build all parts that need no dataset."""
         setup = cls(config)
         with notes.trying(CONFIG, "checkpoint"):
             setup.initial = initial_weights(config)
@@ -86,7 +86,7 @@ class Setup:
         return setup
 
     def open_data(self, notes: Notes) -> None:
-        """Training's own look at the files. What it refuses was found before, in full, or is found now."""
+        """Set up the data as training does. An error is noted only if the earlier checks found none."""
         assert self.data is not None
         try:
             self.data.setup("fit" if self.data.augment else "validate")
@@ -95,7 +95,7 @@ class Setup:
                 notes.add(DATASET, "error", "refused by training", error.text)
 
     def check(self, notes: Notes) -> None:
-        """Shares of the batch, workers, and the network with loss, optimizer and schedule."""
+        """Check the batch per device, the workers, and the network with loss, optimizer and schedule."""
         if self.data and self.trainer:
             with notes.trying(CONFIG, "batch"):
                 self.data.check_shares(self.trainer.world_size, self.trainer.accumulate_grad_batches)
@@ -116,11 +116,11 @@ class Setup:
                 )
 
     def first_step(self, notes: Notes) -> None:
-        """Forward and backward on training samples: one on a CPU, a device's whole batch on a GPU."""
+        """Forward and backward pass on training samples: one on a CPU, a device's whole batch on a GPU."""
         if not (self.data and self.data.train_set and self.trainer and self.module):
             return
         if notes.count("error", DATASET) or notes.count("error", CONFIG):
-            return  # it would fail, and the reason is known
+            return  # the step would fail, and the reason is noted
         device = self.trainer.strategy.root_device
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         number = 1 if device.type == "cpu" else self.data.config["batch_size"] // parts
@@ -142,7 +142,7 @@ class Setup:
             notes.fact(CONFIG, "first step", f"batch of {number} on {device}: loss {loss:.3f}{used}")
 
     def _values(self) -> dict[str, Any]:
-        """The whole config. Where class weights would have to be counted but cannot be, it has none."""
+        """The whole config, without class weights if they must be counted and there is no training set."""
         config = plain(self.config)
         if self.class_weights == "labels" and not (self.data and self.data.train_set):
             config["loss"]["class_weights"] = None
@@ -158,7 +158,7 @@ def _note_devices(notes: Notes, trainer: Trainer) -> None:
     wanted = str(trainer.precision)
     on_gpu = trainer.strategy.root_device.type == "cuda"
     if on_gpu and "bf16" in wanted and not torch.cuda.is_bf16_supported(including_emulation=False):
-        text = f"trainer.precision={wanted}: this GPU has no bf16 and emulates it slowly. Take 16-mixed."
+        text = f"trainer.precision={wanted}: this GPU has no bf16 and emulates it slowly. Use 16-mixed."
         notes.add(CONFIG, "remark", "precision", text)
 
 
@@ -170,13 +170,13 @@ def _examine_loading(notes: Notes, data: SegmentationDataModule, trainer: Traine
         notes.fact(CONFIG, "batch", text)
     height, width = crop_size(data)
     largest = max((height * width for height, width in data.val_sizes), default=0)
-    pixels = batch * height * width + data.config["val_batch_size"] * largest  # both loaders stay
+    pixels = batch * height * width + data.config["val_batch_size"] * largest  # both loaders' workers persist
     devices, workers = trainer.num_devices, data.workers(trainer.num_devices)
-    examine_loading(notes, workers, devices, 4 * pixels, usable_cores())  # uint8: RGB and the target
+    examine_loading(notes, workers, devices, 4 * pixels, usable_cores())  # 4 bytes a pixel: RGB and target
 
 
 def _step(module, data, trainer, number, device) -> tuple[float, int]:
-    """(loss, peak of the GPU's memory in bytes)"""
+    """(loss, peak GPU memory in bytes, 0 on a CPU)"""
     batch = default_collate([data.train_set[0, index % len(data.train_set)] for index in range(number)])
     module.to(device).train()
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""A picture of what the network will see, made by the very transform of the training."""
+"""An image of training samples as the network will see them, made with the transform of the training."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from src.data.dataset import SegmentationDataset
 from src.report.pictures import Sample, samples_panel, write_image
 
-_CROPS = 3  # of each frame: those of the first epochs
+_CROPS = 3  # of each frame, one for each of the first epochs
 
 
 def write_samples(dataset: SegmentationDataset, count: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From metres in the street to pixels on the canvas, and where a thing stands.
+"""The projection from metres in the street to pixels on the canvas, and the pose of an object.
 
 World: X to the right, Y up, Z ahead, in metres, the camera above the origin and looking along +Z.
 """

@@ -1,4 +1,4 @@
-"""Painting an image and its ids with one stroke, so that a label cannot disagree with what is drawn."""
+"""Paints an image and its ids in one step, so that the labels always agree with the image."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Canvas:
         self._counts: Counter[int] = Counter()
 
     def new(self, name: str) -> int:
-        """The id of one more thing of this class: id*1000+k where instances count, otherwise the id."""
+        """The id of a new object of this class: id*1000+k for classes with instances, else the label id."""
         label = ID[name]
         if label not in HAS_INSTANCES:
             return label
@@ -63,7 +63,7 @@ class Canvas:
         return label * 1000 + self._counts[label] - 1
 
     def fill(self, points: np.ndarray, colour: Colour, ident: int | None = None, shade: float = 1.0) -> None:
-        """Paint one polygon, (n, 3) metres; without `ident` it is a detail of what is already there."""
+        """Paint one polygon, (n, 3) metres; without `ident` (a detail) the ids stay."""
         pixels = self.camera.project(points)
         cv2.fillPoly(self.image, [pixels], self._seen(colour, points, shade), shift=SHIFT)
         if ident is not None:
@@ -86,11 +86,11 @@ class Canvas:
         cv2.fillPoly(self.image, list(pixels), self._seen(colour, polygons, shade), shift=SHIFT)
 
     def mark(self, points: np.ndarray, ident: int) -> None:
-        """Give the inside of a polygon an id without painting it: bars and spokes are seen through."""
+        """Give the inside of a polygon an id without painting it, to see through bars and spokes."""
         cv2.fillPoly(self.ids, [self.camera.project(points)], ident, shift=SHIFT)
 
     def veil(self, points: np.ndarray, colour: Colour, opacity: float) -> None:
-        """Blend a polygon into the image: shadows on the ground, wire mesh."""
+        """Blend a polygon into the image: clouds, and shadows on the ground."""
         pixels = self.camera.project(points)
         height, width = self.ids.shape
         (left, top), (right, bottom) = pixels.min(0) >> SHIFT, (pixels.max(0) >> SHIFT) + 2

@@ -1,4 +1,4 @@
-"""What stands on the pavement: poles, lamps, traffic lights, signs, bins. Metres."""
+"""The objects on the pavement: poles, lamps, traffic lights, signs, bins. Lengths in metres."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def street_lamp(canvas: Canvas, rng: np.random.Generator, x: float, z: float) ->
 
 
 def traffic_light(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
-    """On a pole, and sometimes a second one over the lane on an arm."""
+    """A traffic light on a pole, and sometimes a second one on an arm over the lane."""
     colour = palette.pick(rng, palette.METAL)
     lit = int(rng.integers(3))
     arm = rng.uniform(2.2, 3.6) if rng.integers(3) == 0 else 0.0

@@ -6,8 +6,8 @@ from src.street import palette
 from src.street.canvas import Canvas, Colour, mix, scale
 from src.street.layout import FAR, Street
 
-START = 0.3  # metres; nearer ground is below the picture
-SPACING = np.linspace(0, 1, 16) ** 3  # corners along a strip, dense where it is near
+START = 0.3  # metres; nearer ground is below the image
+SPACING = np.linspace(0, 1, 16) ** 3  # corners along a strip, denser near the camera
 
 
 def strip(
@@ -53,7 +53,7 @@ def sky(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def skyline(canvas: Canvas, rng: np.random.Generator) -> None:
-    """What closes the view at the end of the road."""
+    """Distant houses and trees, which close the view at the end of the road."""
     for x in np.arange(-130, 131, 20) + rng.uniform(-4, 4):
         height = rng.uniform(8, 24)
         if rng.uniform() < 0.45:

@@ -15,7 +15,7 @@ class Street:
     right: float
     walks: tuple[float, float]  # width of the pavement, left and right
     greens: tuple[float, float]  # width of the grass verge beside it, 0 for none
-    green_outside: bool  # pavement at the kerb and grass behind it, or the other way round
+    green_outside: bool  # grass behind the pavement; False: at the kerb
     junction: float | None  # distance at which a road crosses
     crossing: float  # width of that road
     tracks: tuple[float, ...]  # x of tram tracks

@@ -1,4 +1,4 @@
-"""What lines the street: houses, walls, fences and parks, each on one lot. Metres."""
+"""The houses, walls, fences and parks along the street, each on one lot. Lengths in metres."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from src.street.shapes import rect, row
 
 STOREY = 3.1
 DEPTH = 11.0  # of a house, away from the street
-DETAILED = 60.0  # houses beyond this distance are plain
+DETAILED = 60.0  # houses beyond this distance have no details
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Facade:
     paint: Colour
     trim: Colour
     glass: Colour
-    filled: float  # share of the width that is window
-    tall: float  # share of a storey that is window
+    filled: float  # share of the width that windows take
+    tall: float  # share of the height of a storey that windows take
     shop: bool
 
     @property
@@ -141,7 +141,7 @@ def park(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
 
 
 def behind(canvas: Canvas, rng: np.random.Generator, lot: Lot) -> None:
-    """What rises over a wall or shows through a fence."""
+    """Draw what is visible above a wall or through a fence."""
     if rng.integers(2):
         house(canvas, rng, lot.set_back(7.0))
     wood(canvas, rng, lot.set_back(4.0), rng.uniform(2.6, 6.5))

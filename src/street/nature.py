@@ -1,4 +1,4 @@
-"""Trees and hedges, class `vegetation` with trunk and all."""
+"""Trees, with their trunks, and hedges: class `vegetation`."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def leaves(
     tall: float,
     colour: Colour,
 ) -> None:
-    """Clumps inside a crown: dark below and inside, bright where the sun falls."""
+    """Clumps of leaves inside a crown: dark below and inside, bright on the sun's side."""
     sun = canvas.light.sun[0]
     for count, factor, up, towards in ((26, 0.62, -0.22, -0.2), (26, 1.35, 0.22, 0.2), (20, 1.7, 0.4, 0.3)):
         angle, reach = rng.uniform(0, 2 * np.pi, count), 0.62 * np.sqrt(rng.uniform(0, 1, count))

@@ -1,4 +1,4 @@
-"""Persons, riders and their two-wheelers: flat figures cut out of limbs, in metres."""
+"""Persons, riders and their two-wheelers: flat figures made of simple outlines, in metres."""
 
 from math import pi
 
@@ -10,7 +10,7 @@ from src.street.canvas import Canvas, scale
 from src.street.shapes import Parts, bar, cut_out, disc, shadow
 
 TORSO = np.array(((-0.11, 0.47), (0.11, 0.47), (0.125, 0.8), (0.07, 0.85), (-0.07, 0.85), (-0.125, 0.8)))
-"""Of a person one unit tall."""
+"""The outline of the torso of a person one unit tall."""
 
 
 def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
@@ -37,7 +37,7 @@ def person(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None
 
 
 def bicycle(canvas: Canvas, rng: np.random.Generator, pose: Pose) -> None:
-    """Two spoked wheels and a thin diamond frame; the view through the wheels counts as bicycle."""
+    """Two spoked wheels and a thin diamond frame; what is seen through the wheels counts as bicycle."""
     ident = canvas.new("bicycle")
     paint = palette.pick(rng, palette.PAINT)
     radius, hub = 0.36, 0.56

@@ -1,4 +1,4 @@
-"""One street scene from two numbers."""
+"""Draws a street scene, which two numbers determine: seed and index."""
 
 from dataclasses import dataclass
 

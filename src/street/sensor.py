@@ -1,4 +1,4 @@
-"""From the painted canvas to what a camera in a car records."""
+"""Turns the painted canvas into an image as a camera in a car would record it."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ ROUGHNESS = {
     "road": 0.10, "sidewalk": 0.12, "parking": 0.12, "rail track": 0.35, "terrain": 0.34, "ground": 0.2,
     "vegetation": 0.30, "building": 0.045, "wall": 0.10, "fence": 0.05, "person": 0.04, "rider": 0.04,
 }  # fmt: skip
-"""Contrast of the texture per class; the rest is smooth."""
+"""Contrast of the texture per class; other classes are smooth."""
 
 GROUND = ("road", "sidewalk", "parking", "rail track", "terrain", "ground")
 
@@ -70,7 +70,7 @@ def expose(image: np.ndarray, ids: np.ndarray, camera: Camera, rng: np.random.Ge
 
 
 def _texture(labels: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) float32 around 0: lies on the ground where the ground is, and is upright elsewhere."""
+    """(H, W) float32 around 0: in perspective on the ground, upright elsewhere."""
     height, width = labels.shape
     tile = rng.integers(0, 256, (256, 256), dtype=np.uint8)
     field = np.zeros((height, width), np.float32)

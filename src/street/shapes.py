@@ -20,7 +20,7 @@ def _circle(corners: int) -> np.ndarray:
 
 
 def bar(start: tuple[float, float], end: tuple[float, float], width: float) -> np.ndarray:
-    """A straight limb of this width."""
+    """A straight bar of this width."""
     (x0, y0), (x1, y1) = start, end
     half = width / 2 / max(hypot(x1 - x0, y1 - y0), 1e-6)
     dx, dy = (y0 - y1) * half, (x1 - x0) * half
@@ -74,7 +74,7 @@ def cut_out(canvas: Canvas, pose: Pose, parts: Parts, ident: int) -> None:
 
 
 def shadow(canvas: Canvas, pose: Pose, half_length: float, half: float) -> None:
-    """Dark ground below; the ground keeps its label."""
+    """Darken the ground below an object; the ground keeps its label."""
     reach = 0.25
     length = np.array((-half_length - reach, half_length + reach, half_length + reach, -half_length - reach))
     across = np.array((-half - reach, -half - reach, half + reach, half + reach))

@@ -1,4 +1,4 @@
-"""What stands where, and in which order it is painted."""
+"""Where the objects stand, and the order in which they are painted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Item:
 
 
 def far_to_near(items: list[Item]) -> list[Item]:
-    """The painter's order. Beside a long vehicle the distance of its middle decides nothing: what stands
-    further out than it comes before it, what stands closer to the camera's path after it."""
+    """Sort the items in the order of painting. Beside a long vehicle, the distance of its middle does not
+    count: items further from the camera's path are painted before it, items closer to the path after it."""
     long = [item for item in items if item.half_length]
 
     def key(item: Item) -> tuple[float, float]:
@@ -47,8 +47,8 @@ def far_to_near(items: list[Item]) -> list[Item]:
 
 
 def frontage(rng: np.random.Generator, street: Street, index: int, special: int) -> list[Item]:
-    """Lots along both sides. The nearest on the `special` one is a long wall in even scenes and a long fence
-    in odd ones."""
+    """Lots along both sides. The nearest one on the side `special` is a long wall in even scenes and a long
+    fence in odd scenes."""
     items: list[Item] = []
     for side in (-1, 1):
         z = street.line(side) * 1.25
@@ -83,7 +83,7 @@ def _put(draw: Standing, x: float, z: float) -> Item:
 
 
 def heavy(rng: np.random.Generator, street: Street, names: list[str]) -> tuple[list[Item], set[str]]:
-    """The big vehicles, each in a place of its own; the first is near. Also says which places are taken."""
+    """The big vehicles, each in a place of its own; the first is near. Also returns the places they take."""
     items: list[Item] = []
     taken: set[str] = set()
     for i, name in enumerate(names):
@@ -114,7 +114,7 @@ def heavy(rng: np.random.Generator, street: Street, names: list[str]) -> tuple[l
             middle = (street.junction or 0.0) + street.crossing / 2
             pose = Pose(rng.uniform(-5, 5), middle, pi / 2 if rng.integers(2) else -pi / 2)
         if name == "train":
-            pose = Pose(pose.x, pose.z, round(2 * pose.yaw / pi) * pi / 2)  # rails leave no choice
+            pose = Pose(pose.x, pose.z, round(2 * pose.yaw / pi) * pi / 2)  # a tram follows its rails
         items.append(_drive(HEAVY[name], pose, 0.0 if place == "crossing" else HALF_LENGTH[name]))
     return items, taken
 
@@ -152,12 +152,12 @@ def cars(rng: np.random.Generator, street: Street, taken: set[str]) -> list[Item
 
 
 def _slant(rng: np.random.Generator) -> float:
-    """A heading that shows a flat two-wheeler from the side or obliquely, never end on."""
+    """A heading that shows a flat two-wheeler from the side or obliquely, never from the front or back."""
     return float(rng.choice((pi / 2, -pi / 2)) + rng.uniform(-0.8, 0.8))
 
 
 def two_wheelers(rng: np.random.Generator, street: Street, index: int) -> list[Item]:
-    """One near rider in every scene, on a motorcycle in every second; a parked one of the other kind."""
+    """A near rider in every scene, on a motorcycle in every second one; parked ones of the other kind."""
     kinds = (people.motorcyclist, people.bicycle) if index % 2 else (people.cyclist, people.motorcycle)
     ridden, parked = kinds
     x = rng.uniform(0.9, 1.9) if rng.integers(3) else -1.6
@@ -176,7 +176,7 @@ def two_wheelers(rng: np.random.Generator, street: Street, index: int) -> list[I
 
 
 def pavement(rng: np.random.Generator, street: Street) -> list[Item]:
-    """Persons, signs, lights, lamps, trees and bins beside the road, and someone who crosses it."""
+    """Persons, signs, lights, lamps, trees and bins beside the road, often a person on it."""
     items: list[Item] = []
     for _ in range(int(rng.integers(3, 6))):
         side = -1 if rng.integers(2) else 1

@@ -1,4 +1,4 @@
-"""The synthetic street as files: Cityscapes' folders and file names, written once and all at once.
+"""Writes the synthetic street in Cityscapes' folders and file names: once, and completely or not at all.
 
 leftImg8bit/<split>/<split>stadt/<split>stadt_000000_000000_leftImg8bit.png
 gtFine/<split>/<split>stadt/<split>stadt_000000_000000_gtFine_{labelIds,instanceIds,color}.png
@@ -25,7 +25,7 @@ from src.runs.atomic_files import nearest_existing
 from src.street.scene import Scene, draw_scene
 
 VERSION = 1
-"""Raise it with every change that alters a pixel: an older street on disk is then refused, not mixed in."""
+"""Raise it with every change that alters a pixel: an older street on disk is then refused, not reused."""
 
 NOTE = "street.json"
 MIN_WIDTH, MIN_HEIGHT = 64, 32
@@ -46,9 +46,9 @@ def write_street(
 ) -> None:
     """Write `splits[name]` scenes per split under `root`, or return at once if they are already there.
 
-    The pixels depend on the parameters alone, not on `workers` (processes beside this one; 0 draws here).
-    Several processes may call this at the same time: one of them places its copy, the others drop theirs.
-    Raises UserError if `root` holds anything else, or the parameters make no sense.
+    The pixels depend on the parameters alone, not on `workers` (additional processes; 0: this one draws).
+    Several processes may call this at the same time: one of them moves its copy to `root`, the others
+    delete theirs. Raises UserError if `root` holds anything else, or the parameters are invalid.
     """
     wanted = _parameters(splits, width, height, seed)
     if _is_there(root, wanted):
@@ -69,12 +69,12 @@ def write_street(
 
 
 def _check_room(root: Path, scenes: int, pixels: int) -> None:
-    """Raises UserError for more than the disk takes, before a list of all scenes is made."""
+    """Raises UserError if the scenes do not fit on the disk, before a list of all scenes is built."""
     needed, free = scenes * pixels * _BYTES_PER_PIXEL, shutil.disk_usage(nearest_existing(root)).free
     if needed > free:
         raise UserError(
             f"Cannot write the synthetic street to {root}: {scenes} scenes take about {needed / 1e9:.3g} GB, "
-            f"{free / 1e9:.3g} GB are free. Set data.street.train and data.street.val to fewer, or choose "
+            f"{free / 1e9:.3g} GB are free. Set data.street.train and data.street.val lower, or choose "
             f"another place (cache_dir=...)."
         )
 
@@ -101,7 +101,7 @@ def _parameters(splits: Mapping[str, int], width: int, height: int, seed: int) -
 
 
 def _is_there(root: Path, wanted: dict[str, Any]) -> bool:
-    """True: the same street; False: nothing. Anything else is an error, and nothing is overwritten."""
+    """True: the same street is there; False: nothing is. Otherwise UserError, and nothing is overwritten."""
     note = root / NOTE
     try:
         if not note.is_file():
@@ -113,9 +113,9 @@ def _is_there(root: Path, wanted: dict[str, Any]) -> bool:
             )
         found = json.loads(note.read_bytes())
     except OSError as error:
-        raise UserError(f"{note}: cannot be read ({error}). Mend that, or choose another folder.") from error
+        raise UserError(f"{note}: cannot be read ({error}). Fix that, or choose another folder.") from error
     except ValueError as error:
-        raise UserError(f"{note} is damaged ({error}). Delete {root} to have it written anew.") from None
+        raise UserError(f"{note} is damaged ({error}). Delete {root} to have it written again.") from None
     if found == wanted:
         return True
     found = found if isinstance(found, dict) else {}
@@ -126,7 +126,7 @@ def _is_there(root: Path, wanted: dict[str, Any]) -> bool:
     ]
     raise UserError(
         f"{note} describes another street: {'; '.join(differences) or 'unknown keys'}. "
-        f"Delete {root} to have it written anew, or choose another folder."
+        f"Delete {root} to have it written again, or choose another folder."
     )
 
 
@@ -173,7 +173,7 @@ def _save_labels(stem: Path, scene: Scene) -> None:
 
 def _save(path: Path, pixels: np.ndarray) -> None:
     encoded = cv2.imencode(".png", pixels)[1]
-    path.write_bytes(encoded.tobytes())  # unlike cv2.imwrite it says why it failed
+    path.write_bytes(encoded.tobytes())  # unlike cv2.imwrite, it raises an error that says why it failed
 
 
 def _city(split: str) -> str:
@@ -189,5 +189,5 @@ def _place(draft: Path, root: Path, wanted: dict[str, Any]) -> None:
     try:
         draft.rename(root)
     except OSError:
-        if not _is_there(root, wanted):  # not another process that was faster
+        if not _is_there(root, wanted):  # no other process was faster
             raise

@@ -1,4 +1,4 @@
-"""One job of a sweep: a command of its own, as the user would have typed it.
+"""Runs one job of a sweep as a command of its own, as the user would have typed it.
 
 If a job crashes, or one of its DDP ranks does, the other jobs continue. The sweep itself is never one of
 several ranks, whatever trainer.devices says.
@@ -29,8 +29,8 @@ from src.runs.locks import is_held
 from src.runs.machine import let_go_of_closed_terminal
 from src.sweep.jobs import Job, identity
 
-# What srun and torchrun tell a process about itself. A job starts its own ranks; with these, Lightning would
-# take it for one of the launcher's, and refuse trainer.devices=2 in a SLURM job of one task.
+# Variables that srun and torchrun set for each process. A job starts its own ranks; with these variables,
+# Lightning would take it for a rank of the launcher, and refuse trainer.devices=2 in a SLURM job of one task.
 _LAUNCHERS = re.compile(
     r"CGNET_FIRST_RANK|SLURM_(NTASKS|TASKS_PER_NODE|NPROCS|PROCID|LOCALID|NODEID|STEP_).*"
     r"|TORCHELASTIC_.*|(LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_|GROUP_)?WORLD_SIZE"
@@ -48,12 +48,12 @@ def run_job(config: DictConfig, task: str) -> float:
     overrides = config_overrides()
     directory = Path(settings.sweep.dir) / str(settings.sweep.subdir)
     job = Job.read(directory)
-    if job is None or job.overrides != [hide_secrets(o) for o in overrides]:  # of a sweeper that is not ours
+    if job is None or job.overrides != [hide_secrets(o) for o in overrides]:  # by a sweeper that is not ours
         job = Job(directory, overrides)
     job.overrides = overrides
     if job.status != "finished":
         if is_held(directory / ".lock"):
-            raise UserError(f"{directory}: a process that was started earlier is still at this job.")
+            raise UserError(f"{directory}: a process that was started earlier still runs this job.")
         print(f"Job {directory}: {' '.join(identity(overrides))}", flush=True)
         _run(job, config, task)
     return math.nan if job.score is None else job.score
@@ -91,21 +91,21 @@ def _environment(sweep: str) -> dict[str, str]:
 
 
 class _Child:
-    """A process whose last words are kept, and to which the signals that end the sweep are passed on."""
+    """A child process. Keeps its last lines of stderr, and passes on to it the signals that end the sweep."""
 
     def __init__(self, command: list[str], environment: dict[str, str]):
         self.told_to_end: list[int] = []
-        self._words: deque[str] = deque(maxlen=300)  # tracebacks of several ranks: the cause comes first
+        self._words: deque[str] = deque(maxlen=300)  # lines: of many tracebacks, the first is the cause
         self._before = {
             number: signal.signal(number, self._pass_on)
             for number in (signal.SIGINT, *_PASSED_ON)
-            if signal.getsignal(number) != signal.SIG_IGN  # as nohup has it with SIGHUP
+            if signal.getsignal(number) != signal.SIG_IGN  # nohup sets this for SIGHUP
         }
         with _ignored(signal.SIGUSR2):
             self._process = subprocess.Popen(
                 command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
             )
-        for number in self.told_to_end:  # between the two statements above
+        for number in self.told_to_end:  # signals that came between the two statements above
             if number in _PASSED_ON:
                 self._process.send_signal(number)
         assert self._process.stderr is not None
@@ -116,16 +116,16 @@ class _Child:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:  # submitit leaves by an exception when its time is over
+        if self._process.poll() is None:  # submitit raises an exception at its time limit
             self._process.terminate()
             self._process.wait()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def wait(self) -> int:
-        """Its exit code, as a shell would give it: 137 after SIGKILL."""
+        """The exit code of the process, as a shell would give it: 137 after SIGKILL."""
         code = self._process.wait()
-        self._reader.join(timeout=5)  # not for ever: what the job leaves behind may hold the pipe
+        self._reader.join(timeout=5)  # a process that the job left behind may keep the pipe open
         return code if code >= 0 else 128 - code
 
     @property
@@ -133,7 +133,7 @@ class _Child:
         return "".join(self._words).strip()
 
     def _pass_on(self, number: int, _: object) -> None:
-        """Ctrl-C reaches every process of a terminal by itself; twice would cut a job's clean end short."""
+        """Pass on all signals but SIGINT: Ctrl-C reaches the job anyway, and twice would end it uncleanly."""
         self.told_to_end.append(number)
         let_go_of_closed_terminal()
         if number in _PASSED_ON and hasattr(self, "_process"):
@@ -148,8 +148,8 @@ class _Child:
 
 @contextmanager
 def _ignored(number: int) -> Iterator[None]:
-    """For children started meanwhile. SLURM sends submitit's SIGUSR2 to every process of a job, where it
-    would kill the training; the SIGTERM that we send then lets it save."""
+    """Ignore a signal in children that are started meanwhile. SLURM sends submitit's SIGUSR2 to every process
+    of a job, and it would kill the training; the SIGTERM that we then send lets the training save."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield

@@ -1,7 +1,7 @@
 """The jobs of a sweep, on disk: runs/<task>/<sweep>/<number>/job.json.
 
-A job is known by its overrides. Its number only says where it lives: the same command, or a longer one, finds
-each job that it had before in the directory where it was.
+A job is identified by its overrides. Its number is only the name of its directory: the same command, or one
+with more values, finds each earlier job in its old directory.
 """
 
 import json
@@ -18,7 +18,7 @@ from src.runs.locks import is_held
 from src.schema.roles import MAY_CHANGE
 
 FILE = "job.json"
-# Overrides that say which sweep this is. The others of MAY_CHANGE say where and how it runs.
+# Overrides that say which sweep this is. The other keys of MAY_CHANGE say where and how it runs.
 _WHICH_SWEEP = ("name", "sweep", "hydra")
 
 
@@ -29,7 +29,7 @@ class Job:
     status: str = "not started"  # not started | running | finished | failed | interrupted
     score: float | None = None  # best val mIoU, of a finished job that validated
     exit_code: int | None = None
-    error: str | None = None  # the last lines that a failed job said
+    error: str | None = None  # the last lines that a failed job wrote
     started: str | None = None  # UTC
     ended: str | None = None
 
@@ -65,7 +65,7 @@ class Job:
 
     @property
     def status_now(self) -> str:
-        """As recorded; `interrupted` where the processes of a running job are gone without a word.
+        """As recorded; but `interrupted` if a job is recorded as running and its processes are gone.
 
         Not for the process that runs the sweep, see `is_held`.
         """
@@ -74,7 +74,7 @@ class Job:
 
 
 def read_jobs(sweep: Path) -> list[Job]:
-    """In the order of their numbers."""
+    """The jobs of a sweep, in the order of their numbers."""
     found = (Job.read(path.parent) for path in sweep.glob(f"*/{FILE}") if path.parent.name.isdigit())
     return sorted((job for job in found if job), key=lambda job: job.number)
 
@@ -82,7 +82,7 @@ def read_jobs(sweep: Path) -> list[Job]:
 def place(sweep: Path, overrides: list[str], varied: Set[str]) -> Job:
     """The job with these overrides, in its directory; a new one gets the lowest free number.
 
-    For one process at a time.
+    Only one process at a time may call this.
     """
     job = find(sweep, overrides, varied)
     if job:
@@ -105,9 +105,9 @@ def find(sweep: Path, overrides: list[str], varied: Set[str]) -> Job | None:
 
 
 def identity(overrides: Sequence[str], varied: Set[str] = frozenset()) -> list[str]:
-    """The overrides that make one job another than the next.
+    """The overrides that tell one job from another.
 
-    Where and how it runs (trainer.devices, data.root, logger, ...) does not, unless the sweep varies that.
+    Where and how it runs (trainer.devices, data.root, logger, ...) does not count unless the sweep varies it.
     """
 
     def counts(override: str) -> bool:
@@ -120,7 +120,7 @@ def identity(overrides: Sequence[str], varied: Set[str] = frozenset()) -> list[s
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """One line a job: number, status, mIoU, and the overrides in which the jobs differ."""
+    """One line per job: number, status, mIoU, and the overrides in which the jobs differ."""
     common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     return "\n".join(
         f"{job.number:>4}  {job.status:<11}  {'' if job.score is None else f'{job.score:.4f}':>6}  "

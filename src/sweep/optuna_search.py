@@ -1,7 +1,7 @@
-"""`hydra/sweeper=optuna`: a search instead of a grid, in Hydra's own words for values, on Optuna's storage.
+"""`hydra/sweeper=optuna`: a search instead of a grid, with Hydra's syntax for values and Optuna's storage.
 
-Each trial is a job like any other. The study on disk knows the values of every trial: the same command takes
-up a trial that was interrupted, in its old directory, and adds only the trials that are missing.
+Each trial is a job like any other. The study on disk has the values of every trial: the same command resumes
+an interrupted trial in its old directory, and adds only the trials that are missing.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class OptunaSweeper(HouseSweeper):
         except ModuleNotFoundError as error:
             raise UserError('hydra/sweeper=optuna needs the package: pip install -e ".[optuna]"') from error
 
-        optuna.logging.set_verbosity(logging.WARNING)  # it would print each value beside our table
-        last = {o.get_key_element(): o for o in overrides}  # of a key given twice
+        optuna.logging.set_verbosity(logging.WARNING)  # it would print each value besides our table
+        last = {o.get_key_element(): o for o in overrides}  # of a key given twice, the last counts
         ((self.fixed,),) = BasicSweeper.split_arguments(
             [o for o in last.values() if not o.is_sweep_override()], max_batch_size=None
         )
@@ -74,7 +74,7 @@ class OptunaSweeper(HouseSweeper):
         self._check_failed(self._trials(space))
 
     def _trials(self, space: dict[str, BaseDistribution]) -> list[FrozenTrial]:
-        """Those that count; one that was interrupted before it had all its values has never run."""
+        """The trials that count: one that was interrupted before it had all its values has never run."""
         from optuna.trial import TrialState
 
         def never_ran(trial: FrozenTrial) -> bool:
@@ -88,12 +88,12 @@ class OptunaSweeper(HouseSweeper):
         if before != now:
             raise UserError(
                 f"{self.directory}: this search was started with {' '.join(before)}, and now it is "
-                f"{' '.join(now)}. Their scores do not compare: choose another name=."
+                f"{' '.join(now)}. Their scores are not comparable: choose another name=."
             )
         self.study.set_user_attr("recipe", now)
 
     def _take_up(self, space: dict[str, BaseDistribution]) -> None:
-        """Resume the trials that an earlier process left: we hold the sweep's lock, so it is gone."""
+        """Resume the trials of an earlier process. It has ended, because this one holds the sweep's lock."""
         from optuna.trial import TrialState
 
         left = self.study.get_trials(states=[TrialState.RUNNING])
@@ -103,8 +103,8 @@ class OptunaSweeper(HouseSweeper):
                 self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _ask(self, space: dict[str, BaseDistribution]) -> FrozenTrial:
-        """A new trial. Its sampler is seeded by its number, so that a search that was interrupted resumes as
-        it would have; one seed for all would draw the first values again after each start."""
+        """A new trial. Its number seeds its sampler, so that an interrupted search draws the same values as
+        an uninterrupted one; one seed for all trials would draw the first values again after each start."""
         seed = self.sampler.get("seed")
         own = {} if seed is None else {"seed": seed + len(self.study.trials)}
         self.study.sampler = instantiate(self.sampler, **own)
@@ -161,14 +161,14 @@ class OptunaSweeper(HouseSweeper):
             f"{len(failed)} of {len(trials)} trials failed.{none}\n{shorten(lines, 20)}\n"
             f"Their job.json says why. A failed trial counts and is not repeated: its values may be the "
             f"reason. hydra.sweeper.n_trials={len(trials) + len(failed)} runs {len(failed)} more, with other "
-            f"values; another name=... begins anew."
+            f"values; another name=... starts a new search."
         )
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Hydra's choice(), range() and interval() as Optuna's distributions, tag(log, ...) the logarithmic ones.
+    """Hydra's choice(), range() and interval() as Optuna's distributions, logarithmic with tag(log, ...).
 
-    As in a grid, the end of a range is not in it. int(interval(1, 8)) is whole numbers, 8 included.
+    As in a grid, a range excludes its end. int(interval(1, 8)) gives whole numbers, including 8.
     """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 

@@ -1,4 +1,4 @@
-"""How `-m` runs: jobs are found again or placed, finished ones skipped, the rest goes to Hydra's launcher."""
+"""How `-m` runs: each job gets a directory, or its old one; Hydra's launcher runs all that are unfinished."""
 
 import os
 from abc import abstractmethod
@@ -26,7 +26,7 @@ from src.sweep.jobs import Job, place, read_jobs, table
 
 
 class HouseSweeper(Sweeper):
-    """What our sweepers share. A subclass says in `search` which jobs there are."""
+    """The part that our sweepers share. A subclass defines in `search` which jobs there are."""
 
     def __init__(self, params: Mapping[str, Any] | None = None):
         self.params = params or {}
@@ -52,7 +52,7 @@ class HouseSweeper(Sweeper):
         overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(given)
         self.varied = {o.get_key_element() for o in overrides if o.is_sweep_override()}
         if clash := self.varied & {"name", "runs_dir", "run_dir"}:
-            raise UserError(f"{clash.pop()}=...: a sweep has one directory; its jobs are numbered in there.")
+            raise UserError(f"{clash.pop()}=...: a sweep has one directory; its jobs have numbered folders.")
         name, self.directory = self.config.name, Path(self.config.hydra.sweep.dir)
         with self._locked():
             try:
@@ -80,29 +80,29 @@ class HouseSweeper(Sweeper):
             )
 
     def place(self, batch: Sequence[Sequence[str]]) -> list[Job]:
-        """Raises HydraException, before anything is made, for overrides that do not compose."""
+        """Find or create the jobs. Raises HydraException before that for overrides that do not compose."""
         self.validate_batch_is_legal(batch)
         jobs = [place(self.directory, list(overrides), self.varied) for overrides in batch]
         self.jobs += jobs
         return jobs
 
     def run(self, jobs: Sequence[Job]) -> list[Job]:
-        """The same jobs with what became of them."""
+        """Run the jobs that are not finished. Returns all of them with their new status."""
         for job in jobs:
             if job.status == "finished":
                 score = "" if job.score is None else f", mIoU {job.score:.4f}"
                 print(f"Job {job.directory}: finished before{score}", flush=True)
-        # One process a directory, though values that are given twice, or drawn twice, are one job.
+        # One process per directory: values that are given twice, or drawn twice, are one job.
         todo = list({job.directory: job for job in jobs if job.status != "finished"}.values())
         if todo:
-            # The launcher's process learns from Hydra's own key which job this is.
+            # Hydra's own key tells the launcher's process which job this is.
             batch = [[*job.overrides, f"hydra.sweep.subdir={job.number}"] for job in todo]
             results = self.launcher.launch(batch, initial_job_idx=self._launched)
             self._launched += len(todo)
             for job, result in zip(todo, results, strict=True):
                 now = Job.read(job.directory)
                 if now is None or now.status not in ("finished", "failed"):
-                    _ = result.return_value  # raises what kept it from running
+                    _ = result.return_value  # raises the error that kept the job from running
         return [Job.read(job.directory) or job for job in jobs]
 
     @contextmanager
@@ -123,7 +123,7 @@ class HouseSweeper(Sweeper):
 
 
 class GridSweeper(HouseSweeper):
-    """Every combination of the values, as Hydra's own sweeper."""
+    """Runs every combination of the values, as Hydra's own sweeper does."""
 
     def __init__(self, params: Mapping[str, Any] | None = None, max_batch_size: int | None = None):
         super().__init__(params)
@@ -132,7 +132,7 @@ class GridSweeper(HouseSweeper):
     def search(self, overrides: list[Override]) -> None:
         endless = [o.input_line for o in overrides if o.is_interval_sweep()]
         if endless:
-            raise UserError(f"{endless[0]}: an interval has no end of values. Add hydra/sweeper=optuna.")
+            raise UserError(f"{endless[0]}: a grid cannot search an interval. Add hydra/sweeper=optuna.")
         (batch,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         jobs = self.place(batch)
         size = self.max_batch_size or len(jobs)
