@@ -14,13 +14,17 @@ from src.data.samplers import TrainSampler
 from src.network.segmenter import Segmenter
 
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
-LABELS = "Labels are resized to the nearest pixel centre; there by OpenCV's INTER_NEAREST, which is shifted"
+LABELS = (
+    "Labels are resized to the nearest pixel centre; "
+    "the original has OpenCV's INTER_NEAREST, which is shifted"
+)
 # What the header of a recipe must say of its source, beside its parts.
 SAID = {
     "cityscapes_ssseg": (
         LABELS,
-        "62,900 steps, as there on one GPU; on several its sampler pads, and it takes 63,240",
-        "One weighted mean over the whole batch; there the mean of each GPU's own weighted mean",
+        "62,900 steps, as the original on one GPU; on several GPUs its sampler pads, and it takes 63,240",
+        "The loss is one weighted mean over the whole batch; "
+        "the original averages each GPU's own weighted mean",
         "cuDNN picks its kernels by rule",
         "0.95 GB a crop in float32",
         "a 16 GB card takes",
@@ -28,14 +32,14 @@ SAID = {
     "cityscapes_mmseg": (LABELS, "divided by all pixels, as up to 1.1.2", "0.95 GB a crop in float32"),
     "cityscapes_paper": (
         LABELS,
-        "there each GPU's share (trainer.sync_batchnorm=false is nearer)",
+        "in the original each GPU's share (trainer.sync_batchnorm=false is closer)",
         "64.8% mIoU on the test server, reported by the authors, of a model of 350 epochs on train and val",
         "0.84 GB a crop in float32",
     ),
     "camvid_paper": (
         LABELS,
-        "there each GPU's share (trainer.sync_batchnorm=false is nearer)",
-        "the paper's CamVid figures are of train and val",
+        "in the original each GPU's share (trainer.sync_batchnorm=false is closer)",
+        "the paper's CamVid models are trained on train and val",
         "0.24 GB a crop in float32",
     ),
 }
