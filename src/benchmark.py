@@ -8,7 +8,7 @@ from src.front_door import front_door
 
 
 def benchmark(config: DictConfig) -> None:
-    """Leaves benchmark.json in the run directory."""
+    """Writes benchmark.json into the run directory."""
     from pytorch_lightning import seed_everything
 
     from src.benchmarks.data import benchmark_data

@@ -1,4 +1,4 @@
-"""conf/ as a schema: a key that it does not have is an error, with the nearest one that it has."""
+"""conf/ as a schema: a key that conf/ does not have is an error, which names the nearest key that it has."""
 
 import os
 import re
@@ -20,15 +20,15 @@ from src.errors import UserError
 
 USER_ERRORS = (UserError, HydraException, OmegaConfBaseException)
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
-RECORDED = "recorded/"  # before a group's choice: with the values of a run's config.yaml (src/runs/repeat.py)
+RECORDED = "recorded/"  # prefix of a choice whose values are from a run's config.yaml (src/runs/repeat.py)
 _STAMP = "CGNET_RUN_STAMP"
 
 
 def register_resolvers() -> None:
-    """For conf/: `${run_stamp:}` (one for a command with its ranks and jobs), `${num_classes:table}`, ..."""
+    """For conf/: `${run_stamp:}` (one for all ranks and jobs of a command), `${num_classes:table}`, ..."""
 
     def num_classes(table: str) -> int:
-        from src.labels import LABEL_TABLES  # numpy, which --help does not need
+        from src.labels import LABEL_TABLES  # imports numpy, which --help does not need
 
         if table not in LABEL_TABLES:
             raise UserError(f"data.labels={table}: unknown, choose one of {', '.join(LABEL_TABLES)}.")
@@ -41,24 +41,24 @@ def register_resolvers() -> None:
 
 
 def _run_stamp() -> str:
-    """One for all processes of a run: in the environment, which a process's own ranks and jobs inherit."""
+    """The same for all processes of a run: kept in the environment, which ranks and jobs inherit."""
     if _STAMP not in os.environ:
         os.environ[_STAMP] = _stamp_of_the_launcher() or time.strftime("%Y-%m-%d_%H-%M-%S")
     return os.environ[_STAMP]
 
 
 def _stamp_of_the_launcher() -> str | None:
-    """For processes that started separately, whose clocks would give several stamps; else None.
+    """The stamp of processes that are started separately, whose clocks would give several; else None.
 
-    A requeued SLURM job has the numbers that it had, and so resumes in the same directory.
+    A requeued SLURM job keeps its numbers, and so resumes in the same directory.
     """
     given = os.environ
     if int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return f"slurm-{given['SLURM_JOB_ID']}-{given['SLURM_STEP_ID']}"
     if "NODE_RANK" in given or int(given.get("WORLD_SIZE", 1)) > 1:
         raise UserError(
-            "name=... is missing: several processes were started separately, and would not agree on the "
-            "directory of a run without a name."
+            "name=... is missing: several processes were started separately, and without a name they "
+            "would not use the same run directory."
         )
     return None
 
@@ -69,7 +69,7 @@ def plain(config: Any) -> Any:
 
 
 def overrides() -> list[str]:
-    """Of the command line, as they were typed: with their interpolations. None of them in a notebook."""
+    """The overrides as they were typed, with interpolations unresolved; empty in a notebook."""
     if not HydraConfig.initialized():
         return []
     return OmegaConf.to_container(HydraConfig.get().overrides.task)  # type: ignore[return-value]
@@ -87,7 +87,7 @@ def config_dirs() -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """As the value of an override, whatever stands in it."""
+    """A text quoted as the value of an override, whatever it contains."""
     escaped = text.replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -121,12 +121,12 @@ def check_keys(config: DictConfig, config_name: str) -> set[str]:
     unknown = [
         key
         for key in _keys(OmegaConf.to_container(config))
-        if key not in known and key.rpartition(".")[0] in parents  # of an unknown group, its name is enough
+        if key not in known and key.rpartition(".")[0] in parents  # for an unknown group, its name is enough
         if not _is_new_entry(config, key)
     ]
     if unknown:
         raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
-    # A file of the user's own may leave out what ours have; the arguments of what a run recorded are its own.
+    # A user's own file may leave out keys that ours have; a recorded group has exactly its run's arguments.
     own = [group for group, choice in choices.items() if choice and not in_conf(group, choice)]
     recorded = [group for group in own if str(choices[group]).startswith(RECORDED)]
     ours = set(_keys(OmegaConf.to_container(compose(config_name)))) if own else set()
@@ -140,7 +140,7 @@ def in_conf(group: str, choice: str) -> bool:
 
 
 def conf_choice(group: str, choice: str | None) -> str:
-    """The file of conf/ that a recorded choice began as, where it is still there."""
+    """The file of conf/ that a recorded choice came from, if it still exists; else the choice."""
     original = (choice or "null").removeprefix(RECORDED)
     return original if choice is None or in_conf(group, original) else choice
 
@@ -167,11 +167,11 @@ def _unknown_key(key: str, known: set[str]) -> str:
     close = get_close_matches(key, namesakes, n=3, cutoff=0.0) or get_close_matches(
         key, known, n=1, cutoff=0.0
     )
-    return f"Unknown config key: {key}. The nearest one is {' or '.join(close)}; all of them stand in conf/."
+    return f"Unknown config key: {key}. The nearest one is {' or '.join(close)}; all keys are in conf/."
 
 
 def for_the_user(problem: Exception, config_name: str) -> UserError:
-    """One of USER_ERRORS as the kind that a front door prints."""
+    """One of USER_ERRORS as a UserError, which a front door prints."""
     return problem if isinstance(problem, UserError) else UserError(explain(problem, config_name))
 
 
@@ -202,14 +202,14 @@ def explain(error: Exception, config_name: str) -> str:
         return f"{variable[2]}: the environment variable {variable[1]} is not set."
     deleted = re.search(r"Could not delete from config. '([^']+)' does not exist", text)
     if deleted:
-        return f"~{deleted[1]}: there is no value to delete. A key is switched off by null, where it may be."
+        return f"~{deleted[1]}: there is no value to delete. To switch a key off, set it to null if allowed."
     derived = re.search(r"Interpolation key '([^']+)' not found|Error trying to access (\S+):", text)
     if derived and "full_key: " in text:
         key = text.partition("full_key: ")[2].split()[0]
         source = derived.group(1) or derived.group(2)
         return (
-            f"{key} follows from {source}, which has no such value here. Give that one a value of the kind "
-            f"that conf/ shows, or set {key} itself."
+            f"{key} follows from {source}, which has no such value here. Give {source} a value like the one "
+            f"in conf/, or set {key} itself."
         )
     missing = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
     if missing:
@@ -218,7 +218,7 @@ def explain(error: Exception, config_name: str) -> str:
 
 
 def not_composed(error: Exception, arguments: Sequence[str]) -> UserError:
-    """For what Hydra did not expect while it joined the files of conf/; it often does not say where."""
+    """For an error that Hydra did not expect while it composed conf/; its text often does not say where."""
     given = [argument.partition("=") for argument in arguments]
     wrong = [
         _unknown_choice(group, choice)
@@ -226,7 +226,7 @@ def not_composed(error: Exception, arguments: Sequence[str]) -> UserError:
         if equals and (CONF_DIR / group).is_dir() and not in_conf(group, choice)
     ]
     if isinstance(error, YAMLError):
-        text = f"A file of the config is no YAML: {' '.join(str(error).split())}"
+        text = f"A file of the config is not valid YAML: {' '.join(str(error).split())}"
     elif isinstance(error, RecursionError):
         text = "The defaults lists of the config's files name each other in a circle."
     elif isinstance(error, UnicodeDecodeError):
@@ -250,7 +250,7 @@ def _unknown_choice(group: str, choice: str) -> str:
 
 
 def _reference_keys(config_name: str) -> set[str]:
-    """Keys of the groups that the command line chooses. `@hydra.main` has left its context by now."""
+    """Keys of the groups that the command line chooses. The context of `@hydra.main` is gone here."""
     split = [argument.partition("=") for argument in sys.argv[1:]]
     choices = [f"{group}={name}" for group, _, name in split if in_conf(group, name)]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

@@ -1,4 +1,4 @@
-"""Whether a training would work: `python -m src.doctor`, with the very keys of the training's command."""
+"""Check whether a training would work: `python -m src.doctor`, with the keys of the training's command."""
 
 import logging
 import shlex
@@ -14,7 +14,7 @@ log = logging.getLogger("src.doctor")  # __name__ is __main__ here
 
 
 def doctor(config: DictConfig) -> None:
-    """Raises UserError, for exit code 2, where training would not work; after everything was examined."""
+    """Examines everything; then raises UserError, for exit code 2, if training would not work."""
     from pytorch_lightning import seed_everything
 
     from src.diagnosis.cache_health import examine_cache
@@ -27,10 +27,10 @@ def doctor(config: DictConfig) -> None:
     from src.diagnosis.samples import write_samples
     from src.runs.directory import Run, rank
 
-    if rank() != 0:  # of a launcher with several processes: one doctor is enough
+    if rank() != 0:  # if a launcher starts several processes, one doctor is enough
         return
     if not isinstance(config.samples, int) or config.samples < 0:
-        raise UserError(f"samples={config.samples}: give a number from 0 on.")
+        raise UserError(f"samples={config.samples}: give a whole number, 0 or more.")
     seed_everything(config.seed, verbose=False)
     notes, statistics = Notes(), {}
     directory: Path | None = None
@@ -52,7 +52,7 @@ def doctor(config: DictConfig) -> None:
     train_set = setup.data.train_set if setup.data else None
     picture = directory / "samples.jpg" if directory else None
     if picture:
-        picture.unlink(missing_ok=True)  # of an earlier examination under this name
+        picture.unlink(missing_ok=True)  # from an earlier examination under this name
         if train_set and config.samples and not notes.count("error", DATASET):
             write_samples(train_set, config.samples, picture)
             log.info("Frames, labels and crops to look at: %s", picture)
@@ -61,9 +61,9 @@ def doctor(config: DictConfig) -> None:
     show(notes, statistics)
     if directory:
         write_report(notes, statistics, directory, command)
-        log.info("Everything in full: %s", directory / "report.txt")
+        log.info("Full report: %s", directory / "report.txt")
     if notes.count("error"):
-        raise UserError(f"{verdict(notes)} Mend that, then ask again.")
+        raise UserError(f"{verdict(notes)} Fix that, then run the doctor again.")
     log.info("%s Next:\n  %s", verdict(notes), command)
 
 

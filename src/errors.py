@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to fix. A front door prints its text and exits with code 2."""
+"""The one kind of error that the user can fix. A front door prints its text and exits with code 2."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +8,8 @@ class UserError(Exception):
     """Something outside the program is wrong: a file, a value, a machine.
 
     The text names the file or key, what was found, what was expected and the fix; it is shown without a
-    traceback. A DataLoader worker's error reaches the main process re-made from its formatted traceback, so
-    `text` cuts the message back out.
+    traceback. An error in a DataLoader worker reaches the main process with its formatted traceback as its
+    message; `text` extracts the original message from it.
     """
 
     _WORKER = "Original Traceback"
@@ -26,7 +26,7 @@ ASK_THE_DOCTOR = "python -m src.doctor with the same keys reads every file and n
 
 
 def printable(text: str) -> str:
-    """Names of files may have bytes that are no UTF-8; no log or report takes what Python makes of them."""
+    """A text for logs and reports: bytes of file names that are not UTF-8, which they refuse, are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -36,7 +36,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def brief(value: Any, length: int = 80) -> str:
-    """How Python writes a value, in one line, cut off where that is long."""
+    """The repr of a value on one line, cut off if it is long."""
     text = " ".join(repr(value).split("\n"))
     return text if len(text) <= length else f"{text[:length]}..."
 

@@ -1,4 +1,4 @@
-"""What every `python -m src.<task>` has in common: config in, one clear message out when it is wrong."""
+"""What all `python -m src.<task>` share: they check the config and print one clear message if it is wrong."""
 
 import atexit
 import logging
@@ -38,14 +38,14 @@ Task = Callable[[DictConfig], float | None]
 
 
 def front_door(task: Task, config_name: str) -> Callable[[], int]:
-    """A `main` for `task`: 0 when it went well, 2 when the user has something to mend, 130 on Ctrl-C."""
+    """A `main` for `task`; it returns 0 on success, 2 for an error that the user can fix, 130 on Ctrl-C."""
 
     def main() -> int:
         # Otherwise Hydra would print its errors in its own way and exit with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         # OpenMP threads that spin while they wait take the cores from the data workers; those that sleep at
-        # once are woken so late on some machines that a step takes twice as long. So: a moment, then sleep.
-        # Must be set before torch is imported.
+        # once are woken so late on some machines that a step takes twice as long. So they spin for a moment,
+        # then sleep. This must be set before torch is imported.
         if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
             os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "20000"}
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -64,7 +64,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 check_values(config, config_name, needed=check_keys(config, config_name))
                 _start_logging()
                 return task(config)
-            except USER_ERRORS as problem:  # raised further, Hydra would add lines of its own
+            except USER_ERRORS as problem:  # if this were raised further, Hydra would add lines
                 problems.append(for_the_user(problem, config_name))
                 return None
 
@@ -80,7 +80,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
             problems.append(for_the_user(problem, config_name))
         except KeyboardInterrupt:
             return 130
-        except BrokenPipeError:  # `--help | head`: the reader has enough
+        except BrokenPipeError:  # as in `--help | head`: the reader has closed the pipe
             if not any(argument.startswith(_SHOW) for argument in sys.argv[1:]):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -100,8 +100,8 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
 
 
 def _interrupted(*_: object) -> NoReturn:
-    """Ctrl-C, where no training listens. The first may be lost in a destructor of what it interrupts, such as
-    an import's; the second ends the process by itself, and its end is not interrupted with a traceback."""
+    """Handles Ctrl-C outside of a training. The first KeyboardInterrupt may be lost in a destructor, for
+    example during an import; a second Ctrl-C ends the process at once, without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise KeyboardInterrupt
 
@@ -112,8 +112,8 @@ def _is_one_of_several() -> bool:
 
 
 def _leave_at_once(code: int) -> NoReturn:
-    """Without the interpreter's own end. There a thread of the process group that still holds an object of
-    Python's aborts the process, once in a hundred times: exit code 134, and no word of why."""
+    """End the process without the interpreter's shutdown, in which a thread of the process group that still
+    holds a Python object aborts the process once in a hundred times: exit code 134, without a message."""
     atexit._run_exitfuncs()  # shared memory, workers, loggers
     sys.stdout.flush()
     sys.stderr.flush()
@@ -121,10 +121,10 @@ def _leave_at_once(code: int) -> NoReturn:
 
 
 def _flags_first() -> list[str]:
-    """Puts the flags of the command before its keys, since argparse takes no keys on both sides of a flag.
+    """Puts the flags of the command before its keys, since argparse refuses keys on both sides of a flag.
 
-    Raises UserError for what is no flag: Hydra would take `--experiment=x` for an abbreviation of
-    `--experimental-rerun`. The jobs of a sweep are commands of their own; only --config-dir is passed on to
+    Raises UserError for an unknown flag: Hydra would take `--experiment=x` for an abbreviation of
+    `--experimental-rerun`. The jobs of a sweep are separate commands; only --config-dir is passed on to
     them.
     """
     flags, keys = [], []
@@ -142,13 +142,13 @@ def _flags_first() -> list[str]:
             flags += [value for value in [next(arguments, None)] if value is not None]
     other = [a for a in flags if a.startswith(("--config-name", "--config-path", "-cn", "-cp"))]
     if {"-m", "--multirun"} & set(flags) and other:
-        raise UserError(f"{other[0]}: not in a sweep. An experiment file in --config-dir=... does the same.")
+        raise UserError(f"{other[0]}: not allowed in a sweep. Use an experiment file in --config-dir=...")
     sys.argv[1:] = [*flags, *keys]
     return flags
 
 
 def _start_logging() -> None:
-    """What this project says, plain, from rank 0; other ranks and libraries only when something is wrong."""
+    """Prints this project's messages on rank 0; of other ranks and of libraries only warnings and errors."""
     from rich import get_console
     from rich.logging import RichHandler
 
@@ -168,18 +168,18 @@ def _start_logging() -> None:
     for message in (
         ".*does not have many workers.*",  # Lightning's advice; conf/data decides, and says why
         ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 uses a name that torch 2.13 deprecates
-        ".*It is recommended to use .*sync_dist=True.*",  # what is logged in validation is summed already
+        ".*It is recommended to use .*sync_dist=True.*",  # logged validation values are already summed
         ".*smaller than the logging interval.*",  # the epoch's mean is logged in any case
         # torch 2.13's new name for it does not exist in 2.8, the oldest allowed.
         ".*`broadcast_buffers` is deprecated.*",
         ".*resuming from a checkpoint that ended before the epoch ended.*",  # TrainSampler resumes within it
-        ".*Checkpoint directory .* exists and is not empty.*",  # so it is when a run resumes
+        ".*Checkpoint directory .* exists and is not empty.*",  # normal on resume
     ):
         warnings.filterwarnings("ignore", message=message)
 
 
 def _write_to_log(text: str) -> None:
-    """Into the run's log, where somebody will look for it in the morning."""
+    """Write an error into the run's log, so that it can be read after an unattended run."""
     record = logging.LogRecord("src", logging.ERROR, __file__, 0, text, None, None)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):

@@ -1,6 +1,6 @@
-"""What a run's files must not keep: passwords, tokens and keys, wherever they come from.
+"""Secrets that a run's files must not keep: passwords, tokens and keys, wherever they come from.
 
-They are known by the name of the key that has them, by the name of the environment variable that has the same
+They are recognised by the name of the key that has them, by the name of an environment variable with the same
 value, or by their place in a URL.
 """
 
@@ -16,7 +16,7 @@ _SECRET_VARIABLE = re.compile(
     r"(?:\w*_)?(?:token|secret|password|passwd|passphrase|pass|pat|credentials?|api_?key|key)(?:_\w+)?",
     re.IGNORECASE,
 )
-_SHORTEST = 6  # letters of a variable's value: a shorter one would be found within innocent words
+_SHORTEST = 6  # letters of a variable's value: a shorter one would also be found within ordinary words
 _QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _SECRET_VALUE = re.compile(
     rf"(\b{SECRET_NAME.pattern}['\"]?\s*[=:]\s*)(?:{_QUOTED}|[^\s,}}]+)", re.IGNORECASE
@@ -34,7 +34,7 @@ def hide_secrets(text: str) -> str:
 
 
 def without_secrets(config: Any) -> Any:
-    """A copy of a config with `???` for secrets: who repeats the run has to give them again."""
+    """A copy of a config with `???` for secrets: whoever repeats the run has to give them again."""
     if isinstance(config, list):
         return [without_secrets(entry) for entry in config]
     if isinstance(config, str):

@@ -17,7 +17,7 @@ _HYDRAS_OWN = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}
 
 
 def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
-    """What a `_target_` describes. Raises UserError with its key where the values are not allowed."""
+    """Make the object that a `_target_` describes. Raises UserError with its key for values not allowed."""
     if problem := problem_of(key, config):
         raise UserError(problem)
     try:
@@ -26,14 +26,14 @@ def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from error
-        if str(cause).startswith(f"{key}."):  # it names the key itself
+        if str(cause).startswith(f"{key}."):  # the message names the key itself
             raise UserError(str(cause)) from error
         if isinstance(cause, ModuleNotFoundError):
             raise UserError(f"{key}: {config['_target_']} needs a package: {cause}") from error
         values = ", ".join(
             f"{k}={v}" for k, v in plain(config).items() if k != "_target_" and len(str(v)) < 40
         )
-        # albumentations checks with pydantic, whose own text is a page.
+        # albumentations checks with pydantic, whose own message is a page long.
         checked: list[Any] = getattr(cause and (cause.__cause__ or cause.__context__), "errors", list)()
         reasons = [": ".join([*map(str, entry["loc"][:1]), entry["msg"]]) for entry in checked]
         reason = "; ".join(reasons) or str(cause or error)
@@ -44,9 +44,9 @@ def check_objects(config: Mapping[str, Any], groups: tuple[str, ...], single: tu
     """Raises UserError for all `_target_`s that cannot be imported, and arguments that they do not have.
 
     Args:
-        config: of the whole run.
+        config: that of the whole run.
         groups: keys of mappings whose entries are such objects, or null.
-        single: keys of mappings that are one.
+        single: keys of mappings that are such an object themselves.
     """
     entries = [(key, config[key]) for key in single]
     entries += [(f"{group}.{name}", entry) for group in groups for name, entry in config[group].items()]
@@ -56,7 +56,7 @@ def check_objects(config: Mapping[str, Any], groups: tuple[str, ...], single: tu
 
 
 def problem_of(key: str, config: Mapping[str, Any]) -> str:
-    """Why the object, or one within its arguments, could not be made; nothing where it can be tried."""
+    """Why the object, or one within its arguments, cannot be made; empty if nothing speaks against it."""
     target = config.get("_target_") if isinstance(config, Mapping) else None
     if not isinstance(target, str):
         return f"{key}={shown(config)}: expected an object with a _target_, or null."
@@ -70,7 +70,7 @@ def problem_of(key: str, config: Mapping[str, Any]) -> str:
         return f"{key}._target_={target}: a {type(found).__name__}, where a class or a function is needed."
     try:
         parameters = dict(inspect.signature(found).parameters)
-    except (TypeError, ValueError):  # some that are written in C have none
+    except (TypeError, ValueError):  # some functions written in C have no signature
         parameters = {}
     known = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
     if parameters and len(known) == len(parameters):

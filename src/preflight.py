@@ -1,6 +1,6 @@
-"""What can be wrong before anything is made, looked at in the order of what it takes to find out.
+"""Checks before anything is made, the fastest first.
 
-Lightning alone takes seconds to import, and a path with a typo should not wait for it.
+Lightning alone takes seconds to import, and a path with a typo should be reported before that.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from src.errors import UserError
 
 
 def check_weights_file(config: DictConfig) -> None:
-    """Raises UserError where there is no file called checkpoint=."""
+    """Raises UserError if the file of checkpoint= does not exist."""
     if not Path(config.checkpoint).expanduser().exists():
         raise UserError(f"checkpoint={config.checkpoint}: no such file.")
 

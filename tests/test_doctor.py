@@ -182,7 +182,7 @@ def test_all_problems_of_a_config_at_once(doors, tmp_path):
         ("optimizer._target_=torch.optim.Adamm", "Did you mean torch.optim.Adam?"),
         ("model.channels=[32,63,128]", "even numbers for stages 2 and 3"),
         ("callbacks.best.monitor=val/mIo", "callbacks.best.monitor=val/mIo: not a metric"),
-        ("name=../x", "give the run a name of its own"),
+        ("name=../x", "expected a name for a folder in runs_dir"),
     ],
 )
 def test_what_the_config_gets_wrong(doors, override, part):

@@ -58,7 +58,7 @@ def test_keys_with_dashes(doors, flag, right):
 def test_a_sweep_of_another_primary_config(doors):
     outcome = doors("train", "-m", "--config-name=eval", "seed=1,2")
     assert outcome.code == 2
-    assert outcome.err.strip().startswith("--config-name=eval: not in a sweep.")
+    assert outcome.err.strip().startswith("--config-name=eval: not allowed in a sweep.")
 
 
 @pytest.mark.sampled(2)

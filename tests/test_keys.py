@@ -68,7 +68,7 @@ def test_an_added_key_is_an_error():
     with pytest.raises(UserError) as error:
         check("+trainer.max_epoch=3", "+data.rot=/x")
     assert set(error.value.text.splitlines()) == {  # all at once
-        f"Unknown config key: {unknown}. The nearest one is {nearest}; all of them stand in conf/."
+        f"Unknown config key: {unknown}. The nearest one is {nearest}; all keys are in conf/."
         for unknown, nearest in (("trainer.max_epoch", "trainer.max_epochs"), ("data.rot", "data.root"))
     }
 

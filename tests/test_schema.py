@@ -265,7 +265,7 @@ def test_configs_that_do_not_resolve(doors):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: [1\n  b: }", "A file of the config is no YAML: "),
+        ("a: [1\n  b: }", "A file of the config is not valid YAML: "),
         ("defaults:\n  - /experiment: mine\n", "in a circle"),
         ("# @package _global_\nseed: \xff\n", "not UTF-8"),
         ("# @package _global_\nseed: 1\nseed: 2\n", "seed"),

@@ -1,4 +1,4 @@
-"""From plain data to a network. Checkpoints carry this data, so it must not be able to name anything else."""
+"""From plain data to a network. Checkpoints have this data, so it must not be able to name anything else."""
 
 import difflib
 import importlib
@@ -58,14 +58,14 @@ def _network_class(target: Any) -> type[nn.Module]:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # A module of ours that is there but misses one of its own imports is no fault of the target.
+        # If a module of ours exists, but one of its own imports is missing, the target is not at fault.
         if error.name is not None and module_name.startswith(error.name):
             raise refusal from None
         raise
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise refusal
-    # `__module__` refuses what a module of ours merely imported. The Segmenter wraps a network and is none.
+    # Not a class that our module merely imports, and not the Segmenter, which wraps a network.
     if not found.__module__.startswith(PACKAGE + ".") or found.__module__ == f"{PACKAGE}.segmenter":
         raise refusal
     return found

@@ -216,12 +216,12 @@ class CGNet(nn.Module):
             nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, image: Tensor) -> Tensor:
-        # A compiler would turn this into a guard on every size; by then an eager call has had its chance.
+        # Only in eager mode: a compiler would turn this check into a guard on every size.
         if not torch.compiler.is_compiling() and min(image.shape[-2:]) < MIN_SIZE:
             height, width = image.shape[-2:]
             raise ValueError(f"image of {height}x{width} pixels: CGNet needs at least {MIN_SIZE}x{MIN_SIZE}")
         x = self.stage1(image)  # (B, 32, H/2, W/2)
-        # Autocast may have x in 16 bits: beside an image in 32, `cat` would make it 32 again.
+        # Under autocast x may have 16 bits: `cat` with an image of 32 bits would turn it into 32 bits again.
         half = [self.pool(image).to(x.dtype)] if self.input_injection else []  # (B, 3, H/2, W/2)
         quarter = [self.pool(i) for i in half]  # (B, 3, H/4, W/4)
 

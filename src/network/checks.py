@@ -10,10 +10,10 @@ from typing import Any
 from src.errors import brief
 
 LARGEST = 4096
-"""Channels, dilations, ...: a config from anywhere must not be able to keep a machine busy for hours."""
+"""Limit of channels, dilations, ...: no config from elsewhere may keep a machine busy for hours."""
 
 MOST_BLOCKS = 128
-"""In a stage: to make one takes about 8 ms, even without memory. CGNet's largest stage has 21."""
+"""Limit of blocks in a stage: making one takes about 8 ms, even without memory. CGNet has at most 21."""
 
 
 def refuse(argument: str, value: Any, allowed: str) -> ValueError:
@@ -36,7 +36,7 @@ def number(argument: str, value: Any, allowed: str, lowest: float, below: float 
 def positive_integers(
     argument: str, value: Any, length: int | None = None, highest: int = LARGEST
 ) -> tuple[int, ...]:
-    """`length` of them, or with None any number but zero; from any sequence that a config may hold."""
+    """`length` integers, or with None one or more, from any sequence that a config may hold."""
     items = tuple(value) if isinstance(value, Iterable) else ()
     fits = len(items) == length if length is not None else len(items) > 0
     if not fits or not all(

@@ -1,4 +1,4 @@
-"""What an answer costs: parameters, operations, and the time of one image."""
+"""What a prediction costs: parameters, operations, and the time for one image."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +23,13 @@ def parameters_and_gflops(
     *,
     around: Callable[[_Answer], _Answer] = lambda network: network,
 ) -> tuple[int, float]:
-    """Of a Segmenter's config; no weights are made and nothing is computed.
+    """Parameters and GFLOPs of a Segmenter's config; no weights are made and nothing is computed.
 
     A multiplication with its addition counts as two operations; as usual only those of convolutions and
     matrix products are counted.
 
     Args:
-        around: makes what answers out of the network, where that sees the image in another size, or in parts.
+        around: makes the function that predicts from the network, which may see a resized image, or windows.
     """
     with torch.device("meta"):
         segmenter = Segmenter.from_config(model).eval()
@@ -45,7 +45,7 @@ def latency(answer: _Answer, size: Sequence[int], device: torch.device, passes: 
     Args:
         answer: uint8 (1, 3, H, W) -> scores (1, C, H, W).
         size: height and width.
-        passes: that count; a few come before them.
+        passes: those that are measured; a few warm-up passes come before them.
     """
     image = torch.randint(256, (1, 3, *size), dtype=torch.uint8).to(device)
     milliseconds = []

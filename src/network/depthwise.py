@@ -1,7 +1,7 @@
 """Depthwise convolution with a fast backward pass on CPUs.
 
-In channels_last, PyTorch 2.13's weight gradient of one with dilation 2 or 4 takes 19 or 42 times as long as
-without dilation (measured here, in stages 2 and 3 of CGNet), and in bfloat16 it is wrong, NaN included.
+In channels_last format, PyTorch 2.13's weight gradient with dilation 2 or 4 takes 19 or 42 times as long as
+without dilation (measured here, in stages 2 and 3 of CGNet). In bfloat16 it is wrong, and may be NaN.
 """
 
 import torch
@@ -12,10 +12,10 @@ NHWC = torch.channels_last
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """3x3, stride 1, as many pixels out as in, without bias; `channels` is a multiple of `inputs`.
+    """3x3, stride 1, output as large as the input, without bias; `channels` is a multiple of `inputs`.
 
-    Weights, keys and output are those of nn.Conv2d(groups=inputs). So are the gradients, to rounding; they
-    are to the bit but where the input is in channels_last format on a CPU.
+    Weights, keys and output are those of nn.Conv2d(groups=inputs). So are the gradients, bit for bit; only
+    with an input in channels_last format on a CPU they differ by rounding.
     """
 
     def __init__(self, inputs: int, channels: int, dilation: int):
@@ -43,9 +43,9 @@ class _Depthwise(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         dilation, channels = ctx.dilation, len(weight)
         gradient = gradient.contiguous(memory_format=NHWC)
-        # The gradient of a convolution's input is a convolution, too, with the weights turned round.
+        # The gradient of a convolution's input is a convolution, too, with the weights flipped.
         of_x = F.conv2d(gradient, weight.flip(2, 3), padding=dilation, dilation=dilation, groups=channels)
-        # For its weights, the pixels that lie `dilation` apart are pictures of their own, without dilation.
+        # For the weights' gradient, pixels that lie `dilation` apart form separate images without dilation.
         x, gradient = _interleaved(x, dilation), _interleaved(gradient, dilation)
         _, of_weight, _ = torch.ops.aten.convolution_backward(
             gradient, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], channels, [False, True, False]
@@ -54,7 +54,7 @@ class _Depthwise(torch.autograd.Function):
 
 
 def _interleaved(x: Tensor, step: int) -> Tensor:
-    """(B, C, H, W) -> (B * step * step, C, ceil(H / step), ceil(W / step)), channels_last; zeros fill up."""
+    """(B, C, H, W) -> (B * step * step, C, ceil(H / step), ceil(W / step)), channels_last; zero-padded."""
     if step == 1:
         return x
     batch, channels, height, width = x.shape

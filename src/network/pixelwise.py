@@ -11,7 +11,7 @@ from src.network import checks
 class PixelwiseClassifier(nn.Module):
     """Normalised image, float (B, 3, H, W) -> logits (B, num_classes, H, W), by 1x1 convolutions alone.
 
-    What a network scores above it is what it knows about shape, texture and context.
+    What a network scores above this baseline comes from shape, texture and context.
     Raises ValueError for num_classes outside 1 to 255 and for channels that are not positive integers.
     """
 

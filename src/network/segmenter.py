@@ -12,15 +12,15 @@ from src.network.upsample import upsample
 
 
 class Segmenter(nn.Module):
-    """Preprocessing, network and upsampling as ONE module; any height and width from 32 on will do.
+    """Preprocessing, network and upsampling as ONE module, for any height and width from 32 on.
 
     network         normalised float image (B, 3, H, W) -> logits (B, C, any size), C at most 255
     mean, std       three numbers each on the scale 0 to 255, ALWAYS in the order red, green, blue: they
                     describe the image that comes in, whatever order the network wants
     channel_order   "rgb" or "bgr": the order in which the network sees the normalised channels
 
-    mean and std are no part of the state_dict, which so holds the network's weights alone; they travel in the
-    config (see `from_config`).
+    mean and std are not in the state_dict, which holds only the network's weights; they are in the config
+    (see `from_config`).
     """
 
     mean: Tensor
@@ -42,7 +42,7 @@ class Segmenter(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Segmenter":
-        """Build from plain data, as a config file or a checkpoint carries it.
+        """Build from plain data, as it is in a config file or a checkpoint.
 
         `_target_`: a network class of the package src.network, by its dotted path; `preprocessing`: mean, std
         and, if not "rgb", channel_order; every other key: an argument of that class.
@@ -56,7 +56,7 @@ class Segmenter(nn.Module):
         return construct("preprocessing", cls, preprocessing, supplied={"network": network})
 
     def channels_last(self) -> "Segmenter":
-        """In NHWC memory format from the image to the logits; the numbers are the same, to rounding."""
+        """Use NHWC memory format from the image to the logits; the numbers are the same up to rounding."""
         self.memory_format = torch.channels_last
         return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -74,7 +74,7 @@ class Segmenter(nn.Module):
         return upsample(self.coarse_logits(image), image.shape[-2:])
 
     def coarse_logits(self, image: Tensor) -> Tensor:
-        """The same before it is upsampled: as large as the network makes it, (B, C, H/8, W/8) with CGNet."""
+        """The logits before upsampling, in the network's output size: (B, C, H/8, W/8) with CGNet."""
         if image.dtype != torch.uint8:
             raise TypeError(
                 f"image is {image.dtype}: expected torch.uint8 with values from 0 to 255; "

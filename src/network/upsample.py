@@ -15,8 +15,8 @@ def upsample(logits: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class _DeterministicUpsample(torch.autograd.Function):
-    """CUDA's backward adds up pixels in any order, and PyTorch's way round that gathers and scatters each of
-    them four times: 38 GB for 16 crops of 512x1024. Here the gradient is two small matrix products."""
+    """CUDA's backward sums up pixels in no fixed order. PyTorch's deterministic backward gathers and scatters
+    each pixel four times: 38 GB for 16 crops of 512x1024. Here the gradient is two small matrix products."""
 
     @staticmethod
     def forward(ctx, logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and an error says what there was room for."""
+"""Files are written completely or not at all, and an error says how much room was needed and free."""
 
 import errno
 import json
@@ -12,25 +12,27 @@ from src.errors import UserError
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path itself, or the folder above it where it would be made."""
+    """The path itself if it exists; otherwise the nearest folder above it that does."""
     path = path.expanduser().absolute()
     return next(place for place in (path, *path.parents) if place.exists())
 
 
 class CannotWriteError(UserError, OSError):
-    """A file of a run could not be written; a former one of that name is as it was.
+    """A file of a run could not be written; an earlier file of that name is unchanged.
 
-    An OSError still, for those who can do without the file.
+    It is also an OSError, for callers that can continue without the file.
     """
 
 
 def write_bytes(path: Path, data: bytes | memoryview, durable: bool = False) -> None:
-    """Whole or not at all: beside the target first, then renamed. The folder has to exist.
+    """Write a file completely or not at all: first under another name in its folder, then renamed.
+
+    The folder has to exist.
 
     Raises CannotWriteError that says how much room is needed and how much there is.
 
     Args:
-        durable: wait until it is on the disk, so that a power failure does not leave zeros under the name.
+        durable: wait until the data is on the disk; otherwise a power failure may leave a file of zeros.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -44,7 +46,7 @@ def write_bytes(path: Path, data: bytes | memoryview, durable: bool = False) -> 
         finally:
             with suppress(
                 OSError
-            ):  # the folder may have become read-only; the first error is the one to tell
+            ):  # the folder may have become read-only; the first error is the one to report
                 temporary.unlink(missing_ok=True)
     except OSError as error:
         raise CannotWriteError(f"{path}: cannot be written, {_reason(error, path, len(data))}.") from error
@@ -66,7 +68,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that cannot be used, so that nothing of it is lost; returns its new place."""
+    """Rename a file that cannot be used, so that nothing of it is lost; returns its new path."""
     number = 1
     while (place := path.with_name(f"{path.name}.damaged{number if number > 1 else ''}")).exists():
         number += 1

@@ -1,4 +1,4 @@
-"""Run directories: where a run lives, whether it may start there, how the same command resumes it."""
+"""Run directories: where a run keeps its files, whether it may start there, how a command resumes it."""
 
 import hashlib
 import logging
@@ -47,17 +47,18 @@ class Run:
 
     directory: Path
     config: dict[str, Any]
-    id: str | None = None  # of its own, known once it is open: directories are renamed and copied
+    id: str | None = None  # stays the same if the directory is renamed or copied; known after `open`
     _lock: TextIO | None = field(default=None, repr=False)
 
     @classmethod
     def plan(cls, config: DictConfig) -> "Run":
-        """Raises UserError where the run could not write, or would resume with another run's config."""
+        """Raises UserError if the run could not write, or would resume with another config than its own."""
         if not isinstance(config.name, str):
             raise UserError(f"name={config.name}: reads as a number. Quote it: \"name='{config.name}'\"")
         if Path(config.name).is_absolute() or set(Path(config.name).parts or [".."]) & {".", ".."}:
             raise UserError(
-                f"name='{config.name}': give the run a name of its own, for a folder in runs_dir."
+                f"name='{config.name}': expected a name for a folder in runs_dir: not empty, not absolute, "
+                f"without . and .."
             )
         run = cls(Path(config.run_dir), without_secrets(plain(config)))
         if rank() == 0:
@@ -74,11 +75,11 @@ class Run:
 
     @property
     def finished(self) -> dict[str, Any] | None:
-        """The metrics of a run that came to its end; else None."""
+        """The metrics of a finished run; else None."""
         return read_metrics(self.directory / "metrics.json")
 
     def open(self, world_size: int = 1, resumed: Mapping[str, Any] | None = None) -> None:
-        """Make the directory, lock it, keep the config and start its log. Other ranks have nothing to do.
+        """Make the directory, lock it, write the config and start its log; on rank 0 only.
 
         world_size: number of processes that the run has, for its record.
         resumed: the content of the checkpoint that the run resumes from.
@@ -98,7 +99,7 @@ class Run:
         for folder in (self.directory, self.directory / "checkpoints"):
             for half_written in folder.glob(".*.tmp"):  # by a process that was killed
                 half_written.unlink(missing_ok=True)
-        comment = "\n# ".join(command(self.config["task"]).splitlines())  # a name may have several
+        comment = "\n# ".join(command(self.config["task"]).splitlines())  # a name may contain line breaks
         text = f"# {comment}\n{OmegaConf.to_yaml(self.config)}"
         write_text(self.directory / "config.yaml", text)
         handler = self._log()
@@ -106,7 +107,7 @@ class Run:
         hand_over(handler)
         log.info("Run directory: %s", self.directory)
         if self.config["task"] != "train" and (self.directory / "metrics.json").exists():
-            log.warning("It has metrics already, which are replaced. Another name=... would keep them.")
+            log.warning("The directory already has metrics, which are replaced. To keep them, set name=...")
         self._record(world_size, hashlib.sha256(text.encode()).hexdigest(), resumed)
 
     def _log(self) -> logging.FileHandler:
@@ -117,35 +118,35 @@ class Run:
             raise UserError(f"{path}: cannot be written ({error}). Move it away.") from error
 
     def _record(self, world_size: int, config_sha256: str, resumed: Mapping[str, Any] | None) -> None:
-        """Add this start to record.json; its `packages` only where they are not those of the start before."""
+        """Add this start to record.json, with `packages` only if they differ from the previous start's."""
         starts, path = read_starts(self.directory), self.directory / "record.json"
         starts = starts if all(isinstance(entry, dict) for entry in starts) else []
         self.id = kept_id(self.directory)
         if not starts and path.exists():
             kept = set_aside(path)
-            log.warning("%s was damaged. It is kept as %s, and a new one begun.", path, kept.name)
+            log.warning("%s was damaged. It is kept as %s, and a new one is started.", path, kept.name)
         start, patch = this_start(self.config, world_size)
         start |= {"config_sha256": config_sha256, "from_checkpoint": None}
         if resumed:
             start["from_checkpoint"] = {"epoch": resumed["epoch"] + 1, "step": resumed["global_step"]}
             if isinstance(resumed.get("run"), dict):
-                self.id = self.id or resumed["run"].get("id")  # where record.json was lost
+                self.id = self.id or resumed["run"].get("id")  # if record.json was lost
         start["code"]["patch"] = f"code-{hashlib.sha256(patch).hexdigest()[:8]}.diff" if patch else None
         if patch:
             write_bytes(self.directory / start["code"]["patch"], patch)
         repeated = start["repeats"]
         if resumed:
             if changed := differences(starts, start):
-                log.warning("Results may differ, the run resumes with another: %s.", changed)
+                log.warning("Results may differ, since the run resumes with changes: %s.", changed)
         elif repeated and (changed := differences(read_starts(Path(repeated)), start)):
-            log.warning("Results may differ from those of %s, made with another: %s.", repeated, changed)
+            log.warning("Results may differ from those of %s, because of changes: %s.", repeated, changed)
         if start["packages"] == packages_of(starts):
             del start["packages"]
         self.id = self.id or uuid4().hex
         write_json(path, {"run": self.id, "starts": [*starts, start]})
 
     def check_in_place(self) -> None:
-        """Raises UserError where the directory that was opened has been removed, moved or replaced since."""
+        """Raises UserError if the directory has been removed, moved or replaced since it was opened."""
         if self._lock is None:
             return
         try:
@@ -155,20 +156,20 @@ class Run:
         if not same:
             raise UserError(
                 f"{self.directory}: the run directory was removed, moved or replaced while the run was "
-                f"writing to it. Nothing more is written. Put it back, and the same command resumes from "
-                f"its last.ckpt; without it the same command begins anew."
+                f"writing to it. Nothing more is written. Put the directory back, and the same command "
+                f"resumes from its last.ckpt; otherwise the same command starts from the beginning."
             )
 
     def _check_writable(self) -> None:
         existing = nearest_existing(self.directory)
         if not existing.is_dir():
-            raise UserError(f"{existing}: a file, where the run directory {self.directory} should be made.")
+            raise UserError(f"{existing}: a file, so the run directory {self.directory} cannot be made.")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise UserError(f"{existing}: not writable, so {self.directory} cannot be made. Set runs_dir=...")
         check_kinds(self.directory, self.config["task"])
 
 
 def sweep_job_score(directory: Path) -> float:
-    """What a sweeper maximises: the best val mIoU of a finished job; NaN where nothing was validated."""
+    """What a sweeper maximises: the best val mIoU of a finished job; NaN if nothing was validated."""
     metrics = read_metrics(directory / "metrics.json")
     return float("nan") if metrics is None or metrics["mIoU"] is None else metrics["mIoU"]

@@ -1,4 +1,4 @@
-"""What lies in a run directory, checked before a run uses it: whose it is, and whether it can be read."""
+"""Checks of a run directory before it is used: which run it belongs to, and whether its files can be read."""
 
 import json
 from collections.abc import Mapping
@@ -21,36 +21,35 @@ _FILES = (
 
 
 def check_kinds(directory: Path, task: str) -> None:
-    """Raises UserError where a file stands for a folder that the run writes into, or the other way round; and
-    for a folder of other things, such as / or a home."""
+    """Raises UserError if there is a file where the run needs a folder, or the other way round; also if the
+    directory contains files that are not a run's, such as / or a home directory."""
     ours = (".lock", "config.yaml", "job.json", "record.json", "checkpoints")
     if directory.is_dir() and any(directory.iterdir()) and not any((directory / n).exists() for n in ours):
         raise UserError(
-            f"{directory}: a folder of other files, where the run would keep its own. Choose another name=, "
-            f"or runs_dir=."
+            f"{directory}: a folder with files that are not a run's. Choose another name=, or runs_dir=."
         )
     for name in _FOLDERS:
         path = directory / name
         if path.exists() and not path.is_dir():
-            raise UserError(f"{path}: a file, where the run keeps a folder. Move it away.")
+            raise UserError(f"{path}: a file, but the run needs a folder there. Move it away.")
     for name in (*_FILES, f"{task}.log"):
         path = directory / name
         if path.exists() and not path.is_file():
-            raise UserError(f"{path}: {_kind(path)}, where the run keeps a file. Move it away.")
+            raise UserError(f"{path}: {_kind(path)}, but the run needs a file there. Move it away.")
 
 
 def _kind(path: Path) -> str:
-    return "a folder" if path.is_dir() else "no regular file"
+    return "a folder" if path.is_dir() else "not a regular file"
 
 
 def read_metrics(path: Path) -> dict[str, Any] | None:
-    """A metrics.json; None where there is none. Raises UserError for one that is damaged."""
+    """The content of a metrics.json; None if it does not exist. Raises UserError if it is damaged."""
     if not path.exists():
         return None
     try:
         metrics = json.loads(path.read_text())
         if not isinstance(metrics, dict) or not isinstance(metrics.get("mIoU"), float | int | None):
-            raise TypeError("no metrics of a run")
+            raise TypeError("not the metrics of a run")
         return metrics
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
@@ -59,7 +58,7 @@ def read_metrics(path: Path) -> dict[str, Any] | None:
 
 
 def kept_id(directory: Path) -> str | None:
-    """The run's id by its record.json; None where that has none: it is new, older than ids, or damaged."""
+    """The run's id in its record.json; None if that is missing, damaged, or from before runs had ids."""
     try:
         kept = json.loads((directory / "record.json").read_text())["run"]
         return kept if isinstance(kept, str) else None
@@ -68,24 +67,24 @@ def kept_id(directory: Path) -> str | None:
 
 
 def check_own(directory: Path, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raises UserError where another run wrote the checkpoint, by the id that both recorded."""
+    """Raises UserError if the run id in the checkpoint is not the one in the directory's record.json."""
     writer, own = checkpoint.get("run"), kept_id(directory)
     if not isinstance(writer, dict) or own is None or writer.get("id") == own:
         return
     raise UserError(
         f"{path}: written by another run, name={brief(writer.get('name'))} with the id "
         f"{brief(writer.get('id'))}; the id of {directory} is {own!r}. Put the run's own file back, or copy "
-        f"its own best.ckpt over last.ckpt. To begin with the other run's weights, give them to a new run: "
+        f"its own best.ckpt over last.ckpt. To begin with the other run's weights, start a new run: "
         f"checkpoint={path} name=..."
     )
 
 
 def check_same_config(directory: Path, config: Mapping[str, Any]) -> None:
-    """Raises UserError where a resumed run would compute something else than before."""
+    """Raises UserError if a resumed run would compute something else than before."""
     kept = directory / "config.yaml"
     if not kept.exists():
         return
-    try:  # as data: what it says is compared, never resolved
+    try:  # as plain data: its expressions are compared as texts, never resolved
         loaded: Any = OmegaConf.to_container(OmegaConf.load(kept))
         before, now = (dict(flatten(c)) for c in (loaded, config))
     except (YAMLError, OmegaConfBaseException, OSError, AttributeError, ValueError, RecursionError) as error:
@@ -109,7 +108,7 @@ def check_same_config(directory: Path, config: Mapping[str, Any]) -> None:
 
 
 _HOW_LONGER = (
-    "\nIts learning rate followed a schedule over all of its steps: with more of them it is another one. "
+    "\nIts learning-rate schedule covers exactly its own number of steps: with more steps it is another one. "
     "To train longer, begin a new run with its weights:\n"
     "  checkpoint={}/checkpoints/best.ckpt name=longer trainer.max_epochs=..."
 )
@@ -117,6 +116,6 @@ _HOW_LONGER = (
 
 def _damaged(kept: Path, how: str) -> UserError:
     return UserError(
-        f"{kept}: damaged ({how}), not to be compared with this command's config. "
-        f"Delete it where you are sure that the run's config is the same."
+        f"{kept}: damaged ({how}), so it cannot be compared with this command's config. "
+        f"Delete it if you are sure that the run's config is the same."
     )

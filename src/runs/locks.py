@@ -1,4 +1,4 @@
-"""Locks that a process holds on a file. They are POSIX's: they end with the process, however it ends."""
+"""Locks that a process holds on a file. POSIX locks end with the process, however it ends."""
 
 import fcntl
 import logging
@@ -9,24 +9,24 @@ log = logging.getLogger(__name__)
 
 
 def hold(path: Path) -> TextIO:
-    """Lock a file, which is made if need be, until the handle is closed or the process ends.
+    """Lock a file, which is made if necessary, until the handle is closed or the process ends.
 
-    Raises BlockingIOError where another process holds it, OSError where the file cannot be written. Not
-    flock, which data workers inherit: for seconds they would outlive a killed run and hold it.
+    Raises BlockingIOError if another process holds it, OSError if the file cannot be written. Not flock:
+    data workers inherit such a lock, and would hold it for some seconds after their run was killed.
     """
     file = path.open("a")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:  # POSIX leaves the choice
+    except (BlockingIOError, PermissionError) as error:  # POSIX allows either
         file.close()
         raise BlockingIOError(f"{path}: held by another process") from error
     except OSError as error:  # some network file systems have no locks
-        log.warning("%s: cannot be locked (%s). Let one process write here.", path, error)
+        log.warning("%s: cannot be locked (%s). Let only one process write here.", path, error)
     return file
 
 
 def is_held(path: Path) -> bool:
-    """Whether another process holds it. Asked by the holder itself it would end the lock, and say no."""
+    """Whether another process holds the lock. Called by the holder, it would release the lock and say no."""
     try:
         if path.exists():
             hold(path).close()

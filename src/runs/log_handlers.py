@@ -1,13 +1,13 @@
-"""What this program has said: its warnings, for the report; all of it, for a log that is opened later."""
+"""Keeps log messages: our warnings for the report, and early messages for a log that is opened later."""
 
 import logging
 from logging.handlers import MemoryHandler
 
 
 class KeptWarnings(logging.Handler):
-    """Keeps the texts of our own warnings, each once; those of libraries are advice to programmers."""
+    """Keeps the texts of our own warnings, each once; not those of libraries, which address programmers."""
 
-    texts: list[str] = []  # noqa: RUF012  of the process: a report asks for them far from where they are kept
+    texts: list[str] = []  # noqa: RUF012  one list per process: the report has no access to the handler
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -20,14 +20,14 @@ class KeptWarnings(logging.Handler):
 
 
 class Early(MemoryHandler):
-    """Keeps what is said until `hand_over`: by then every check has passed, and there is a log for it."""
+    """Keeps all messages until `hand_over`, when every check has passed and the run has a log."""
 
     def __init__(self) -> None:
         super().__init__(capacity=10_000, flushLevel=logging.CRITICAL + 1)
 
 
 def hand_over(log: logging.Handler) -> None:
-    """Give a new log what was said before, and all that will be; but none of Lightning's advertisements."""
+    """Give a new log the messages so far and all later ones, except Lightning's advertisements."""
     log.addFilter(lambda record: not record.getMessage().startswith("\N{ELECTRIC LIGHT BULB} Tip"))
     root = logging.getLogger()
     for early in [handler for handler in root.handlers if isinstance(handler, Early)]:

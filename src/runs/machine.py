@@ -1,4 +1,4 @@
-"""What a program runs on: without it a rate says nothing, and a result cannot be made again."""
+"""The machine that a program runs on: without it a throughput says nothing, and no result is reproducible."""
 
 import os
 import platform
@@ -18,12 +18,12 @@ _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def usable_cores() -> int:
-    """Number of cores that this process may use, in a cluster's job often fewer than the machine has."""
+    """Number of cores that this process may use; in a cluster job often fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores_of_a_device(devices: int) -> int:
-    """A share of this machine's cores; under srun what SLURM has bound the device's own task to."""
+    """A device's share of this machine's cores; under srun the cores that SLURM bound its task to."""
     cores, bound = usable_cores(), os.environ.get("SLURM_CPUS_PER_TASK", "")
     if os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1" and bound.isdigit() and cores <= int(bound):
         return cores
@@ -31,7 +31,7 @@ def cores_of_a_device(devices: int) -> int:
 
 
 def machine() -> dict[str, Any]:
-    """What rates depend on."""
+    """The facts about this machine that throughput depends on."""
     import torch
 
     return {
@@ -44,7 +44,7 @@ def machine() -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """What results depend on: the GPUs, what lies between them and PyTorch, its threads on the CPU."""
+    """What results depend on: the machine, the GPUs, their driver and libraries, PyTorch's CPU threads."""
     import torch
 
     here = machine()
@@ -60,7 +60,7 @@ def hardware() -> dict[str, Any]:
 
 
 def memory() -> int:
-    """Of the machine, in bytes; 0 where the system does not say."""
+    """Memory of the machine in bytes; 0 if the system does not report it."""
     names: Any = os.sysconf_names
     if "SC_PHYS_PAGES" not in names:
         return 0
@@ -68,16 +68,16 @@ def memory() -> int:
 
 
 def usable_memory() -> int:
-    """Bytes that this process may use, in a container or a cluster's job often fewer than the machine has."""
+    """Bytes that this process may use; in a container or a cluster job often fewer than the machine has."""
     limits = [memory()] if memory() else []
     for path in _MEMORY_LIMITS:
-        with suppress(OSError, ValueError):  # another version of cgroups; "max"
+        with suppress(OSError, ValueError):  # no such file (another version of cgroups), or "max"
             limits.append(int(path.read_text()))
     return min(limits, default=0)
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that rates depend on."""
+    """Versions of Python and of the packages that throughput depends on."""
     return {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
 
 
@@ -85,8 +85,8 @@ def installed_packages() -> dict[str, str]:
     """Name and version of everything that can be imported, by name."""
     found: dict[str, str] = {}
     for distribution in distributions():
-        about = distribution.metadata  # one reading of the file for both
-        if about["Name"]:  # a package that pip was interrupted in has none
+        about = distribution.metadata  # the file is read once for both
+        if about["Name"]:  # what an interrupted pip leaves has no name
             found.setdefault(about["Name"], about["Version"])  # the first one on the path is imported
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
@@ -109,9 +109,9 @@ def _nvidia_driver() -> str | None:
 
 
 def let_go_of_closed_terminal() -> None:
-    """One that was closed refuses what is printed: a program would end by that error, not as it should."""
+    """Send output to /dev/null if the terminal was closed: else the next print would end the program."""
     for descriptor in (1, 2):
-        with suppress(OSError):  # closed altogether
+        with suppress(OSError):  # the descriptor itself is closed
             if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, descriptor)

@@ -1,4 +1,4 @@
-"""What data workers take: memory, and open files, whose limit they meet first."""
+"""What data workers need: memory, and open files, whose limit they reach first."""
 
 import resource
 
@@ -6,15 +6,15 @@ from src.errors import UserError, counted
 from src.runs.machine import usable_cores, usable_memory
 
 MORE_FILES = (
-    "Each data worker and each batch on its way takes some. Raise the limit in the shell that starts the "
+    "Each data worker and each batch in transit needs some. Raise the limit in the shell that starts the "
     "training (ulimit -n 65536), or use fewer workers (data.num_workers)."
 )
 
 
 def allow_open_files(workers: int) -> None:
-    """Raises UserError where the hard limit is too low: a worker without a file descriptor for its batch
-    leaves the training waiting for ever."""
-    needed = 64 + 16 * workers  # pipes and up to 4 tensors on their way, in training and in validation
+    """Raise the soft limit if it is too low; UserError if the hard limit is, too: a worker without a file
+    descriptor for its batch leaves the training waiting for ever."""
+    needed = 64 + 16 * workers  # pipes and up to 4 tensors in transit, in training and in validation
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise UserError(f"Only {hard} files may be open at once, about {needed} are needed.\n{MORE_FILES}")
@@ -22,20 +22,20 @@ def allow_open_files(workers: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-_WORKER_BYTES = 50e6  # of a process that shares with its parent what it does not change
-_PER_CORE = 16  # already far more than pays, also where they wait for a network disk
+_WORKER_BYTES = 50e6  # its own memory; what it does not change it shares with its parent
+_PER_CORE = 16  # workers; far more than is useful, even if they wait for a network disk
 
 
 def check_workers(workers: int, loaders: int) -> None:
-    """Raises UserError where so many take more memory than there is, or wait for each other for ever.
+    """Raises UserError if so many workers need more memory than there is, or are far too many for the cores.
 
     Args:
-        loaders: that have so many each; those of the validation stay beside those of the training.
+        loaders: DataLoaders with so many workers each; those of validation stay alive during training.
     """
     needed, there, cores = workers * loaders * _WORKER_BYTES, usable_memory(), usable_cores()
     if workers > max(64, _PER_CORE * cores) or (there and needed > there):
         raise UserError(
             f"data.num_workers={workers}: {workers * loaders} processes for each device, which take about "
             f"{needed / 1e9:.0f} GB, on {counted(cores, 'core')} with {there / 1e9:.0f} GB of memory. Set "
-            f"data.num_workers=auto, which goes by the cores, or a number near theirs."
+            f"data.num_workers=auto, which follows the number of cores, or a number close to it."
         )

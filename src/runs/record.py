@@ -1,4 +1,4 @@
-"""What record.json keeps of each start of a run: with what, on what and from what code it was made."""
+"""What record.json keeps of each start of a run: its command, its packages, its machine and its code."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _VARIABLES = re.compile(
     r"|SLURM_(JOB_ID|JOB_NAME|ARRAY_JOB_ID|ARRAY_TASK_ID|NNODES|NTASKS|JOB_NODELIST|RESTART_COUNT)"
     r"|WORLD_SIZE|LOCAL_WORLD_SIZE|PYTHONHASHSEED|LD_PRELOAD|WANDB_MODE"
 )
-_NAMED = 8  # differences between two starts in a line
+_NAMED = 8  # differences between two starts that one message lists
 
 
 def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, Any], bytes]:
@@ -54,7 +54,7 @@ def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, An
 
 
 def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The file of each group; of the data the used one, which an evaluation has from the checkpoint."""
+    """The file of each group; for data the one in use, which an evaluation takes from the checkpoint."""
     original = {
         group: choice and choice.removeprefix(RECORDED)
         for group, choice in choices.items()
@@ -64,7 +64,7 @@ def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> di
 
 
 def _repeated() -> str | None:
-    """The run directory that was given as `--config-dir`, where it is one."""
+    """The run directory that was given as `--config-dir`; None if none was."""
     if not HydraConfig.initialized():
         return None
     runtime = HydraConfig.get().runtime
@@ -74,7 +74,7 @@ def _repeated() -> str | None:
 
 
 def read_starts(directory: Path) -> list[dict[str, Any]]:
-    """All that is recorded of a run's starts; empty without a record, or with one that was edited."""
+    """The recorded starts of a run; empty if there is no record, or if it is damaged."""
     try:
         starts = json.loads((directory / "record.json").read_text())["starts"]
         return starts if isinstance(starts, list) else []
@@ -83,19 +83,19 @@ def read_starts(directory: Path) -> list[dict[str, Any]]:
 
 
 def packages_of(starts: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
-    """Of the last start, whose entry has them only where they are not those of the start before."""
+    """The packages of the last start; an entry has them only if they differ from the start before."""
     return next((start["packages"] for start in reversed(starts) if "packages" in start), None)
 
 
 def command(task: str) -> str:
-    """The one that is running, to be typed again."""
+    """The running command as it can be typed again, with secrets hidden."""
     return shlex.join(["python", "-m", f"src.{task}", *(hide_secrets(argument) for argument in sys.argv[1:])])
 
 
 def differences(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
-    """In what a start differs from the last of those before that may change its results; empty if in nothing.
+    """The differences between a start and the last one before it that may change results; else empty.
 
-    Without any before, and of a record that was edited, nothing is known.
+    Also empty if there is no earlier start, or if its record has been edited so that parts are missing.
     """
     if not before:
         return ""

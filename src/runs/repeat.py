@@ -1,4 +1,4 @@
-"""`--config-dir <run directory>`: the config that a run recorded, as the one that a command starts from."""
+"""`--config-dir <run directory>`: a command starts from the config that a run recorded."""
 
 import argparse
 import hashlib
@@ -17,8 +17,8 @@ from src.errors import UserError
 from src.runs.record import read_starts
 
 _PRIMARY = "recorded"
-_UNKNOWN = "unknown"  # which file of a group a run began with that has no record of it
-_EXACT = ("augment", "callbacks")  # an entry that conf/ got after the run would change what is repeated
+_UNKNOWN = "unknown"  # the file of a group, if the run's record does not name it
+_EXACT = ("augment", "callbacks")  # an entry added to conf/ after the run would change what it computes
 
 
 def recorded_config(task: str) -> str | None:
@@ -27,8 +27,8 @@ def recorded_config(task: str) -> str | None:
     It has the values of the run's config.yaml, and so repeats the run. Where an expression of conf/ still
     gives the recorded value, such as `${run_dir}/checkpoints`, the expression stays: `name=again` moves the
     checkpoints, too. Each group is a choice (`optimizer: recorded/adam`), which `optimizer=sgd` replaces.
-    Keys that conf/ got after the run come from there; but callbacks, augmentation and the arguments of a
-    `_target_` are exactly the run's own.
+    Keys that were added to conf/ after the run are taken from conf/; but callbacks, augmentation and the
+    arguments of a `_target_` are exactly the run's own.
 
     Raises UserError for a run of another task, and for a config.yaml that cannot be read.
     """
@@ -41,44 +41,44 @@ def recorded_config(task: str) -> str | None:
     path = given.config_dir / "config.yaml"
     try:
         kept = OmegaConf.load(path)
-    except Exception as error:  # of the file system, of YAML or of OmegaConf
+    except Exception as error:  # an error of the file system, of YAML or of OmegaConf
         raise UserError(f"{path}: cannot be read: {error}") from error
     _check_whole(path, kept)
-    if not isinstance(kept, DictConfig) or "task" not in kept:  # a folder of the user's own
+    if not isinstance(kept, DictConfig) or "task" not in kept:  # a folder of the user's own config files
         return None
     if kept.task != task:
-        raise UserError(f"{path}: of src.{kept.task}, which python -m src.{task} cannot repeat.")
+        raise UserError(f"{path}: recorded by src.{kept.task}; python -m src.{task} cannot repeat it.")
     recorded = _recorded_choices(given.config_dir)
     choices, conf = _conf(task, recorded)
     run_dir = kept.run_dir
     _keep_expressions(kept, conf)
     for group in (group for group, choice in choices.items() if choice and not in_conf(group, choice)):
-        del conf[group]  # of a file of the user's own only the values are known
+        del conf[group]  # of a user's own file only the values are known
     _add_new_keys(kept, conf)
     if given.multirun:
-        kept.name = conf["name"]  # not into the run's own directory
+        kept.name = conf["name"]  # a sweep must not write into the run's own directory
     _store(kept, choices, run_dir)
     return _PRIMARY
 
 
 def _check_whole(path: Path, kept: Any) -> None:
-    """Raises UserError where a run's config.yaml is not as the run wrote it: what it lacks would come from
-    conf/, and another training would run under its name."""
+    """Raises UserError if a run's config.yaml is not as the run wrote it: missing keys would be taken from
+    conf/, and a different training would run under the same name."""
     starts = read_starts(path.parent)
     if not starts:
         if (path.parent / "checkpoints").is_dir() and "task" not in (kept or ()):
-            raise UserError(f"{path}: cut off or damaged, this run cannot be repeated from it.")
+            raise UserError(f"{path}: cut off or damaged, so the run cannot be repeated from it.")
         return
     recorded = starts[-1].get("config_sha256")
     if recorded not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
         raise UserError(
-            f"{path}: not as the run wrote it: damaged, cut off or edited. To repeat the run, type its "
-            f"command, which record.json has; to change it, add overrides."
+            f"{path}: not as the run wrote it: damaged, cut off or edited. To repeat the run, use the "
+            f"command in record.json; to change something, add overrides to it."
         )
 
 
 def _recorded_choices(directory: Path) -> dict[str, str]:
-    """The file of each group by record.json, if there is one. An experiment's values are in the groups."""
+    """The file of each group, from record.json if it exists. Its groups include an experiment's values."""
     try:
         choices = json.loads((directory / "record.json").read_text())["starts"][-1]["choices"]
     except (OSError, ValueError, LookupError):
@@ -87,7 +87,7 @@ def _recorded_choices(directory: Path) -> dict[str, str]:
 
 
 def _conf(task: str, recorded: dict[str, str]) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """The file of each group, and what conf/ gives for them, with its expressions."""
+    """The file of each group, and the config that conf/ gives for them, with expressions unresolved."""
     there = [f"{group}={choice}" for group, choice in recorded.items() if in_conf(group, choice)]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         composed = compose(task, there, return_hydra_config=True)
@@ -98,7 +98,7 @@ def _conf(task: str, recorded: dict[str, str]) -> tuple[dict[str, str | None], d
 
 
 def _keep_expressions(kept: DictConfig, conf: dict[str, Any]) -> None:
-    """Put those expressions of `conf` into `kept` that give the value which is there."""
+    """Replace each value in `kept` by the expression that `conf` has for it, if that gives the same value."""
     for key, expression in flatten(conf):
         group, _, name = key.rpartition(".")
         parent = OmegaConf.select(kept, group) if group else kept
@@ -110,7 +110,7 @@ def _keep_expressions(kept: DictConfig, conf: dict[str, Any]) -> None:
             same = plain(parent[name]) == value
         except OmegaConfBaseException:
             same = False
-        if not same and expression != "${interactive:}":  # the terminal is the one of now
+        if not same and expression != "${interactive:}":  # depends on the present terminal, not the run's
             parent[name] = value
 
 
@@ -133,7 +133,7 @@ def _store(kept: DictConfig, choices: dict[str, str | None], run_dir: str) -> No
         node = values.pop(group)
         ConfigStore.instance().store(name=str(choices[group]), node=node, group=f"{group}/{RECORDED[:-1]}")
         defaults.append({group: f"{RECORDED}{choices[group]}"})
-    # As in conf/train.yaml: an experiment goes before the values, a sweep has none.
+    # As in conf/train.yaml: an experiment, which stands last, overrides the values; a sweep has no values.
     empty: list[Any] = [{group: None} for group in choices if group not in groups and group != "experiment"]
     experiment: list[Any] = [{"experiment": None}] if "experiment" in choices else []
     primary = {"defaults": [*defaults, *empty, "_self_", *experiment], **values}
@@ -141,7 +141,7 @@ def _store(kept: DictConfig, choices: dict[str, str | None], run_dir: str) -> No
 
 
 def _below(run_dir: str, value: Any) -> Any:
-    """With `${run_dir}` for the recorded directory, so that nothing is written there under another name."""
+    """Replace the recorded directory by `${run_dir}`: a run with another name must not write there."""
     if isinstance(value, dict):
         return {key: _below(run_dir, entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -152,5 +152,5 @@ def _below(run_dir: str, value: Any) -> Any:
 
 
 def _raw(config: DictConfig) -> dict[str, Any]:
-    """With its expressions."""
+    """As plain data, with expressions unresolved."""
     return OmegaConf.to_container(config)  # type: ignore[return-value]

@@ -11,31 +11,31 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[2]
-_NEW_FILES = ("src", "conf", "scripts")  # where files that git does not know yet belong to the code
+_NEW_FILES = ("src", "conf", "scripts")  # folders whose untracked files belong to the code
 _LARGEST_FILE, _LARGEST_PATCH = 2**20, 10 * 2**20  # bytes: a record is not a backup of data
-_SECONDS = 30.0  # for one command; on a disk of this machine they take milliseconds
+_SECONDS = 30.0  # limit for one git command; on a local disk it takes milliseconds
 
 
 def code_state(project: Path = PROJECT) -> tuple[dict[str, Any], bytes]:
-    """What to record of the code, and the patch that makes it from its revision (empty if nothing differs).
+    """What to record of the code, and its patch against its revision (empty if nothing differs).
 
-    `git checkout <revision>` and `git apply <patch>` restore it. Reads only. Without git or a repository
-    `revision` is None and `problem` says why; that is never an error.
+    `git checkout <revision>` and `git apply <patch>` restore the code. Nothing is changed here. Without git
+    or a repository `revision` is None and `problem` says why; that is never an error.
     """
     state: dict[str, Any] = {"revision": None, "branch": None, "dirty": None, "left_out": [], "problem": None}
     patch = b""
     try:
-        # Unpacked inside a foreign repository, the code would get that one's revision.
+        # If the code was unpacked inside another repository, git would name that repository's revision.
         _git(project, "ls-files", "--error-unmatch", "--", "src/train.py")
         found = _git(project, "rev-parse", "HEAD", "--abbrev-ref", "HEAD").decode().split()
         state["revision"], state["branch"] = found
         patch, state["left_out"] = _patch(project)
         state["dirty"] = bool(patch or state["left_out"])
-    except subprocess.CalledProcessError as error:  # safe.directory's refusal, too
+    except subprocess.CalledProcessError as error:  # also if git refuses by its setting safe.directory
         state["problem"] = error.stderr.decode(errors="replace").strip().partition("\n")[0]
     except subprocess.TimeoutExpired as error:
         state["problem"] = str(error)
-        log.warning("The record is without the state of the code: git took more than %.0f s.", _SECONDS)
+        log.warning("record.json lacks the state of the code: git took more than %.0f s.", _SECONDS)
     except OSError as error:
         state["problem"] = str(error)
     if len(patch) > _LARGEST_PATCH:
@@ -44,11 +44,11 @@ def code_state(project: Path = PROJECT) -> tuple[dict[str, Any], bytes]:
 
 
 def _patch(project: Path) -> tuple[bytes, list[str]]:
-    """Tracked changes and new source files; also the names of new files that are too large for it."""
+    """The patch of tracked changes and new source files; the names of new files too large for it."""
     listed = _git(project, "ls-files", "-z", "--others", "--exclude-standard", "--", *_NEW_FILES)
     new = [os.fsdecode(name) for name in listed.split(b"\0") if name]
     large = [name for name in new if (project / name).lstat().st_size > _LARGEST_FILE]
-    # `git diff` leaves out what no index has: new files go into a copy of it, with objects of its own.
+    # `git diff` ignores untracked files: they are added to a copy of the index, with its own object folder.
     paths = _git(project, "rev-parse", "--git-path", "index", "--git-path", "objects").splitlines()
     index, objects = (project / os.fsdecode(path) for path in paths)
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def _patch(project: Path) -> tuple[bytes, list[str]]:
 
 
 def _git(project: Path, *arguments: str, **variables: str) -> bytes:
-    """Its output. The repository is the project's own, also within a git hook, which sets GIT_DIR."""
+    """Output of a git command in the project's own repository, even within a git hook, which sets GIT_DIR."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | variables
     command = ["git", "-c", "core.fsmonitor=false", "--literal-pathspecs", *arguments]

@@ -1,4 +1,4 @@
-"""Every value of a config against the table of keys, all at once, before anything is imported or made."""
+"""Checks all values of a config against the table of keys, before anything is imported or made."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -19,8 +19,8 @@ _SHOWN = 20  # problems
 def check_values(config: DictConfig, task: str, needed: Iterable[str] = ()) -> None:
     """Raises UserError that names every key whose value has another type or range than the table says.
 
-    A key of `needed` that is gone (deleted with `~`, or left out of a file of the user's own) is null where
-    null is allowed, and an error elsewhere.
+    A key of `needed` that is absent (deleted with `~`, or left out of a user's own file) becomes null if
+    null is allowed for it, and is an error otherwise.
     """
     problems = _fill_in(config, task, needed)
     values, unresolved = _resolve(config, task)
@@ -37,17 +37,17 @@ def check_values(config: DictConfig, task: str, needed: Iterable[str] = ()) -> N
 
 
 def check_object(key: str, entry: Mapping[str, Any]) -> None:
-    """The same for one object of the table, with a `_target_`."""
+    """The same check for one object of the table, with a `_target_`."""
     values = {f"{key}.{name}": value for name, value in entry.items()}
     if problems := [problem for k, v in values.items() if (problem := _problem(k, v, values, ""))]:
         raise UserError("\n".join(problems))
 
 
 def kind_of(key: str, values: Mapping[str, Any], task: str) -> Kind | None:
-    """What the table allows for a key; None where it does not have the key, or the key's class.
+    """What the table allows for a key; None if it does not have the key, or the class that the key is for.
 
     Args:
-        values: of the whole config by key, for the classes of its entries (`optimizer._target_`).
+        values: those of the whole config by key, which name the classes (`optimizer._target_`).
     """
     for table in (OF_TASK.get(task, {}), KEYS):
         if key in table:
@@ -60,7 +60,7 @@ def kind_of(key: str, values: Mapping[str, Any], task: str) -> Kind | None:
 
 
 def _problem(key: str, value: Any, values: Mapping[str, Any], task: str) -> str:
-    """What is wrong with a value, or nothing."""
+    """What is wrong with a value; empty if nothing is."""
     group, _, name = key.rpartition(".")
     if value == "???":
         return f"{key}=... is missing.{_as_comment(key)}"
@@ -78,7 +78,7 @@ def _problem(key: str, value: Any, values: Mapping[str, Any], task: str) -> str:
 
 def _refusal(key: str, value: Any, expected: str) -> str:
     if isinstance(value, str) and len(value.encode(errors="replace")) > LONGEST_NAME:
-        expected += f", with at most {LONGEST_NAME} bytes from slash to slash and {LONGEST_PATH} in all"
+        expected += f", with at most {LONGEST_NAME} bytes between slashes and {LONGEST_PATH} in all"
     text = f"{key}={shown(value)}: expected {expected}."
     if isinstance(value, int | float) and not isinstance(value, bool) and expected.startswith("a name"):
         text += f" Quote it, since it reads as a number: \"{key}='{value}'\"."
@@ -93,7 +93,7 @@ def _as_comment(key: str) -> str:
 
 
 def _node(config: DictConfig, key: str) -> Any:
-    """What a key leads to, the whole for an empty one; None where there is a list or a value on the way."""
+    """The node of a key, the whole config for an empty key; None if a list or a value is above the key."""
     try:
         return OmegaConf.select(config, key) if key else config
     except OmegaConfBaseException:
@@ -105,7 +105,7 @@ def _fill_in(config: DictConfig, task: str, needed: Iterable[str]) -> list[str]:
     for key in needed:
         group, _, name = key.rpartition(".")
         parent = _node(config, group)
-        if not isinstance(parent, DictConfig) or name in list(parent):  # `name in parent` passes over ???
+        if not isinstance(parent, DictConfig) or name in list(parent):  # `name in parent` is False for ???
             continue
         target = parent.get("_target_")
         kind = kind_of(key, {f"{group}._target_": target}, task)
@@ -113,13 +113,13 @@ def _fill_in(config: DictConfig, task: str, needed: Iterable[str]) -> list[str]:
             with open_dict(parent):
                 parent[name] = None
         else:
-            expected = f"expected {kind.expected}" if kind else "it has to be there"
+            expected = f"expected {kind.expected}" if kind else "it is required"
             problems.append(f"{key} is missing: {expected}. A key cannot be deleted (~{key}), only changed.")
     return problems
 
 
 def _resolve(config: DictConfig, task: str) -> tuple[dict[str, Any], list[str]]:
-    """The values of all keys, groups included; and a message for each that cannot be had."""
+    """The values of all keys, groups included; and a message for each that cannot be resolved."""
     try:
         return dict(_walk(plain(config))), []
     except USER_ERRORS:
@@ -147,7 +147,7 @@ def _walk(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _is_derived(config: DictConfig, key: str) -> bool:
-    """Whether the value follows from another key, whose problem is then the one to name."""
+    """Whether the value follows from another key; then the problem of that key is the one to report."""
     group, _, name = key.rpartition(".")
     parent = _node(config, group)
     return isinstance(parent, DictConfig) and OmegaConf.is_interpolation(parent, name)

@@ -1,4 +1,4 @@
-"""What the comments of conf/ say about each key: they are the one place where its meaning stands."""
+"""What the comments of conf/ say about each key; its meaning is written nowhere else."""
 
 import re
 from functools import cache
@@ -12,7 +12,7 @@ _COMMENT = re.compile(r"(?P<indent> *)#(?P<text>.*)$")
 
 
 def meaning(key: str) -> str:
-    """The first sentence of the comment beside a key, or above it; empty where there is none."""
+    """The first sentence of the comment beside a key, or above it; empty if there is none."""
     group, _, inner = key.partition(".")
     places = [(path, inner) for path in sorted((CONF_DIR / group).glob("*.yaml"))] if inner else []
     places += [(path, key) for path in sorted(CONF_DIR.glob("*.yaml"))]
@@ -22,8 +22,8 @@ def meaning(key: str) -> str:
 
 @cache
 def comments(path: Path) -> dict[str, str]:
-    """By key within the file, "" for the file itself: the comment above a key, and the one beside it, which
-    may go on below in the same column."""
+    """The comments of a file by key, "" for the file itself: the comment above a key, then the one beside it,
+    which may continue on the lines below in the same column."""
     found: dict[str, str] = {}
     parents: list[tuple[int, str]] = []
     above: list[str] = []

@@ -17,7 +17,7 @@ _KEY_COLUMNS = 46
 
 
 def help_text(task: str, overrides: Sequence[str]) -> str:
-    """For a front door, with the values that these overrides lead to."""
+    """The help of a command, with the values that result from these overrides."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose(task, list(overrides), return_hydra_config=True)
     choices = {
@@ -32,7 +32,7 @@ def help_text(task: str, overrides: Sequence[str]) -> str:
     return "\n".join(
         [
             title, about["header"].strip(), "",
-            "Choices, each a file of conf/ (the one in brackets is taken here):",
+            "Choices, each a file of conf/ (the one in brackets is in use here):",
             *(_choice(group, choice) for group, choice in reversed(choices.items())), "",
             "Keys, with the values that they have here:",
             *_keys(values, choices, task), "", about["footer"].strip(),
@@ -61,7 +61,7 @@ def _keys(values: Mapping[str, Any], choices: Mapping[str, str | None], task: st
 
 
 def _comment(key: str, choices: Mapping[str, str | None], task: str) -> str:
-    """Of the file that the key's value comes from, or of one that it is made from."""
+    """A key's comment in the command's own config or train.yaml; else in its group, the chosen file first."""
     group, _, inner = key.partition(".")
     places = [(CONF_DIR / f"{task}.yaml", key), (CONF_DIR / "train.yaml", key)]
     if inner:

@@ -1,8 +1,8 @@
 """The table of all keys of conf/: what type and range the value of each has.
 
-conf/ owns the defaults and says what a key means. A key below an entry with a `_target_` is an argument of
-that class, and stands in TARGETS; every other one is in KEYS. Where a key has another meaning for one
-command, that is in OF_TASK. Arguments of classes that are not in the table are those classes' own to check.
+conf/ has the defaults and says what a key means. A key below an entry with a `_target_` is an argument of
+that class and is in TARGETS; every other key is in KEYS. What a single command allows differently is in
+OF_TASK. Classes that are not in the table check their arguments themselves.
 """
 
 from src.schema.kinds import (
@@ -21,11 +21,11 @@ from src.schema.kinds import (
 _NULL, _SWITCH, _TEXT = Null(), Switch(), Text()
 _OFF = Switch(only=False)
 _MANY = 10**9
-_LEVEL = Number(0, 255)  # of a pixel
+_LEVEL = Number(0, 255)  # value of a pixel
 _SHARE = Number(0, 1)
 _SPLIT = Choice(("train", "val", "test", "trainval"))
 _LIMIT = _NULL | Integer(0, _MANY) | _SHARE
-_SIDE = Integer(32, 2**14)  # pixels; 32 is what the network needs at least (MIN_SIZE in src/network/cgnet.py)
+_SIDE = Integer(32, 2**14)  # pixels; the network needs at least 32 (MIN_SIZE in src/network/cgnet.py)
 _STATISTICS = {
     "mean": ListOf(_LEVEL, 3),
     "std": ListOf(Number(1e-3, 255), 3),
@@ -59,7 +59,7 @@ KEYS: dict[str, Kind] = {
     "data.name": _TEXT,
     "data.root": Path("a path", empty=True) | _NULL,
     "data.layout": Choice(("cityscapes", "camvid")),
-    "data.labels": _TEXT,  # those that there are: src/labels.py
+    "data.labels": _TEXT,  # one of the tables in src/labels.py
     "data.num_classes": Integer(1, 255),
     "data.train_split": _SPLIT,
     "data.val_split": _SPLIT,
@@ -243,7 +243,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
     "src.training.schedules.ConstantLR": {},
     "src.training.callbacks.best_checkpoint.RunCheckpoint": {
         "dirpath": Path(),
-        # Under one name one file is kept; more of them need a ModelCheckpoint beside this one.
+        # One name means one file: to keep more checkpoints, add a ModelCheckpoint beside this one.
         "filename": Choice(("best",)),
         "monitor": _TEXT,
         "mode": Choice(("min", "max")),
@@ -286,7 +286,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
     },
     "src.training.callbacks.ema.WarmedUpEMA": {"decay": Number(0, 1, above=True, below=True)},
 }
-"""By `_target_`: the arguments, with the parts that have keys of their own below PARTS."""
+"""The arguments of each `_target_`; those that are mappings have their own keys in PARTS."""
 
 PARTS: dict[str, dict[str, Kind]] = {
     "model.preprocessing": {
@@ -294,4 +294,4 @@ PARTS: dict[str, dict[str, Kind]] = {
         "channel_order": Choice(("rgb", "bgr")),
     },
 }
-"""Keys of mappings that are arguments."""
+"""The keys of arguments that are mappings."""

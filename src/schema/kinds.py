@@ -14,7 +14,7 @@ class Kind(ABC):
     @property
     @abstractmethod
     def expected(self) -> str:
-        """What is allowed, as it stands behind "expected" in a message."""
+        """What is allowed, as the text after "expected" in a message."""
 
     @abstractmethod
     def allows(self, value: Any) -> bool: ...
@@ -51,7 +51,7 @@ class Null(Kind):
 
 @dataclass(frozen=True)
 class Switch(Kind):
-    only: bool | None = None  # the one of the two that is allowed
+    only: bool | None = None  # the only value that is allowed
 
     @property
     def expected(self) -> str:
@@ -63,7 +63,7 @@ class Switch(Kind):
 
 @dataclass(frozen=True)
 class Integer(Kind):
-    """A whole number from `low` to `high`; true and 2.0 are none."""
+    """A whole number from `low` to `high`; neither true nor 2.0 is one."""
 
     low: int
     high: int
@@ -82,7 +82,7 @@ class Integer(Kind):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A finite number from `low` to `high`; with `above` or `below` that end does not belong to it."""
+    """A finite number from `low` to `high`; `above` excludes `low`, `below` excludes `high`."""
 
     low: float
     high: float
@@ -134,7 +134,7 @@ class Path(Kind):
     """A path of a file or folder, which need not be there."""
 
     what: str = "a path"
-    empty: bool = False  # as an environment variable may be, which is explained where the path is used
+    empty: bool = False  # allowed for an environment variable; the code that uses the path explains it
 
     @property
     def expected(self) -> str:
@@ -148,7 +148,7 @@ class Path(Kind):
 
 
 LONGEST_NAME, LONGEST_PATH = 255, 3000
-"""Bytes: Linux allows 255 for a name and 4096 for a path, and a run has folders and files below its own."""
+"""Bytes: Linux allows 255 for a name and 4096 for a path; a run adds folders and files to these paths."""
 
 
 @dataclass(frozen=True)
@@ -190,12 +190,12 @@ class Group(Kind):
 
 
 def _is_sound(text: str) -> bool:
-    """No NUL, which no file name may have, and nothing that is no text (a byte that is not UTF-8)."""
+    """Whether it has no NUL, which no file name may have, and no byte that is not UTF-8."""
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def shown(value: Any, longest: int = 80) -> str:
-    """A value as one would type it in a config, on one line and with nothing in it for the terminal to do."""
+    """A value as one would type it in a config, on one line and without control characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 """Which keys may change when a run resumes, and which may differ between the ranks of a run.
 
-Each entry stands for all keys that begin so. All other keys decide what is computed.
+Each entry stands for all keys that begin with it. All other keys decide what is computed.
 """
 
 RESUME, RANKS = "may change when a run resumes", "may differ between ranks"
@@ -22,7 +22,7 @@ _ROLES: dict[str, set[str]] = {
     "trainer.devices": {RESUME, RANKS},
     "trainer.num_nodes": {RESUME},
     "trainer.strategy": {RESUME},
-    # what it says and keeps
+    # what it prints and writes
     "trainer.enable_progress_bar": {RESUME, RANKS},
     "trainer.enable_": {RESUME},
     "trainer.log_every": {RESUME},
@@ -34,7 +34,7 @@ _ROLES: dict[str, set[str]] = {
     "callbacks.summary": {RESUME},
     "callbacks.best.dirpath": {RESUME},
     "callbacks.last.": {RESUME},
-    "callbacks.seeds.seed": {RESUME},  # is `seed`
+    "callbacks.seeds.seed": {RESUME},  # always that of `seed`
     "logger.": {RESUME, RANKS},
     "report.": {RESUME},
 }

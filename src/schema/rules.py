@@ -1,7 +1,7 @@
-"""What values have to do with each other. A rule takes the values by key; it says what is wrong, or nothing.
+"""Rules between values. A rule takes the values by key and returns what is wrong, or an empty text.
 
-Rules are asked once every value has the type and range of the table. A key may be missing: an evaluation has
-no model, and an optimizer of the user's own may call its learning rate otherwise.
+Rules are applied when every value has the type and range of the table. A key may be missing: an evaluation
+has no model, and a user's own optimizer may name its learning rate differently.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,13 +50,13 @@ def _learning_rate(values: Values) -> str:
     if isinstance(rate, int | float) and isinstance(lowest, int | float) and lowest > rate:
         return (
             f"schedule.min_lr={lowest:g} is above optimizer.lr={rate:g}, so that the learning rate would "
-            f"rise. Set schedule.min_lr=0, or what the training should end at."
+            f"rise. Set schedule.min_lr=0, or the learning rate that the training should end with."
         )
     return ""
 
 
 def _fused(values: Values) -> str:
-    """Lightning's refusal, before anything starts: such an optimizer unscales the gradients by itself."""
+    """Lightning would refuse this only later: a fused optimizer unscales the gradients by itself."""
     clipped, scaled = values.get("trainer.gradient_clip_val"), values["trainer.precision"] == "16-mixed"
     if values.get("optimizer.fused") and clipped and scaled:
         return (
@@ -83,7 +83,7 @@ def _checkpoints(values: Values) -> str:
 
 
 def _scales(values: Values) -> str:
-    """The logits of 19 classes of a Cityscapes frame take 2.5 GB at its sides' fourfold."""
+    """At 4 times its height and width, a Cityscapes frame has 2.5 GB of logits for 19 classes."""
     scale, factors = values.get("input_scale", 1.0), values.get("tta.scales", [1.0])
     if scale * max(factors) > 4:
         return f"tta.scales={shown(factors)} times input_scale={scale:g}: give a product of at most 4."
@@ -98,14 +98,14 @@ def _stride(values: Values) -> str:
         return f"stride={shown(stride)} is the stride of a window: give window=[height,width], too."
     if any(step > side for step, side in zip(stride, window, strict=True)):
         return (
-            f"stride={shown(stride)}: a larger one than the window's {shown(window)} leaves pixels without a "
-            f"class. null = two thirds of the window."
+            f"stride={shown(stride)}: a stride larger than the window, {shown(window)}, leaves pixels "
+            f"without a class. null = two thirds of the window."
         )
     return ""
 
 
 def _length(values: Values) -> str:
-    """Lightning would train for 1000 epochs."""
+    """With neither of the two set, Lightning would train for 1000 epochs."""
     epochs, steps = values.get("trainer.max_epochs"), values.get("trainer.max_steps", -1)
     if epochs in (None, -1) and steps == -1:
         return (

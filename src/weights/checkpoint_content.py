@@ -1,4 +1,4 @@
-"""What a checkpoint of ours may hold, by the notes of safe_pickle.py, before torch makes any of it."""
+"""Checks what a checkpoint of ours holds, from the notes of safe_pickle.py, before torch loads it."""
 
 import math
 from typing import Any
@@ -7,9 +7,9 @@ from src.weights.safe_pickle import MOST_ENTRIES, Pickled, is_mapping, mapping
 from src.weights.unpickler import Asked, Storage, path_of, shown
 
 _DEEPEST = 32
-_MOST_LETTERS = 10**7  # of all texts together, a shared one counted wherever it stands
+_MOST_LETTERS = 10**7  # of all texts together; a shared text counts at every place where it is used
 _MOST_SHARED = 8
-"""How often its memory all tensors together may be: layers may share their weights."""
+"""How many times larger than their memory all tensors together may be: layers may share their weights."""
 _PLAIN = (str, int, float, bool, type(None))
 _TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 _HARMLESS = ("torch.Size", "torch.device", "torch.serialization._get_layout", "_codecs.encode")
@@ -18,8 +18,9 @@ Place = tuple[Any, ...]  # (place of the container, key), () for the root
 
 
 def check_content(pickled: Pickled) -> None:
-    """Raises ValueError for other things than tensors and plain values, for more than anybody records, and
-    for tensors that claim more numbers than lie in the file. What passes is about as large as its file.
+    """Raises ValueError for anything but tensors and plain values, for more entries or text than any training
+    records, and for tensors that claim more numbers than the file has. What passes is about as large as its
+    file.
     """
     waiting: list[tuple[Any, Place, int]] = [(pickled.root, (), 0)]
     entries, letters, claimed = 0, 0, 0
@@ -27,7 +28,7 @@ def check_content(pickled: Pickled) -> None:
     while waiting:
         node, place, depth = waiting.pop()
         if depth > _DEEPEST:
-            raise ValueError(f"{_name(place)}: deeper than {_DEEPEST} containers in each other")
+            raise ValueError(f"{_name(place)}: nested more than {_DEEPEST} containers deep")
         if isinstance(node, _PLAIN):
             letters += _size(node, place)
         elif is_mapping(node) or isinstance(node, list | tuple | set):
@@ -62,13 +63,13 @@ def check_content(pickled: Pickled) -> None:
 
 
 def _tensor(node: Asked, place: Place) -> tuple[Storage, int]:
-    """Its memory, and how many numbers it has. Where those overlap, a byte could be a tensor of any size."""
+    """A tensor's memory and its size. With overlapping numbers, one byte could be a tensor of any size."""
     storage, _, size = (*node.args, None, None, None)[:3]
     shape = size.args[0] if isinstance(size, Asked) and size.args else size
     if not isinstance(storage, Storage) or not isinstance(shape, tuple | list):
         raise ValueError(f"{_name(place)}: a tensor without memory or shape")
     if not all(type(length) is int and 0 <= length < 2**63 for length in shape):
-        raise ValueError(f"{_name(place)}: a tensor whose shape is none")
+        raise ValueError(f"{_name(place)}: a tensor with an invalid shape")
     numbers = math.prod(shape)
     if numbers > storage.elements:
         raise ValueError(f"{_name(place)}: a tensor of more numbers than its memory has, {storage.elements}")
@@ -76,7 +77,7 @@ def _tensor(node: Asked, place: Place) -> tuple[Storage, int]:
 
 
 def _size(value: Any, place: Place) -> int:
-    """The letters of a text, else 0."""
+    """The number of letters of a text, else 0."""
     if isinstance(value, int) and value.bit_length() > 64:
         raise ValueError(f"{_name(place)}: a number of {value.bit_length():,} bits")
     return len(value) if isinstance(value, str) else 0

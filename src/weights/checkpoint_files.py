@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, and read as plain data."""
+"""Checkpoints: written completely or not at all, and read as plain data."""
 
 import io
 import math
@@ -22,7 +22,7 @@ from src.weights.unpickler import shown
 WAYS_ON = "copy best.ckpt over it to resume from there, or delete it to start anew."
 """What to do about a last.ckpt that cannot be used."""
 _REQUIRED = {"state_dict", "hyper_parameters"}
-_FOREIGN = {  # (where, what stands there in lower case): files that go by the names of checkpoints
+_FOREIGN = {  # (offset, bytes there in lower case): other files that are taken for checkpoints
     (0, b"version https://git-lfs"): "a pointer of Git LFS: run git lfs pull",
     (0, b"<"): "a web page",
     (0, b"\x1f\x8b"): "a gzip archive: unpack it",
@@ -39,7 +39,7 @@ _RECORDED = {"model", "data", "classes", "precision"}  # arguments of Segmentati
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames: a kill or a full disk leaves the previous file as it was."""
+    """Writes a temporary file and renames it: a kill or a full disk leaves the previous file unchanged."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -48,19 +48,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         data = io.BytesIO()  # torch.save hides why a file could not be written
         torch.save(checkpoint, data)
-        target.parent.mkdir(exist_ok=True)  # without parents: a run directory that was removed stays away
+        target.parent.mkdir(exist_ok=True)  # no parents: a removed run directory is not made again
         write_bytes(target, data.getbuffer(), durable=True)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """A single file, for which the name comes from last.ckpt; Lightning would delete a folder as well."""
+        """Deletes only a single file: its name comes from last.ckpt, and Lightning would delete a folder."""
         target = Path(path)
         if target.suffix == ".ckpt" and ".." not in target.parts and not target.is_dir():
             target.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What a run resumes from, on the CPU; Lightning moves it to where it belongs.
+        """The checkpoint that a run resumes from, on the CPU; Lightning moves it to the device.
 
-        Raises UserError also where a weight, or what the optimizer remembers of it, is not finite.
+        Raises UserError also if a weight, or its state in the optimizer, is not finite.
         """
         try:
             checkpoint = load_checkpoint(path)
@@ -71,24 +71,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint that training wrote, on the CPU. Raises UserError: missing, damaged or foreign."""
+    """A checkpoint that training wrote, on the CPU. Raises UserError if it is missing, damaged or foreign."""
     path = Path(path).expanduser()
     refuse = partial(_refusal, path, "Give the best.ckpt or last.ckpt of a run.")
     pickled = _read(path, refuse, ours=True)
     try:
         check_content(pickled)
     except ValueError as error:
-        raise refuse(f"none that training wrote ({error}); nothing in the file was executed") from error
+        raise refuse(f"not one that training wrote ({error}); nothing in the file was executed") from error
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    # Any type: what a foreign file leads to has no common one. Without its text: torch advises to load the
-    # file without `weights_only`, which would execute it.
+    # Any type: the errors that foreign files lead to have none in common. The error's text is left out:
+    # torch advises to load the file without `weights_only`, which would execute it.
     except Exception as error:
         raise refuse("holds more than tensors and plain values; nothing in the file was executed") from error
     missing = _REQUIRED - _keys(checkpoint)
     missing |= _RECORDED - _keys(checkpoint["hyper_parameters"]) if not missing else set()
     if missing:
-        raise refuse(f"no checkpoint of this project's training, {', '.join(sorted(missing))} missing")
+        raise refuse(f"not a checkpoint of this project's training, {', '.join(sorted(missing))} missing")
     return checkpoint
 
 
@@ -106,20 +106,16 @@ def _check_finite(checkpoint: dict[str, Any], path: Any) -> None:
         elif isinstance(value, Tensor) and (problem := fault(where, value, value.dtype)):
             lines.append(f"  {where}: {problem}")
     if lines:
-        raise UserError(
-            f"{path}: {counted(len(lines), 'value')} in it can be computed with no more:\n{shorten(lines)}"
-        )
+        raise UserError(f"{path}: {counted(len(lines), 'value')} in it cannot be used:\n{shorten(lines)}")
 
 
 def read_weights_file(path: str | Path) -> Pickled:
-    """What a file of anybody's weights holds, as notes: nothing in it is executed.
+    """The content of any file of weights, as notes: nothing in it is executed.
 
-    Raises UserError: missing, damaged, or of no format that is known.
+    Raises UserError if it is missing, damaged, or of an unknown format.
     """
     path = Path(path).expanduser()
-    refuse = partial(
-        _refusal, path, "Give the best.ckpt or last.ckpt of a run, or weights that are published."
-    )
+    refuse = partial(_refusal, path, "Give the best.ckpt or last.ckpt of a run, or published weights.")
     return _read(path, refuse)
 
 
@@ -134,14 +130,14 @@ def _read(path: Path, refuse: Callable[[str], UserError], ours: bool = False) ->
         raise refuse(f"cannot be read ({error})") from error
     for (begin, signature), kind in _FOREIGN.items():
         if content[begin:].lower().startswith(signature):
-            raise refuse(f"no checkpoint, but {kind}")
+            raise refuse(f"not a checkpoint, but {kind}")
     if ours or content.startswith(b"PK"):
         _check_archive(content, refuse)
     try:
         return read_pickle(content)
     except Exception as error:  # of any type, in a file that may hold anything
         raise refuse(
-            f"no checkpoint, or one that is damaged or cut off ({shown(error) or type(error).__name__}); "
+            f"not a checkpoint, or one that is damaged or cut off ({shown(error) or type(error).__name__}); "
             f"nothing in the file was executed"
         ) from error
 
@@ -151,20 +147,20 @@ def _refusal(path: Path, advice: str, what: str) -> UserError:
 
 
 def _check_archive(content: bytes, refuse: Callable[[str], UserError]) -> None:
-    """Raises for all that Python's reader of archives and torch's could take for different things."""
+    """Raises for any archive that Python's reader and torch's could understand differently."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch.save writes one
             entries = archive.infolist()
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
             names = {entry.filename.lower() for entry in entries}
             twice = len(names) < len(entries) or sum(entry.file_size for entry in entries) > len(content)
-            damaged = None if packed or twice else archive.testzip()  # torch.load compares no checksums
+            damaged = None if packed or twice else archive.testzip()  # torch.load verifies no checksums
     except Exception as error:
-        raise refuse("no checkpoint, or a damaged one; nothing in the file was executed") from error
-    if packed:  # torch.save compresses nothing; what does can unpack to any size
-        raise refuse("no checkpoint: a compressed archive")
+        raise refuse("not a checkpoint, or a damaged one; nothing in the file was executed") from error
+    if packed:  # torch.save does not compress, and a compressed archive can unpack to any size
+        raise refuse("not a checkpoint: a compressed archive")
     if twice or not content.startswith(b"PK\x03\x04"):
-        raise refuse("no checkpoint: an archive that torch.save does not write")
+        raise refuse("not a checkpoint: an archive that torch.save does not write")
     if damaged:
         raise refuse(f"damaged, {damaged} in it has a wrong checksum")
     if any(name.endswith("/constants.pkl") for name in names):

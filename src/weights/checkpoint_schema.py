@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, checked before anything is made of it."""
+"""Checks what a checkpoint records about itself, before anything is built from it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ _Check = Callable[[Any], bool]
 def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     """Raises UserError that names every value which no training of ours records.
 
-    Nothing is looked up, imported, resolved or allocated on the word of a value that was not checked.
+    Nothing is looked up, imported, resolved or allocated because of a value that was not checked.
     """
     recorded = checkpoint["hyper_parameters"]
     problems = _problems("hyper_parameters", recorded, _RECORDED)
@@ -29,7 +29,7 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
         problems += _problems("training", recorded["training"], _TRAINING)
     if problems:
         raise UserError(
-            f"checkpoint={path}: it records what no training of this project does.\n{shorten(problems)}\n"
+            f"checkpoint={path}: it has values that no training here records.\n{shorten(problems)}\n"
             f"Is it damaged, or made by somebody else? Give the best.ckpt or last.ckpt of a run."
         )
 
@@ -56,7 +56,7 @@ def _one_of(*values: Any) -> _Check:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.replace("\n", "").isprintable()  # nothing for the terminal to do
+    return isinstance(value, str) and value.replace("\n", "").isprintable()  # no control characters
 
 
 def _is_dict(value: Any) -> bool:
@@ -64,7 +64,7 @@ def _is_dict(value: Any) -> bool:
 
 
 def _is_origin(value: Any) -> bool:
-    """Of fine-tuned weights: {"family", "sha256", "trained_on": None or [{"data", "split"}, ...], ...}"""
+    """Where fine-tuning began: {"family", "sha256", "trained_on": None or [{"data", "split"}, ...], ...}"""
     if not isinstance(value, dict) or "trained_on" not in value:
         return False
     if not all(_is_text(value.get(key)) for key in ("family", "sha256")):
@@ -100,9 +100,9 @@ _DATA: dict[str, _Check] = {
     "name": _is_text,
     "root": _any_of(_is_text, _one_of(None)),
     "labels": lambda value: isinstance(value, str) and value in LABEL_TABLES,
-    "cache": _any_of(KEYS["data.cache"].allows, _one_of("ram")),  # there was such a mode once
+    "cache": _any_of(KEYS["data.cache"].allows, _one_of("ram")),  # a mode of older versions
 }
-# What an evaluation repeats of it; the rest is looked at where a training resumes.
+# The part that an evaluation repeats; the rest is checked when a training resumes.
 _TRAINING: dict[str, _Check] = {
     "channels_last": KEYS["channels_last"].allows,
     "fp32_precision": KEYS["trainer.fp32_precision"].allows,
@@ -114,4 +114,4 @@ _STREET: dict[str, _Check] = {
     if key.startswith("data.street.")
 }
 RECORDED_KEYS = frozenset(_DATA)
-"""Of the data group; others in a checkpoint are not looked at."""
+"""Keys of the data group; other keys in a checkpoint's data group are ignored."""

@@ -24,7 +24,7 @@ from src.weights.tensor_checks import fault
 from src.weights.unpickler import Asked, shown
 
 LARGEST = 10**8
-"""Numbers in all tensors together, 200 times a CGNet: a small file may name one memory many times."""
+"""Numbers in all tensors together, 200 times a CGNet's: a small file may use one memory many times."""
 _COUNTERS = (
     "num_batches_tracked",  # of BatchNorm
     *("steps", "n_averaged"),  # of averaged weights, mmengine's and torch's
@@ -37,7 +37,7 @@ _PREFERRED = ("state_dict", "model")
 class Published:
     """model: what Segmenter.from_config takes. weights: the Segmenter's state_dict, float32. mean_is_known:
     False where the family subtracts its dataset's mean, and the number of classes does not tell the dataset.
-    skipped: names in the file that nothing was made of."""
+    skipped: names in the file that are not used."""
 
     family: str
     model: dict[str, Any]
@@ -51,7 +51,7 @@ class Published:
 
 
 def read_published(pickled: Pickled) -> Published:
-    """Raises UserError where no family's weights are in it, or not all of them, or others than a CGNet's."""
+    """Raises UserError if the file has no family's weights, not all of them, or those of another network."""
     found = []
     try:
         dicts = list(pickled.mappings())
@@ -94,7 +94,7 @@ def _unknown(pickled: Pickled) -> str:
     names = ", ".join(shown(key) for key in list(most)[:6]) + (", ..." if len(most) > 6 else "")
     place = f" in '{shown(where)}'" if where else ""
     return (
-        f"no CGNet in it of a kind that is known here; nothing in the file was executed. It has these "
+        f"no CGNet in it of a known kind; nothing in the file was executed. It has these "
         f"{len(most)} keys{place}: {names}\n"
         f"Known are the keys of {', '.join(family.name for family in FAMILIES)}: {EXAMPLES}, ..., with any "
         f"prefix such as 'module.'."
@@ -134,13 +134,13 @@ def _weights(
     if foreign:
         raise UserError(
             f"{family.name}'s keys, but these hold no weights; nothing in the file was executed:\n"
-            f"{shorten(foreign)}\nIt is damaged, or of a training that had gone wrong: get the file anew."
+            f"{shorten(foreign)}\nIt is damaged, or from a training that diverged: get the file again."
         )
     return weights, skipped
 
 
 def convert(family: Family, weights: Mapping[str, Tensor], skipped: tuple[str, ...] = ()) -> Published:
-    """From the family's names, without a prefix. Raises UserError with names and shapes that do not fit."""
+    """Our weights from a family's, without a prefix. Raises UserError with wrong names and shapes."""
     classifier = next((c for c in family.classifiers if f"{c}.weight" in weights), family.classifiers[0])
     model, mean_is_known = model_of(family, weights, classifier)
     try:
@@ -153,7 +153,7 @@ def convert(family: Family, weights: Mapping[str, Tensor], skipped: tuple[str, .
     missing, misshapen = [], []
     for key, wanted in ours.items():
         layer, _, parameter = key.removeprefix("network.").rpartition(".")
-        if parameter == "num_batches_tracked":  # only a momentum of None, which nobody uses, would need it
+        if parameter == "num_batches_tracked":  # used only with momentum=None, which nobody sets
             state[key] = torch.zeros((), dtype=torch.int64)
             continue
         name = f"{names[layer]}.{parameter_name(family, layer, parameter)}"
@@ -177,7 +177,7 @@ def convert(family: Family, weights: Mapping[str, Tensor], skipped: tuple[str, .
         m, n = model["num_blocks"]
         raise UserError(
             f"{family.name}'s keys, but they do not make up a CGNet M{m}N{n}.\n" + "\n".join(problems) + "\n"
-            "If the file is damaged, get it anew; a changed network would need a class of its own in "
+            "If the file is damaged, get it again; a changed network would need a class of its own in "
             "src/network."
         )
     return Published(family.name, model, state, mean_is_known, skipped)

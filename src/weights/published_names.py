@@ -1,16 +1,16 @@
-"""How those who published CGNets call its layers, and what they leave to their code.
+"""How the publishers of CGNets name its layers, and the settings that only their code contains.
 
-The same layers have four sets of names, and what a family's network computes beside its weights is in no
-file. It is written down here, from
+The same layers have four sets of names, and no file of weights contains the settings of a family's network.
+Both are written down here, from
 
 - the authors' code: github.com/wutianyiRosun/CGNet, model/CGNet.py;
 - mmsegmentation 1.2.2: mmseg/models/backbones/cgnet.py, configs/_base_/models/cgnet.py;
 - SSSegmentation: ssseg/modules/models/backbones/cgnet.py, ssseg/configs/cgnet;
 - PaddlePaddle: github.com/632652101/CGNet-PP, model/CGNet.py and pipeline/Step1/torch2paddle.py.
 
-All of them resize the logits between pixel centres (align_corners=False). One difference is not followed:
+All of them resize the logits between pixel centres (align_corners=False). One difference is not reproduced:
 PaddlePaddle's average pooling leaves the padding out of the mean, the authors' counts it as zeros. Converted
-weights were trained with the latter.
+weights were trained with the authors' pooling.
 """
 
 import re
@@ -23,14 +23,14 @@ from torch import Tensor
 from src.network import checks
 
 CITYSCAPES_MEAN = (72.39239876, 82.90891754, 73.15835921)  # as mmsegmentation and SSSegmentation write it
-CAMVID_MEAN = (105.658, 103.330, 99.625)  # as the authors' CamVid network wants it, from RGB in this order
+CAMVID_MEAN = (105.658, 103.330, 99.625)  # as the authors' CamVid network subtracts it from R, G, B
 OURS = "this project"  # the family of our own checkpoints
-_DILATIONS = (2, 4)  # no weight tells them; all families have these
+_DILATIONS = (2, 4)  # they do not show in the weights; all families use these
 
 
 @dataclass(frozen=True)
 class Family:
-    """How a group calls the layers. In the names of blocks, {i} counts from 0 through a whole stage, the
+    """How a group names the layers. In the names of blocks, {i} counts from 0 through a whole stage, the
     down-sampling block included, and {j} = i - 1; {stage} is 2 or 3 as in the paper, {level} = stage - 1."""
 
     name: str
@@ -52,7 +52,7 @@ class Family:
         return template.format(stage=stage, level=stage - 1, i=i, j=i - 1 if isinstance(i, int) else i)
 
     def count_blocks(self, stage: int, names: Iterable[str]) -> int:
-        """By the largest number in the names: where blocks between are gone, they will be missing."""
+        """From the largest number in the names: blocks that are missing in between are reported later."""
         pattern = re.compile(re.escape(self.block(stage, "#")).replace(r"\#", r"(\d{1,6})") + r"\.")
         numbers = [int(match[1]) for name in names if (match := pattern.match(name))]
         before_number_0 = 1 if "{j}" in self.further_block else 0
@@ -108,7 +108,7 @@ def _authors(name: str, marker: str) -> Family:
         inner_of_first={"f_joi.norm": "bn", "f_joi.act": "act"},
         layers=("conv", "bn", "act"),
         norm_act=("bn", "act"),
-        classifiers=("classifier.0.conv", "classifier.conv", "classifier.1.conv"),  # 1: behind a dropout
+        classifiers=("classifier.0.conv", "classifier.conv", "classifier.1.conv"),  # 1: after a dropout
         norm_eps=1e-3,
     )
 
@@ -133,7 +133,7 @@ SSSEGMENTATION = _backbone(
     norm_eps=1e-5,
     useless=("auxiliary_decoder.",),
 )
-FAMILIES = (PADDLE, AUTHORS, MMSEGMENTATION, SSSEGMENTATION)  # in the order in which they are looked for
+FAMILIES = (PADDLE, AUTHORS, MMSEGMENTATION, SSSEGMENTATION)  # in the order in which they are tried
 EXAMPLES = "level1_0.conv.weight, backbone.stem.0.conv.weight, backbone_net.stem.0.0.weight"
 _PADDLE = {"running_mean": "_mean", "running_var": "_variance"}
 
@@ -141,8 +141,8 @@ _PADDLE = {"running_mean": "_mean", "running_var": "_variance"}
 def model_of(family: Family, weights: Mapping[str, Tensor], classifier: str) -> tuple[dict[str, Any], bool]:
     """The config, and whether its mean is known: the family's, or that of the dataset with so many classes.
 
-    What names and shapes do not tell, since a part is gone, is as in the paper: it will be missing, or of
-    another shape.
+    If a layer that shows a size is missing, the size is the paper's; the layer is then reported as missing,
+    or others as of another shape.
     """
 
     def length(name: str, default: int) -> int:
@@ -195,7 +195,7 @@ def layer_names(family: Family, num_blocks: Iterable[int], classifier: str) -> d
 
 
 def parameter_name(family: Family, layer: str, parameter: str) -> str:
-    """Of a parameter of our `layer`, in the family's."""
+    """The family's name for a parameter of our `layer`."""
     if family is not PADDLE:
         return parameter
     return "_weight" if layer.endswith(".act") else _PADDLE.get(parameter, parameter)

@@ -1,11 +1,11 @@
-"""What a pickle holds, without doing what it says. Weights are published as pickles, and those can run code.
+"""Reads a pickle without executing it. Weights are published as pickles, and those can run code.
 
 Nothing that a file names is looked up or called. While it is read, each request is noted (`Asked`), and then
 the few kinds that weights consist of are made here: dicts, tensors and arrays of numbers. Whatever else a
 file asks for, such as a training's log objects, stays a note.
 
 Formats: PyTorch's archive (since 1.6), PyTorch's sequence of pickles before that, and a single pickle with
-numpy arrays, such as PaddlePaddle's .pdparams. How each looks: torch/serialization.py and torch/_utils.py,
+numpy arrays, such as PaddlePaddle's .pdparams. They are defined in torch/serialization.py, torch/_utils.py,
 `numpy.ndarray.__reduce__`, and `reduce_varbase` in paddle/framework/io.py.
 """
 
@@ -23,17 +23,17 @@ from torch import Tensor
 from src.weights.unpickler import Asked, Reader, Storage, path_of, shown
 
 MOST_ENTRIES = 10**6
-"""Values in a file, a shared one counted wherever it stands: lists that hold each other twice, 40 deep, are a
-few hundred bytes and 10**12 entries."""
+"""Values in a file; a shared value counts at every place: 40 lists, each of which holds the next one twice,
+are a few hundred bytes and 10**12 entries."""
 _MOST_READ = 2**32
-"""Bytes of memories that tensors are made of; each reads the whole of the memory that it lies in."""
+"""Bytes that are read to make tensors; each tensor reads the whole memory that it lies in."""
 _MAGIC = 0x1950A86A20F9469CFC6C  # of PyTorch's sequence of pickles
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1, numpy 2
 _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 
 
 class Pickled:
-    """The content of a file; see `read_pickle`. Raises ValueError for what cannot be made of it."""
+    """The content of a file; see `read_pickle`. Its methods raise ValueError for invalid content."""
 
     def __init__(self, root: Any, memory: Callable[[Storage], bytes]):
         self.root = root
@@ -41,7 +41,7 @@ class Pickled:
         self._read = 0
 
     def mappings(self, depth: int = 3) -> Iterator[tuple[str, dict[Any, Any]]]:
-        """(keys that lead to it, dict) of each dict and OrderedDict in the file, once, outer ones first."""
+        """(keys that lead to it, dict) for each dict and OrderedDict in the file, once, outer ones first."""
         level: list[tuple[str, Any]] = [("", self.root)]
         seen: set[int] = set()
         entries = 0
@@ -87,12 +87,12 @@ class Pickled:
         shape, steps = _integers(size), _integers(stride)
         if math.prod(shape) == 0:
             return torch.empty(shape, dtype=storage.dtype)
-        if math.prod(shape) > storage.elements:  # by strides of 0 a byte could be any size
+        if math.prod(shape) > storage.elements:  # with strides of 0 a byte could have any size
             raise ValueError(f"a tensor of shape {shape} in a memory of {storage.elements} numbers")
         memory = self._memory(storage)
         self._read += len(memory)
         if self._read > _MOST_READ:
-            raise ValueError("one memory behind too many tensors")
+            raise ValueError("too many tensors share one memory")
         flat = torch.frombuffer(bytearray(memory), dtype=storage.dtype)
         return torch.as_strided(flat[storage.begin :], shape, steps, offset).clone()
 
@@ -115,7 +115,7 @@ def mapping(node: Any) -> dict[Any, Any]:
 
 
 def read_pickle(content: bytes) -> Pickled:
-    """Raises an exception of any type where the content is none of the formats, or is cut off."""
+    """Raises an exception of any type if the content has none of the formats, or is cut off."""
     if content[:4] == b"PK\x03\x04":
         return _archive(zipfile.ZipFile(io.BytesIO(content)))
     file = io.BytesIO(content)
@@ -141,13 +141,13 @@ def _archive(archive: zipfile.ZipFile) -> Pickled:
     for key, storage in reader.storages.items():
         there = archive.getinfo(f"{folder}data/{key}").file_size
         claimed = storage.elements * storage.dtype.itemsize
-        if there != claimed:  # torch would read on, whatever lies there
-            raise ValueError(f"a memory of {there} bytes, said to have {claimed}")
+        if there != claimed:  # torch would read whatever lies behind it
+            raise ValueError(f"a memory of {there} bytes that claims to have {claimed}")
     return Pickled(root, memory)
 
 
 def _sequence(file: io.BytesIO) -> Pickled:
-    """After the magic number: version, machine, content, names of memories; these, each after its length."""
+    """After the magic number: version, machine, content, names of memories; then length and bytes of each."""
     Reader(file).load()
     machine = Reader(file).load()
     if isinstance(machine, dict) and not machine.get("little_endian", True):
@@ -160,7 +160,7 @@ def _sequence(file: io.BytesIO) -> Pickled:
         size = elements * torch.empty(0, dtype=reader.storages[str(key)].dtype).element_size()
         memories[str(key)] = file.read(size)
         if len(memories[str(key)]) != size:
-            raise ValueError("it ends within the weights")
+            raise ValueError("the file ends within the weights")
     return Pickled(root, lambda storage: memories[storage.key])
 
 
@@ -187,7 +187,7 @@ def _text(value: Any) -> str:
 def _integers(value: Any) -> tuple[int, ...]:
     numbers = value.args[0] if isinstance(value, Asked) and value.path == "torch.Size" else value
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError("a shape that is none")
+        raise ValueError("an invalid shape")
     return tuple(numbers)
 
 

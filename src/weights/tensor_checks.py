@@ -1,4 +1,4 @@
-"""Whether tensors can be a network's weights: asked once, where they are read, whoever wrote the file."""
+"""Checks once, when weights are read, whether they can be a network's, whoever wrote the file."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ _VARIANCES = ("running_var", "_variance")  # PyTorch's name, and PaddlePaddle's
 def fault(name: str, tensor: Tensor, wanted: torch.dtype = torch.float32) -> str | None:
     """What is wrong with a tensor of that name, in a few words; None for one that a network can compute with.
 
-    A network takes ordinary tensors in any floating-point type and turns them into its own, `wanted`: all
-    numbers have to be finite in it, and variances not negative. Where it counts, whole numbers are wanted.
+    A network converts ordinary tensors of any floating-point type to its own type, `wanted`: all numbers have
+    to be finite in that type, and variances not negative. For a counter, `wanted` is an integer type.
     """
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         return f"not an ordinary tensor, but a {'quantized' if tensor.is_quantized else 'sparse'} one"
@@ -19,7 +19,7 @@ def fault(name: str, tensor: Tensor, wanted: torch.dtype = torch.float32) -> str
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         return "more numbers than its memory has"
     if any(step == 0 and length > 1 for step, length in zip(tensor.stride(), tensor.shape, strict=True)):
-        return "one number under many places (a stride of 0)"
+        return "one number at many places (a stride of 0)"
     if _kind(tensor.dtype) != _kind(wanted):
         return f"numbers of type {tensor.dtype}, expected {wanted}".replace("torch.", "")
     if not wanted.is_floating_point:

@@ -1,4 +1,4 @@
-"""From a file of weights to a network that knows what it is: of a run here, or published by others."""
+"""From a file of weights, of a run here or published by others, to a network and the facts about it."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ from src.weights.tensor_checks import fault
 log = logging.getLogger(__name__)
 
 DATASETS = {table.num_classes: table for table in (CITYSCAPES, CAMVID)}
-"""What published weights are for: their files tell the number of classes alone."""
+"""The dataset of published weights, by the number of classes: their files say nothing else about it."""
 
 Seen = list[dict[str, str]]
 """The {"data", "split"} that weights were trained on, earlier trainings included."""
@@ -33,11 +33,11 @@ Seen = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What evaluation, prediction, export and fine-tuning take: a network, its weights, where they are from.
+    """What evaluation, prediction, export and fine-tuning take: a network, its weights and their origin.
 
     model: what Segmenter.from_config takes. weights: the Segmenter's state_dict. classes: in the order of the
-    train ids; None where nobody knows. data: the recorded data group; None for published weights.
-    precision, fp32_precision: those of the training. trained_on: None where nobody recorded it. epoch:
+    train ids; None if unknown. data: the recorded data group; None for published weights.
+    precision, fp32_precision: those of the training. trained_on: None if nobody recorded it. epoch:
     counts from 1; None for published weights.
     """
 
@@ -60,14 +60,14 @@ class TrainedNetwork:
 
     @property
     def dataset(self) -> str | None:
-        """The name of the data group that it is for."""
+        """The name of the data group that the network is for; None if unknown."""
         if self.data is not None:
             return self.data["name"]
         return DATASETS[self.num_classes].name if self.num_classes in DATASETS else None
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a figure needs beside it to be comparable, for metrics.json."""
+        """What metrics.json needs beside the metrics to make them comparable."""
         return {
             "checkpoint": self.path,
             "family": self.family,
@@ -77,18 +77,18 @@ class TrainedNetwork:
         }
 
     def segmenter(self) -> Segmenter:
-        """On the CPU, ready to be evaluated."""
+        """The network with its weights, on the CPU in eval mode."""
         return self.load_into(Segmenter.from_config(self.model)).eval()
 
     def load_into(self, segmenter: Segmenter) -> Segmenter:
-        """The same, made of the same model."""
+        """Load the weights into a Segmenter of the same model, and return it."""
         segmenter.load_state_dict(self.weights)
-        if self.channels_last:  # in 16 bits other kernels give other roundings
+        if self.channels_last:  # the kernels of each format round differently in 16 bits
             segmenter.channels_last()
         return segmenter
 
     def warn_of_seen_images(self, data: str, split: str) -> None:
-        """Loudly, and once, where the split may have been trained on, so that a result on it says little."""
+        """Warn, on rank 0, if the split may have been trained on, so that a result on it says little."""
         if rank() != 0:
             return
         if self.trained_on is None:
@@ -113,8 +113,8 @@ class TrainedNetwork:
 def restore(path: Any) -> TrainedNetwork:
     """Reads best.ckpt or last.ckpt of a run, or a file that others published; nothing in it is executed.
 
-    Raises UserError: no path, missing, damaged, hostile, of an unknown kind, or weights that do not fit the
-    network.
+    Raises UserError for no path, for a file that is missing, damaged, hostile or of an unknown kind, and for
+    weights that do not fit the network.
     """
     if not isinstance(path, str):
         raise UserError(
@@ -142,7 +142,7 @@ def restore(path: Any) -> TrainedNetwork:
         *published.model["preprocessing"]["mean"],
     )
     if published.skipped:
-        log.info("Not needed, and left out of it: %s", ", ".join(published.skipped[:8]))
+        log.info("Not needed and left out: %s", ", ".join(published.skipped[:8]))
     return TrainedNetwork(
         path=path,
         family=published.family,
@@ -171,7 +171,7 @@ def _restore_ours(path: str) -> TrainedNetwork:
         classes=recorded["classes"],
         data=recorded["data"],
         precision=recorded["precision"] or "32-true",
-        # Of before there was the key: as near as can be to what the weights are.
+        # Older checkpoints do not have the key: they are evaluated in the more exact "ieee".
         fp32_precision="tf32" if training.get("fp32_precision") == "tf32" else "ieee",
         channels_last=bool(training.get("channels_last")),
         trained_on=None if before is None else [*before, here],
@@ -180,8 +180,8 @@ def _restore_ours(path: str) -> TrainedNetwork:
 
 
 def check_fit(model: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> None:
-    """Raises UserError where a state_dict of the Segmenter is not that of the network that `model` names, or
-    holds what no network can compute with."""
+    """Raises UserError if a Segmenter's state_dict does not fit the network that `model` names, or has values
+    that no network can compute with."""
     try:
         with torch.device("meta"):  # takes no memory, whatever sizes are recorded
             wanted = Segmenter.from_config(model).state_dict()
@@ -205,8 +205,8 @@ def check_fit(model: Mapping[str, Any], weights: Mapping[str, Tensor], path: str
     ]
     if lines:
         raise UserError(
-            f"checkpoint={path}: {counted(len(lines), 'tensor')} in it can be no weights:\n{shorten(lines)}\n"
-            f"It is damaged, or of a training that had gone wrong. Give another checkpoint."
+            f"checkpoint={path}: {counted(len(lines), 'tensor')} in it cannot be weights:\n{shorten(lines)}\n"
+            f"The file is damaged, or from a training that diverged. Give another checkpoint."
         )
 
 

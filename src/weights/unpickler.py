@@ -1,4 +1,4 @@
-"""Python's unpickler with nothing behind it: what a file names is neither looked up nor called, but noted."""
+"""An unpickler that executes nothing: what a file names is neither looked up nor called, but noted."""
 
 import io
 import pickle
@@ -22,7 +22,7 @@ _DTYPES = {
 
 
 class Asked:
-    """A note of what a pickle asks to be made: a call of `path`, and what it would put into the result."""
+    """A note of an object that a pickle asks for: a call of `path`, and what would be put into its result."""
 
     __slots__ = ("args", "items", "state")
     path: ClassVar[str] = ""
@@ -59,15 +59,15 @@ class Storage:
 
 
 class Reader(pickle._Unpickler):
-    """Python's own unpickler, the one in Python: that in C makes room for any index a file claims to need.
+    """Python's own unpickler, in its Python version: the C version allocates memory for any index in a file.
 
-    Nested tuples are no keys: to hash one that holds itself twice, 40 deep, takes years.
+    Nested tuples are refused as keys: to hash 40 of them, each of which has the next one twice, takes years.
     """
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: io.BytesIO):
-        super().__init__(file, encoding="latin1")  # numbers in pickles of Python 2 are texts
+        super().__init__(file, encoding="latin1")  # pickles of Python 2 have arrays as texts
         self.storages: dict[str, Storage] = {}
         self._classes: dict[str, type[Asked]] = {}
 
@@ -86,7 +86,7 @@ class Reader(pickle._Unpickler):
             raise ValueError(f"the memory {shown(key)} has no size")
         whole = self.storages.setdefault(str(key), Storage(dtype, str(key), elements, 0))
         if (whole.dtype, whole.elements) != (dtype, elements):
-            raise ValueError(f"two kinds of the memory {shown(key)}")
+            raise ValueError(f"two descriptions of the memory {shown(key)}")
         if not (view and view[0]):
             return whole
         _, begin, elements = view[0]
@@ -94,7 +94,7 @@ class Reader(pickle._Unpickler):
 
 
 def _with_plain_keys(operation: str, first: int, step: int) -> None:
-    """Check the keys, every `step`-th of the values that `operation` takes from the stack."""
+    """Make `operation` check its keys, every `step`-th of the values that it takes from the stack."""
     code = getattr(pickle, operation)[0]
     inherited = pickle._Unpickler.dispatch[code]
 
@@ -120,7 +120,7 @@ def path_of(asked: Any) -> str:
 
 
 def shown(name: Any) -> str:
-    """A name from a file with nothing in it for the terminal to do."""
+    """A name from a file, without control characters."""
     text = (
         str(name) if isinstance(name, str | Exception) or type(name) is bool else f"a {type(name).__name__}"
     )

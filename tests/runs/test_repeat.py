@@ -233,7 +233,7 @@ def test_jobs_of_a_sweep_do_not_lie_in_the_run(first, composed):
 def test_a_run_of_another_task(first, doors):
     outcome = doors("benchmark", f"--config-dir={first}")
     assert outcome.code == 2
-    said = f"{first}/config.yaml: of src.train, which python -m src.benchmark cannot repeat."
+    said = f"{first}/config.yaml: recorded by src.train; python -m src.benchmark cannot repeat it."
     assert outcome.err.strip() == said
 
 
@@ -290,4 +290,4 @@ def test_other_code_than_the_run_s_is_said(copy, module_doors):
     again = module_doors("train", f"--config-dir={copy}", "trainer.limit_train_batches=1", name="elsewhere")
     assert again.code == 0, again.err
     said = (again.directory / "train.log").read_text()
-    assert f"Results may differ from those of {copy}, made with another: torch (1.0 before," in said
+    assert f"Results may differ from those of {copy}, because of changes: torch (1.0 before," in said

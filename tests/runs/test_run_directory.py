@@ -45,7 +45,7 @@ def test_a_folder_in_place_of_a_file(stopped, name):
     (run / name).mkdir()
     outcome = go_on()
     assert outcome.code == 2
-    assert f"{run / name}: a folder, where the run keeps a file" in outcome.err
+    assert f"{run / name}: a folder, but the run needs a file there" in outcome.err
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_a_folder_of_other_files_is_no_run_directory(doors, tmp_path):
     for place in ("", "run_dir=/"):
         outcome = doors("train", *QUIET, *filter(None, [place]))
         assert outcome.code == 2
-        assert "a folder of other files, where the run would keep its own" in outcome.err
+        assert "a folder with files that are not a run's" in outcome.err
     assert [path.name for path in (tmp_path / "train/run").iterdir()] == ["letter.tmp"]
 
 
@@ -67,7 +67,7 @@ def test_a_file_in_place_of_a_folder(stopped, name):
     (run / name).write_bytes(NOISE)
     outcome = go_on()
     assert outcome.code == 2
-    assert f"{run / name}: a file, where the run keeps a folder" in outcome.err
+    assert f"{run / name}: a file, but the run needs a folder there" in outcome.err
     assert (run / name).read_bytes() == NOISE
 
 

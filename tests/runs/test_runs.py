@@ -219,7 +219,7 @@ def test_a_file_in_the_way(tmp_path, place):
     file = tmp_path / place
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("a file")
-    with pytest.raises(UserError, match="a file, where the run directory") as error:
+    with pytest.raises(UserError, match="a file, so the run directory") as error:
         plan(tmp_path / "runs")
     assert str(file) in error.value.text
 
