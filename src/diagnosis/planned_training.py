@@ -23,6 +23,7 @@ from src.training.assemble import build_callbacks, build_module
 from src.training.early_checks import check_monitors, check_validations
 from src.training.fine_tuning import InitialWeights, initial_weights
 from src.training.loggers.build import build_loggers
+from src.training.losses import upsampled_loss
 from src.training.module import SegmentationModule
 from src.training.resume import read_last_checkpoint
 from src.training.trainer import build_trainer
@@ -182,8 +183,8 @@ def _step(module, data, trainer, number, device) -> tuple[float, int]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with trainer.precision_plugin.forward_context():
-        logits = module(batch["image"].to(device))
-        total, weight = module.loss(logits, batch["target"].to(device))
+        logits = module.segmenter.coarse_logits(batch["image"].to(device))
+        total, weight = upsampled_loss(module.loss, logits, batch["target"].to(device))
     loss = total / weight.clamp(min=torch.finfo(torch.float32).tiny)
     loss.backward()
     module.zero_grad()

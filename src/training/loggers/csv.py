@@ -71,7 +71,7 @@ class MetricsCSV(Logger):
         except (ValueError, LookupError, AttributeError, csv.Error) as error:
             kept = set_aside(self.path)
             log.warning(
-                "%s was damaged (%s). It is kept as %s, and a new one begun.", self.path, error, kept.name
+                "%s was damaged (%s). It is kept as %s, and a new file is begun.", self.path, error, kept.name
             )
             return []
         return rows
