@@ -25,7 +25,7 @@ demo: $(STAMP) ## train on the synthetic street: no download, minutes on a lapto
 	$(BIN)/python -m src.train experiment=demo name=demo
 	@echo
 	@echo "To look at: runs/train/demo/report.html    Pictures: runs/train/demo/pictures/"
-	@echo "Next, the same network judged again from its checkpoint, with more pictures:"
+	@echo "Next, the same network evaluated again from its checkpoint, with more pictures:"
 	@echo "  $(BIN)/python -m src.eval checkpoint=runs/train/demo/checkpoints/best.ckpt name=demo"
 
 test: $(STAMP) ## the fast tests
