@@ -28,7 +28,7 @@ def train(config: DictConfig) -> float | None:
     from src.training.resume import read_last_checkpoint
     from src.training.trainer import build_trainer
 
-    initial = initial_weights(config)
+    config, initial = initial_weights(config)
     run = Run.plan(config)
     if run.finished:
         return report_training(run)

@@ -185,6 +185,8 @@ def test_it_begins_from_a_notebook_too(tuned, tmp_path):
     keys = [*QUIET, f"checkpoint='{best}'", "name=notebook", f"runs_dir={tmp_path}"]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("train", keys)
-    initial = initial_weights(config)
+    found, initial = initial_weights(config)
     assert initial.record["checkpoint"] == "best.ckpt"
-    assert config.model == OmegaConf.create(_last(tuned)["hyper_parameters"]["model"])
+    assert config.checkpoint_sha256 is None, "the caller's own config stays as it was"
+    assert found.checkpoint_sha256 == initial.record["sha256"]
+    assert found.model == OmegaConf.create(_last(tuned)["hyper_parameters"]["model"])

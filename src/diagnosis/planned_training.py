@@ -57,7 +57,8 @@ class Setup:
         """Build all parts that need no dataset."""
         setup = cls(config)
         with notes.trying(CONFIG, "checkpoint"):
-            setup.initial = initial_weights(config)
+            config, setup.initial = initial_weights(config)
+            setup.config = config
         with notes.trying(CONFIG, "run directory"):
             run = Run.plan(config)
             notes.fact(CONFIG, "run directory", str(run.directory))

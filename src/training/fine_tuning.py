@@ -62,20 +62,21 @@ class InitialWeights:
 _CLASSIFIER = "network.classifier."
 
 
-def initial_weights(config: DictConfig) -> InitialWeights:
-    """The initial weights that `checkpoint=` names.
+def initial_weights(config: DictConfig) -> tuple[DictConfig, InitialWeights]:
+    """The config to train with, and the initial weights that `checkpoint=` names.
 
-    Sets two keys of `config`, before anything is built from it: `model`, which follows the file except for
-    `model.*` on the command line; and `checkpoint_sha256`. A resumed run takes the model from its last.ckpt,
-    and the SHA-256, too, if the file is gone.
+    Two keys of the config follow the file: `model`, except for `model.*` on the command line; and
+    `checkpoint_sha256`. A resumed run takes the model from its last.ckpt, and the SHA-256, too, if the file
+    is gone.
 
     Raises UserError for a file that cannot be used, or is not the one that the config was recorded with.
     """
     if config.checkpoint is None:
-        return InitialWeights()
+        return config, InitialWeights()
+    config = deepcopy(config)
     last = Path(config.run_dir) / "checkpoints" / "last.ckpt"
     if last.exists():
-        return _go_on(config, last)
+        return config, _resumed(config, last)
     trained = restore(config.checkpoint)
     found = digest(config.checkpoint)
     if config.checkpoint_sha256 not in (None, found):
@@ -95,10 +96,10 @@ def initial_weights(config: DictConfig) -> InitialWeights:
         "family": trained.family,
         "trained_on": trained.trained_on,
     }
-    return InitialWeights(record, trained)
+    return config, InitialWeights(record, trained)
 
 
-def _go_on(config: DictConfig, last: Path) -> InitialWeights:
+def _resumed(config: DictConfig, last: Path) -> InitialWeights:
     checkpoint = AtomicCheckpointIO().load_checkpoint(last)
     check_schema(checkpoint, str(last))
     recorded = checkpoint["hyper_parameters"]
