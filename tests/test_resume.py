@@ -98,6 +98,21 @@ def test_a_kill_right_after_the_checkpoint_of_an_epoch_loses_no_row(doors, whole
     assert_same(doors("train", f"--config-dir={faulty_conf}", *EVERYTHING), whole(*EVERYTHING))
 
 
+def test_a_kill_right_after_the_checkpoint_of_a_step_loses_no_row(doors, whole, faulty_conf, monkeypatch):
+    def then_killed(*args):
+        save(*args)
+        raise Crash
+
+    often = (*EVERYTHING, "callbacks.last.every_n_train_steps=3")
+    save = LastCheckpoint.save
+    monkeypatch.setattr(LastCheckpoint, "save", then_killed)
+    with pytest.raises(Crash):
+        doors("train", f"--config-dir={faulty_conf}", *often)
+    monkeypatch.setattr(LastCheckpoint, "save", save)
+    assert step(doors) == (0, 3)
+    assert_same(doors("train", f"--config-dir={faulty_conf}", *often), whole(*EVERYTHING))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "hook", "at"),

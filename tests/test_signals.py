@@ -8,12 +8,13 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from front_doors import REPOSITORY
 from resumed import EVERYTHING, assert_same
 
-from src.training.reliability.preemption import StopOnSignal
+from src.training.reliability.preemption import StopOnSignal, Stopped
 
 
 class Killed:
@@ -60,6 +61,24 @@ def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored():
             assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_within_logging_is_not_lost():
+    """After a fork Python calls logging's lock functions, and swallows an exception that is raised there."""
+    trainer = SimpleNamespace(training=False, global_step=0, max_steps=-1)
+    trainer.strategy = SimpleNamespace(launcher=None)
+    numbers = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    stop = StopOnSignal()
+    try:
+        with stop.listening(trainer):
+            stop._handle(signal.SIGTERM, SimpleNamespace(f_globals={"__name__": "logging"}))
+            assert not stop.requested
+            with pytest.raises(Stopped):
+                time.sleep(5)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.slow

@@ -5,9 +5,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 
 from src.training.loggers.csv import MetricsCSV
-from src.training.reliability.lightning_internals import is_accumulating, validation_is_next
+from src.training.reliability.lightning_internals import (
+    is_accumulating,
+    logs_this_step,
+    validation_is_next,
+)
 
 
 class LastCheckpoint(Checkpoint):
@@ -38,17 +43,13 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Lightning logs the epoch's loss only after this hook. A run that is killed in between resumes with
-        # the next epoch and never logs it: the row must be on disk before the checkpoint is.
-        loss = float(trainer.callback_metrics["train/loss_epoch"])
-        for logger in trainer.loggers:
-            if isinstance(logger, MetricsCSV):
-                row = {"epoch": trainer.current_epoch, "train/loss_epoch": loss}
-                logger.log_metrics(row, trainer.global_step - 1)
+        _log_now(trainer, "train/loss_epoch", trainer.callback_metrics["train/loss_epoch"])
         trainer.save_checkpoint(self.path, weights_only=False)
 
     def save(self, trainer: pl.Trainer) -> None:
         """Call it on all ranks, at the end of a batch where `can_save` holds."""
+        if logs_this_step(trainer):
+            _log_now(trainer, "train/loss_step", trainer.lightning_module.step_loss)  # type: ignore[arg-type]
         self._validation_is_next = validation_is_next(trainer)
         trainer.save_checkpoint(self.path, weights_only=False)
         self._validation_is_next = False
@@ -78,3 +79,11 @@ def can_save(trainer: pl.Trainer) -> bool:
     last step, after which Lightning would not resume anything, not even the validation.
     """
     return not is_accumulating(trainer) and trainer.global_step != trainer.max_steps
+
+
+def _log_now(trainer: pl.Trainer, name: str, value: Tensor) -> None:
+    """Write a metric of the last step into metrics.csv, before a checkpoint is saved. Lightning logs it only
+    after the callbacks: a run that is killed in between would resume behind it, and never log it."""
+    for logger in trainer.loggers:
+        if isinstance(logger, MetricsCSV):
+            logger.log_metrics({"epoch": trainer.current_epoch, name: float(value)}, trainer.global_step - 1)

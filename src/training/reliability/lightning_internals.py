@@ -15,6 +15,11 @@ def is_accumulating(trainer: pl.Trainer) -> bool:
     return trainer.fit_loop.epoch_loop._should_accumulate()
 
 
+def logs_this_step(trainer: pl.Trainer) -> bool:
+    """Whether the metrics of this step are logged, by log_every_n_steps. Valid until the end of the batch."""
+    return trainer._logger_connector.should_update_logs
+
+
 def validation_is_next(trainer: pl.Trainer) -> bool:
     """Whether a validation follows this training batch, by val_check_interval and the keys like it."""
     loop = trainer.fit_loop

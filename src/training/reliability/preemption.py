@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 # SLURM sends SIGUSR1 before a time limit (scripts/slurm/train.sbatch). SIGHUP is sent when a terminal or an
 # ssh connection is closed, often twice: once by the system, once by the shell.
 _SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP)
+_MOMENT = 0.05  # seconds
 
 
 class Stopped(BaseException):
@@ -111,6 +112,10 @@ class StopOnSignal(Callback):
     def _handle(self, number: int, frame: FrameType | None) -> None:
         assert self._trainer is not None
         if os.getpid() != self._pid:  # in a data worker that has just been forked
+            return
+        if frame is not None and frame.f_globals.get("__name__") == "logging":
+            # Python calls logging's lock functions after a fork, and swallows what is raised there.
+            threading.Timer(_MOMENT, os.kill, (self._pid, number)).start()
             return
         again, self.requested = bool(self.requested), max(self.requested, number)
         let_go_of_closed_terminal()
