@@ -80,7 +80,7 @@ def test_a_table_that_makes_no_sense_is_refused(train_ids, options, said):
 
 
 @pytest.mark.parametrize("names", [{}, {"truck": "car"}])
-def test_an_individual_is_right_in_any_label_of_its_class(names):
+def test_an_instance_is_right_in_any_label_of_its_class(names):
     import torch
 
     table = merged(**names)

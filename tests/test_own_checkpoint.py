@@ -37,15 +37,15 @@ def _change(path, change):
 
 
 def test_a_foreign_last_ckpt_is_refused_by_both_names(stopped):
-    own, other, go_on = stopped
+    own, other, resume = stopped
     shutil.copyfile(other / "checkpoints/last.ckpt", own / "checkpoints/last.ckpt")
     ids = [json.loads((run / "record.json").read_text())["run"] for run in (own, other)]
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 2, outcome.out
     for text in (f"{own}/checkpoints/last.ckpt", "name='seed2'", *ids, "copy its own best.ckpt over"):
         assert text in outcome.err
     shutil.copyfile(own / "checkpoints/best.ckpt", own / "checkpoints/last.ckpt")  # the advice
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 0, outcome.err
     assert json.loads((own / "record.json").read_text())["run"] == ids[0]
     assert load_checkpoint(own / "checkpoints/last.ckpt")["run"]["id"] == ids[0]
@@ -53,9 +53,9 @@ def test_a_foreign_last_ckpt_is_refused_by_both_names(stopped):
 
 @pytest.mark.slow
 def test_a_foreign_best_ckpt_is_not_reported(stopped):
-    own, other, go_on = stopped
+    own, other, resume = stopped
     shutil.copyfile(other / "checkpoints/best.ckpt", own / "checkpoints/best.ckpt")
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 2
     assert f"{own}/checkpoints/best.ckpt: written by another run, name='seed2'" in outcome.err
     assert not (own / "metrics.json").exists()
@@ -63,22 +63,22 @@ def test_a_foreign_best_ckpt_is_not_reported(stopped):
 
 @pytest.mark.slow
 def test_runs_of_before_go_on(stopped):
-    own, _, go_on = stopped
+    own, _, resume = stopped
     record = json.loads((own / "record.json").read_text())
     (own / "record.json").write_text(json.dumps({"starts": record["starts"]}))
     for name in ("last.ckpt", "best.ckpt"):
         _change(own / "checkpoints" / name, lambda checkpoint: checkpoint.pop("run"))
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 0, outcome.err
     assert json.loads((own / "record.json").read_text())["run"]
 
 
 @pytest.mark.slow
 def test_a_lost_record_takes_the_checkpoints_id(stopped):
-    own, _, go_on = stopped
+    own, _, resume = stopped
     before = json.loads((own / "record.json").read_text())["run"]
     (own / "record.json").unlink()
-    assert go_on().code == 0
+    assert resume().code == 0
     assert json.loads((own / "record.json").read_text())["run"] == before
 
 
@@ -95,10 +95,10 @@ def test_a_lost_record_takes_the_checkpoints_id(stopped):
     ],
 )
 def test_another_config_in_the_checkpoint_is_named(stopped, change, named):
-    own, _, go_on = stopped
+    own, _, resume = stopped
     (own / "config.yaml").unlink()
     _change(own / "checkpoints/last.ckpt", change)
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 2
     assert named in outcome.err
 

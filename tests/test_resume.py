@@ -84,32 +84,19 @@ def test_a_crash_costs_one_checkpoint_interval(doors, stop, whole, faulty_conf, 
     assert_same(doors("train", f"--config-dir={faulty_conf}", *often), whole(*EVERYTHING))
 
 
-def test_a_kill_right_after_the_checkpoint_of_an_epoch_loses_no_row(doors, whole, faulty_conf, monkeypatch):
+@pytest.mark.parametrize(("hook", "saved"), [("save", (0, 3)), ("on_train_epoch_end", (0, 4))])
+def test_a_kill_right_after_a_checkpoint_loses_no_row(doors, whole, faulty_conf, monkeypatch, hook, saved):
     def then_killed(*args):
-        save(*args)
+        saves(*args)
         raise Crash
 
-    save = LastCheckpoint.on_train_epoch_end
-    monkeypatch.setattr(LastCheckpoint, "on_train_epoch_end", then_killed)
-    with pytest.raises(Crash):
-        doors("train", f"--config-dir={faulty_conf}", *EVERYTHING)
-    monkeypatch.setattr(LastCheckpoint, "on_train_epoch_end", save)
-    assert step(doors) == (0, 4)
-    assert_same(doors("train", f"--config-dir={faulty_conf}", *EVERYTHING), whole(*EVERYTHING))
-
-
-def test_a_kill_right_after_the_checkpoint_of_a_step_loses_no_row(doors, whole, faulty_conf, monkeypatch):
-    def then_killed(*args):
-        save(*args)
-        raise Crash
-
-    often = (*EVERYTHING, "callbacks.last.every_n_train_steps=3")
-    save = LastCheckpoint.save
-    monkeypatch.setattr(LastCheckpoint, "save", then_killed)
+    often = (*EVERYTHING, f"callbacks.last.every_n_train_steps={3 if hook == 'save' else 100}")
+    saves = getattr(LastCheckpoint, hook)
+    monkeypatch.setattr(LastCheckpoint, hook, then_killed)
     with pytest.raises(Crash):
         doors("train", f"--config-dir={faulty_conf}", *often)
-    monkeypatch.setattr(LastCheckpoint, "save", save)
-    assert step(doors) == (0, 3)
+    monkeypatch.setattr(LastCheckpoint, hook, saves)
+    assert step(doors) == saved
     assert_same(doors("train", f"--config-dir={faulty_conf}", *often), whole(*EVERYTHING))
 
 

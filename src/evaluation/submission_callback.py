@@ -25,8 +25,6 @@ class SubmissionWriter(Callback):
     """
 
     def __init__(self, run: Run, data: SegmentationDataModule):
-        if run.config["submission"] is not True:
-            raise UserError(f"submission={run.config['submission']}: give true or false.")
         self.folder = run.directory / "submission"
         self.archive = run.directory / "submission.zip"
         self.data = data

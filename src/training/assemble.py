@@ -105,7 +105,7 @@ def fit(
             say_why_it_ended(trainer)
     except (KeyboardInterrupt, SystemExit):
         if trainer.is_global_zero:
-            _say_how_to_go_on(run)
+            _say_how_to_resume(run)
         raise
     finally:
         with suppress(RuntimeError):  # from a loader that was interrupted while it was created
@@ -115,7 +115,7 @@ def fit(
                 logger.finish(exit_code=int(failed))
 
 
-def _say_how_to_go_on(run: Run) -> None:
+def _say_how_to_resume(run: Run) -> None:
     if (run.directory / "job.json").exists():
         log.info("Interrupted. The same sweep resumes from here.")
     elif run.last_checkpoint:

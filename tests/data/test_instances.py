@@ -47,7 +47,7 @@ FOUND_ON_READING: dict[str, tuple[Inflict, tuple[str, ...]]] = {
         ("disagrees with its label file",),
     ),
     "an id of no label": (each(INSTANCES, pixels(lambda ids: ids * 0 + 65535)), ("65535",)),
-    "individuals of a class without": (
+    "instances of a class without": (
         each(INSTANCES, pixels(lambda ids: np.where(ids == 7, 7001, ids).astype(np.uint16))),
         ("7001", "'road'"),
     ),

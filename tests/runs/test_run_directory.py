@@ -40,10 +40,10 @@ def stopped(trained, module_doors):
     ],
 )  # fmt: skip
 def test_a_folder_in_place_of_a_file(stopped, name):
-    run, go_on = stopped
+    run, resume = stopped
     (run / name).unlink(missing_ok=True)
     (run / name).mkdir()
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 2
     assert f"{run / name}: a folder, but the run needs a file there" in outcome.err
 
@@ -62,10 +62,10 @@ def test_a_folder_of_other_files_is_no_run_directory(doors, tmp_path):
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["checkpoints", "pictures", "wandb", "tensorboard"])
 def test_a_file_in_place_of_a_folder(stopped, name):
-    run, go_on = stopped
+    run, resume = stopped
     shutil.rmtree(run / name, ignore_errors=True)
     (run / name).write_bytes(NOISE)
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 2
     assert f"{run / name}: a file, but the run needs a folder there" in outcome.err
     assert (run / name).read_bytes() == NOISE
@@ -76,10 +76,10 @@ def test_a_file_in_place_of_a_folder(stopped, name):
     "content", [NOISE, b"step\nabc\n", b"epoch\n1\n", b'step,a\n1,"open', b"step\n1,2,3\n"]
 )
 def test_a_damaged_metrics_csv_is_kept_aside(stopped, content):
-    run, go_on = stopped
+    run, resume = stopped
     (run / "checkpoints/last.ckpt").unlink()  # so that there is something to train
     (run / "metrics.csv").write_bytes(content)
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 0, outcome.err
     assert (run / "metrics.csv.damaged").read_bytes() == content
     assert "metrics.csv.damaged" in outcome.out
@@ -88,11 +88,11 @@ def test_a_damaged_metrics_csv_is_kept_aside(stopped, content):
 
 @pytest.mark.slow
 def test_a_damaged_record_is_kept_aside(stopped):
-    run, go_on = stopped
+    run, resume = stopped
     for number, content in enumerate((NOISE, b"{}", b'{"starts": [5]}')):
         (run / "metrics.json").unlink(missing_ok=True)
         (run / "record.json").write_bytes(content)
-        assert go_on().code == 0
+        assert resume().code == 0
         assert (run / f"record.json.damaged{number + 1 if number else ''}").read_bytes() == content
         assert len(json.loads((run / "record.json").read_text())["starts"]) == 1
 
@@ -100,9 +100,9 @@ def test_a_damaged_record_is_kept_aside(stopped):
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("content", [NOISE, b"[1, 2]", b'{"mIoU": "x"}', b'{"mIoU": 0.5}', b"[" * 100_000])
 def test_damaged_metrics_are_named(stopped, content):
-    run, go_on = stopped
+    run, resume = stopped
     (run / "metrics.json").write_bytes(content)
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 2
     assert f"{run}/metrics.json: damaged" in outcome.err
 
@@ -110,9 +110,9 @@ def test_damaged_metrics_are_named(stopped, content):
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("content", [NOISE, b"- 1", b"a: [", b"5", b""])
 def test_a_damaged_config_is_named(stopped, content):
-    run, go_on = stopped
+    run, resume = stopped
     (run / "config.yaml").write_bytes(content)
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 2
     assert f"{run}/config.yaml: damaged" in outcome.err
     assert (run / "config.yaml").read_bytes() == content
@@ -121,19 +121,19 @@ def test_a_damaged_config_is_named(stopped, content):
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_a_config_that_is_cut_off_is_named(stopped, share):
-    run, go_on = stopped
+    run, resume = stopped
     text = (run / "config.yaml").read_text()
     cut = text[: int(len(text) * share)].rpartition("\n")[0] + "\n"  # so that it is YAML still
     (run / "config.yaml").write_text(cut)
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 2
     assert f"{run}/config.yaml: damaged (cut off after " in outcome.err
 
 
 def test_a_damaged_wandb_id_is_named(stopped):
-    run, go_on = stopped
+    run, resume = stopped
     (run / "wandb_id.txt").write_bytes(NOISE)
-    outcome = go_on("logger=wandb")
+    outcome = resume("logger=wandb")
     assert outcome.code == 2
     assert f"{run}/wandb_id.txt: damaged" in outcome.err
 
@@ -148,9 +148,9 @@ def test_a_damaged_job_is_named(tmp_path, content):
 @pytest.mark.slow
 def test_a_lost_best_is_written_again(stopped):
     """Its score was remembered: no later epoch that was worse would have been kept."""
-    run, go_on = stopped
+    run, resume = stopped
     (run / "checkpoints/best.ckpt").unlink()
-    outcome = go_on()
+    outcome = resume()
     assert outcome.code == 0, outcome.err
     assert "best.ckpt is gone" in outcome.out
     assert "The metrics are those of last.ckpt" in outcome.out

@@ -35,7 +35,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
-                logger.go_on_from(trainer.global_step)
+                logger.resume_from(trainer.global_step)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         due = self.every_n_train_steps and trainer.global_step % self.every_n_train_steps == 0

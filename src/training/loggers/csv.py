@@ -38,7 +38,7 @@ class MetricsCSV(Logger):
         """The run directory's config.yaml holds them."""
 
     @rank_zero_only
-    def go_on_from(self, step: int) -> None:
+    def resume_from(self, step: int) -> None:
         """Drops the rows of `step`, which is trained next, and of later steps."""
         rows = self._read()
         self._rows = [row for row in rows if int(row["step"]) < step]

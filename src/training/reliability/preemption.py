@@ -24,6 +24,12 @@ log = logging.getLogger(__name__)
 # ssh connection is closed, often twice: once by the system, once by the shell.
 _SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP)
 _MOMENT = 0.05  # seconds
+# logging's fork hooks up to Python 3.12; from 3.13 on they are written in C, where no signal is handled.
+_AROUND_A_FORK = [
+    function.__code__
+    for name in ("_acquireLock", "_releaseLock")
+    if (function := getattr(logging, name, None)) is not None
+]
 
 
 class Stopped(BaseException):
@@ -113,8 +119,7 @@ class StopOnSignal(Callback):
         assert self._trainer is not None
         if os.getpid() != self._pid:  # in a data worker that has just been forked
             return
-        if frame is not None and frame.f_globals.get("__name__") == "logging":
-            # Python calls logging's lock functions after a fork, and swallows what is raised there.
+        if frame is not None and frame.f_code in _AROUND_A_FORK:  # Python swallows what is raised there
             threading.Timer(_MOMENT, os.kill, (self._pid, number)).start()
             return
         again, self.requested = bool(self.requested), max(self.requested, number)

@@ -21,7 +21,7 @@ PATIENCE = 10  # minutes that a rank waits for another in a collective operation
 _POLL = 0.2  # seconds
 _TO_CLEAN_UP = 60.0  # seconds; a rank whose device waits for another rank would never finish
 _FIRST_RANK = "CGNET_FIRST_RANK"
-_GO_ON = "All ranks end. The same command resumes from the run's last checkpoint, which is whole."
+_HOW_TO_RESUME = "All ranks end. The same command resumes from the run's last checkpoint, which is whole."
 
 
 class RankWatchdog(Callback):
@@ -69,7 +69,7 @@ class RankWatchdog(Callback):
             process.kill()
         if lost:
             found = how_it_ended(*failed) if failed else f"Another rank cannot be reached ({exception})."
-            raise UserError(f"{found}\n{_GO_ON}") from exception
+            raise UserError(f"{found}\n{_HOW_TO_RESUME}") from exception
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._over = self._ended_at is None
@@ -100,7 +100,7 @@ class RankWatchdog(Callback):
             if failed:
                 time.sleep(2)  # this rank may have failed as well, and is then about to give a better message
                 if self._ended_at is None and not self._over:
-                    self._end(f"{how_it_ended(*failed)}\n{_GO_ON}", failed[1] if failed[1] > 0 else 2)
+                    self._end(f"{how_it_ended(*failed)}\n{_HOW_TO_RESUME}", failed[1] if failed[1] > 0 else 2)
 
     def _end(self, message: str, code: int) -> NoReturn:
         print(f"\n{message}", file=sys.stderr, flush=True)
