@@ -9,7 +9,7 @@ from faults import ALL_IS_WELL, fault
 from front_doors import TINY
 
 from src.street import write_street
-from src.training import assemble
+from src.training import fit
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import load_checkpoint
 
@@ -135,7 +135,7 @@ def test_two_runs_with_one_name_at_once(doors, monkeypatch):
     def second(*args):
         refused.append(doors("train", *TINY, *QUIET, own_process=True))
 
-    monkeypatch.setattr(assemble, "_say_what_runs", second)  # once the first has its directory
+    monkeypatch.setattr(fit, "_say_what_runs", second)  # once the first has its directory
     first = doors("train", *TINY, *QUIET)
     _stopped(refused[0], "another process is writing to this run", "name=")
     assert first.code == 0, first.err

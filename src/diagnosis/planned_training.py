@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,14 +18,18 @@ from src.diagnosis.notes import CONFIG, DATASET, Notes
 from src.errors import UserError, counted
 from src.runs.directory import Run
 from src.runs.machine import usable_cores
-from src.training.assemble import build_callbacks, build_module
-from src.training.early_checks import check_monitors, check_validations
+from src.training.assemble import (
+    assemble_data,
+    assemble_module,
+    assemble_trainer,
+    build_callbacks,
+    build_module,
+)
+from src.training.early_checks import check_monitors
 from src.training.fine_tuning import InitialWeights, initial_weights
-from src.training.loggers.build import build_loggers
 from src.training.losses import upsampled_loss
 from src.training.module import SegmentationModule
 from src.training.resume import read_last_checkpoint
-from src.training.trainer import build_trainer
 
 _OWN_KEYS = ("samples",)
 
@@ -68,22 +71,19 @@ class Setup:
             elif read_last_checkpoint(run):
                 notes.fact(CONFIG, "resumes from", str(run.last_checkpoint))
         with notes.trying(CONFIG, "data"):
-            data = plain(config.data)
-            setup.data = SegmentationDataModule(data, None, config.seed, config.cache_dir)
-        with notes.trying(CONFIG, "augmentation"):
-            augment = plain(config.augment)
-            if setup.data:
-                build_steps(augment, config.data.mean)
+            setup.data = assemble_data(config)
+        if setup.data:
+            with notes.trying(CONFIG, "augmentation"):
+                augment, setup.data.augment = setup.data.augment, None
+                build_steps(augment or {}, config.data.mean)
                 setup.data.augment = augment
         with notes.trying(CONFIG, "loss"):
             setup.class_weights = plain(config.loss).get("class_weights")
-        callbacks, loggers = [], []
+        callbacks = []
         with notes.trying(CONFIG, "callbacks"):
             callbacks = build_callbacks(config.callbacks)
-        with notes.trying(CONFIG, "logger"):
-            loggers = build_loggers(plain(config.logger), Path(config.run_dir), str(config.name))
         with notes.trying(CONFIG, "trainer"):
-            setup.trainer = build_trainer(plain(config.trainer), callbacks, loggers)
+            setup.trainer = assemble_trainer(config, callbacks, setup.initial.path)
             _note_devices(notes, setup.trainer)
         return setup
 
@@ -103,19 +103,17 @@ class Setup:
                 self.data.check_shares(self.trainer.world_size, self.trainer.accumulate_grad_batches)
             with notes.trying(CONFIG, "batch"):
                 _examine_loading(notes, self.data, self.trainer)
-        if self.data and self.trainer:
             with notes.trying(CONFIG, "model"):
-                self.module = build_module(self._values(), self.data, self.trainer)
-                check_monitors(self.trainer, self.module, self.config.callbacks)
                 if self.data.train_set:
-                    check_validations(self.trainer, self.data)
-                self.initial.load_into(self.module)
-                number = sum(p.numel() for p in self.module.segmenter.parameters())
-                notes.fact(
-                    CONFIG,
-                    "network",
-                    f"{type(self.module.segmenter.network).__name__}, {number:,} parameters",
-                )
+                    self.module = assemble_module(self.config, self.data, self.trainer, self.initial)
+                else:  # no module to train, but its errors are noted
+                    values = plain(self.config)
+                    values["loss"] |= {"class_weights": None} if self.class_weights == "labels" else {}
+                    self.module = build_module(values, self.data, self.trainer)
+                    check_monitors(self.trainer, self.module, self.config.callbacks)
+                network = self.module.segmenter.network
+                number = sum(p.numel() for p in network.parameters())
+                notes.fact(CONFIG, "network", f"{type(network).__name__}, {number:,} parameters")
 
     def first_step(self, notes: Notes) -> None:
         """Forward and backward pass on training samples: one on a CPU, a device's whole batch on a GPU."""
@@ -142,13 +140,6 @@ class Setup:
                 )
             used = f", {memory / 2**30:.1f} GiB of GPU memory" if memory else ""
             notes.fact(CONFIG, "first step", f"batch of {number} on {device}: loss {loss:.3f}{used}")
-
-    def _values(self) -> dict[str, Any]:
-        """The whole config, without class weights if they must be counted and there is no training set."""
-        config = plain(self.config)
-        if self.class_weights == "labels" and not (self.data and self.data.train_set):
-            config["loss"]["class_weights"] = None
-        return config
 
 
 def _note_devices(notes: Notes, trainer: Trainer) -> None:

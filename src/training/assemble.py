@@ -1,34 +1,62 @@
-"""Builds the parts of a training run from the config, and runs the training."""
+"""Builds the parts of a training run from the config: data, trainer, module."""
 
-import logging
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from torch import nn
 
+from src.config import plain
 from src.data.datamodule import SegmentationDataModule
-from src.errors import UserError, counted
+from src.errors import UserError
 from src.masking import without_secrets
 from src.network.segmenter import Segmenter
 from src.objects import build
-from src.runs.directory import Run
-from src.training.callbacks.epoch_lines import say_why_it_ended
-from src.training.loggers.build import keep_wandb_id
-from src.training.loggers.wandb import EnduringWandbLogger
+from src.training.early_checks import check_monitors, check_validations
+from src.training.fine_tuning import InitialWeights
+from src.training.loggers.build import build_loggers
 from src.training.memory import check_memory
 from src.training.module import SegmentationModule
-from src.training.reliability.error_messages import clear_errors
-from src.training.resume import check_resumable
-from src.training.trainer import honest_exit
-
-log = logging.getLogger(__name__)
+from src.training.reliability.rank_consistency import RankConsistency
+from src.training.trainer import build_trainer
 
 
 def build_callbacks(config: DictConfig) -> list[pl.Callback]:
     """The entries of the callbacks group in their order; null switches an entry off."""
     return [build(f"callbacks.{name!s}", entry) for name, entry in config.items() if entry]
+
+
+def assemble_data(config: DictConfig) -> SegmentationDataModule:
+    return SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
+
+
+def assemble_trainer(config: DictConfig, callbacks: list[pl.Callback], checkpoint: Path | None) -> pl.Trainer:
+    """The Trainer with its callbacks and with the loggers of the config.
+
+    Args:
+        checkpoint: the file that the training begins with, if any: all ranks compare theirs.
+    """
+    values = plain(config)
+    ranks = RankConsistency(without_secrets(values), checkpoint)
+    loggers = build_loggers(values["logger"], Path(config.run_dir), str(config.name))
+    return build_trainer(values["trainer"], [ranks, *callbacks], loggers)
+
+
+def assemble_module(
+    config: DictConfig, data: SegmentationDataModule, trainer: pl.Trainer, initial: InitialWeights
+) -> SegmentationModule:
+    """The LightningModule with its initial weights, once all is checked that data, trainer and module have
+    to agree on.
+
+    Args:
+        data: with its splits set up.
+    """
+    module = build_module(plain(config), data, trainer, initial.record)
+    check_monitors(trainer, module, config.callbacks)
+    check_validations(trainer, data)
+    initial.load_into(module)
+    return module
 
 
 def build_module(
@@ -75,77 +103,3 @@ def _check_bf16_on_cpu(config: dict[str, Any], segmenter: Segmenter) -> None:
             f"is NaN at random there (seen with 2.13), and the network has {len(unsound)} of them "
             f"({unsound[0]}, ...). Set channels_last=false, or build them with src.network.depthwise."
         )
-
-
-def fit(
-    trainer: pl.Trainer,
-    module: SegmentationModule,
-    data: SegmentationDataModule,
-    run: Run,
-    last: dict[str, Any] | None,
-) -> None:
-    """Train to the end, beginning at the run's last checkpoint if it has one.
-
-    Args:
-        last: the content of that checkpoint.
-    """
-    if last and run.last_checkpoint:
-        check_resumable(last, run.last_checkpoint, trainer, module)
-    if trainer.is_global_zero:
-        keep_wandb_id(trainer.loggers, run.directory)
-        _say_what_runs(trainer, module, data, run)
-    failed = True
-    try:
-        with clear_errors(run, trainer), honest_exit(trainer):
-            for logger in trainer.loggers:
-                logger.log_hyperparams(run.config)
-            trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
-        failed = False
-        if trainer.is_global_zero:
-            say_why_it_ended(trainer)
-    except (KeyboardInterrupt, SystemExit):
-        if trainer.is_global_zero:
-            _say_how_to_resume(run)
-        raise
-    finally:
-        with suppress(RuntimeError):  # from a loader that was interrupted while it was created
-            trainer.fit_loop.teardown()  # Lightning ends only the loader in use, not the one that waits
-        for logger in trainer.loggers:
-            if isinstance(logger, EnduringWandbLogger):
-                logger.finish(exit_code=int(failed))
-
-
-def _say_how_to_resume(run: Run) -> None:
-    if (run.directory / "job.json").exists():
-        log.info("Interrupted. The same sweep resumes from here.")
-    elif run.last_checkpoint:
-        log.info("Interrupted. The same command with name=%s resumes from here.", run.config["name"])
-    else:
-        log.info("Interrupted before the first checkpoint: there is nothing to resume from.")
-
-
-def _say_what_runs(
-    trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run
-) -> None:
-    parameters = sum(p.numel() for p in module.segmenter.parameters())
-    total, parts = run.config["data"]["batch_size"], trainer.world_size * trainer.accumulate_grad_batches
-    assert data.train_set is not None
-    assert data.val_set is not None
-    log.info(
-        "%s, %s parameters, on %s: %d training and %d validation images, batch %d = %d x %s x %d accumulated",
-        type(module.segmenter.network).__name__,
-        f"{parameters:,}",
-        run.config["data"]["name"],
-        len(data.train_set),
-        len(data.val_set),
-        total,
-        total // parts,
-        counted(trainer.world_size, "device"),
-        trainer.accumulate_grad_batches,
-    )
-    if trainer.strategy.root_device.type == "cuda":
-        log.info("float32 on the GPU: %s (trainer.fp32_precision)", run.config["trainer"]["fp32_precision"])
-    if run.last_checkpoint:
-        log.info("Resuming from %s", run.last_checkpoint)
-    if not run.config["callbacks"].get("last"):
-        log.warning("Without callbacks.last no last.ckpt is written: if the run is stopped, it begins anew.")

@@ -15,7 +15,8 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from src.config import CONF_DIR, plain, register_resolvers
 from src.errors import UserError
-from src.training.assemble import build_callbacks, fit
+from src.training.assemble import build_callbacks
+from src.training.fit import fit
 from src.training.loggers.wandb import EnduringWandbLogger
 from src.training.reliability.sync_batchnorm import SyncOverRanks
 from src.training.trainer import build_trainer
