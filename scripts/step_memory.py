@@ -15,7 +15,7 @@ its outputs once, which is the minimum.
 
 import argparse
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ from torch.utils._pytree import tree_leaves
 
 from src.network.cgnet import CGNet
 from src.network.segmenter import Segmenter
-from src.training.losses import WeightedCrossEntropy, upsampled_loss
+from src.training.losses import WeightedCrossEntropy
+from src.training.losses.step_loss import StepLoss
 
 CPU = torch.device("cpu")
 CLASSES = 19
@@ -54,7 +55,7 @@ def count(batch: int, size: tuple[int, int], bf16: bool, nhwc: bool, by_image: b
             segmenter.memory_format = torch.channels_last  # weights without values cannot be converted
         image = torch.zeros(batch, 3, *size, dtype=torch.uint8)
         target = torch.zeros(batch, *size, dtype=torch.uint8)
-        loss: Any = Loss(by_image)
+        loss = StepLoss(cast(Any, Loss(by_image)))
         tracker = MemTracker()
         tracker.track_external(segmenter)
 
@@ -66,9 +67,9 @@ def count(batch: int, size: tuple[int, int], bf16: bool, nhwc: bool, by_image: b
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = segmenter.coarse_logits(image)
                 network = total()
-                summed, weight = upsampled_loss(loss, logits, target)
+                sums = loss({"logits": logits}, {"target": target})
             peak_of_loss, kept = total("peak"), total()
-            (summed / weight).backward()
+            (sums.total / sums.weight).backward()
         peak = total("peak")
     return network - before, peak_of_loss - network, kept - network, peak - before
 
@@ -133,15 +134,15 @@ def count_traffic(batch: int, size: tuple[int, int], bf16: bool) -> Traffic:
         segmenter = Segmenter(CGNet(CLASSES), [0.0] * 3, [1.0] * 3).train()
         image = torch.zeros(batch, 3, *size, dtype=torch.uint8)
         target = torch.zeros(batch, *size, dtype=torch.uint8)
-        loss: Any = Loss(by_image=True)
+        loss = StepLoss(cast(Any, Loss(by_image=True)))
         traffic = Traffic()
         with traffic, saved_tensors_hooks(traffic.keep, lambda tensor: tensor):
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = segmenter.coarse_logits(image)
                 traffic.phase = "loss"
-                summed, weight = upsampled_loss(loss, logits, target)
+                sums = loss({"logits": logits}, {"target": target})
             traffic.phase = "backward"
-            (summed / weight).backward()
+            (sums.total / sums.weight).backward()
     return traffic
 
 

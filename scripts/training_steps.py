@@ -112,7 +112,7 @@ def train(config: Mapping[str, Any], start: str, batches: list[dict[str, Any]]) 
     """Losses, learning rates and last weights of the experiment, from the weights of a file."""
     trained = restore(start)
     loss = config["loss"] | {"class_weights": config["data"]["class_weights"]}
-    keys = ("optimizer", "schedule", "compile", "channels_last")
+    keys = ("optimizer", "schedule", "auxiliary_weight", "compile", "channels_last")
     module = SegmentationModule(
         model=config["model"],
         data=config["data"],

@@ -146,8 +146,12 @@ def conf_choice(group: str, choice: str | None) -> str:
 
 
 def _is_new_entry(config: DictConfig, key: str) -> bool:
-    """Whether it is a callback, a step of the augmentation or a logger that the user adds."""
+    """Whether it is a callback, a step of the augmentation, a logger, or a weight that the user adds."""
     group, _, name = key.partition(".")
+    if group == "auxiliary_weight" or key.startswith(
+        "teacher.model."
+    ):  # names of heads; arguments of a class
+        return True
     if group not in ("callbacks", "augment", "logger"):
         return False
     entry = OmegaConf.select(config, f"{group}.{name.partition('.')[0]}")

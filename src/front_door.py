@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, not_composed, register_resolvers
 from src.errors import UserError
+from src.network.trust import forget, trust
 from src.runs.directory import rank
 from src.runs.log_handlers import Early, KeptWarnings
 from src.runs.repeat import recorded_config
@@ -62,6 +63,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 if HydraConfig.get().runtime.choices.get("sweep"):
                     raise UserError("sweep=... varies keys over several jobs: add -m before the overrides.")
                 check_values(config, config_name, needed=check_keys(config, config_name))
+                _trust_what_is_named(config)
                 _start_logging()
                 return task(config)
             except USER_ERRORS as problem:  # if this were raised further, Hydra would add lines
@@ -97,6 +99,16 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         return 2 if problems else 0
 
     return main
+
+
+def _trust_what_is_named(config: DictConfig) -> None:
+    """Lets `_target_`s of networks name what the user's own config names, and nothing else."""
+    forget()
+    named = config.get("trust") or []
+    trust([named] if isinstance(named, str) else named)
+    for model in (config.get("model"), (config.get("teacher") or {}).get("model")):
+        if model:
+            trust([model._target_])
 
 
 def _interrupted(*_: object) -> NoReturn:

@@ -16,14 +16,17 @@ def train(config: DictConfig) -> float | None:
     from pytorch_lightning import seed_everything
 
     from src.evaluation.results import report_training
+    from src.labels import LABEL_TABLES
     from src.report.reference_scores import find_baseline
     from src.runs.directory import Run
     from src.training.assemble import assemble_data, assemble_module, assemble_trainer, build_callbacks
+    from src.training.distillation import load_teacher
     from src.training.fine_tuning import initial_weights
     from src.training.fit import fit
     from src.training.resume import read_last_checkpoint
 
     config, initial = initial_weights(config)
+    config, teacher = load_teacher(config, LABEL_TABLES[config.data.labels].class_names)
     run = Run.plan(config)
     if run.finished:
         return report_training(run)
@@ -36,7 +39,7 @@ def train(config: DictConfig) -> float | None:
     data.prepare_data()
     data.setup("fit")
     data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)
-    module = assemble_module(config, data, trainer, initial)
+    module = assemble_module(config, data, trainer, initial, teacher)
     data.cache_frames()
 
     run.open(trainer.world_size, last)

@@ -16,8 +16,9 @@ from src.data.layouts import LAYOUTS, SPLITS
 from src.errors import UserError
 from src.schema.check import check_values, kind_of
 from src.schema.comments import comments, meaning
-from src.schema.keys import KEYS, OPEN, TARGETS
+from src.schema.keys import KEYS, OPEN
 from src.schema.kinds import ListOf, Null, Number, shown
+from src.schema.targets import TARGETS
 
 DOORS = {
     "train": ("callbacks=ema", "logger=wandb", "data=street"),

@@ -10,7 +10,7 @@ from src.benchmarks.clock import Clock
 from src.benchmarks.spread import spread
 from src.data.datamodule import SegmentationDataModule
 from src.data.dataset import SegmentationDataset
-from src.training.assemble import build_module
+from src.training.assemble import build_module, replace_class_weights
 from src.training.compiled import Compiled
 from src.training.trainer import build_trainer, honest_exit
 
@@ -62,9 +62,10 @@ def measure_step(
         key: value.to(device) if torch.is_tensor(value) else value
         for key, value in default_collate(samples).items()
     }
-    module = build_module(
-        config | {"loss": _with_numbers(config["loss"], data.table.num_classes)}, data, trainer
-    )
+    # Class weights that must be counted from all labels are left out: any numbers take the same time.
+    ones = [1.0] * data.table.num_classes
+    loss = replace_class_weights(config["loss"], lambda weights: ones if weights == "labels" else weights)
+    module = build_module(config | {"loss": loss}, data, trainer)
     steps = DataLoader(_Always(batch), batch_size=None)
     with honest_exit(trainer):
         trainer.fit(module, steps, val_dataloaders=steps)  # without the latter Lightning warns
@@ -76,7 +77,7 @@ def measure_step(
         "steps": len(clock.seconds) * clock.block,
         "device": device.type,
         "precision": str(trainer.precision),
-        "compiled_graphs": module.step_logits.graphs if isinstance(module.step_logits, Compiled) else 0,
+        "compiled_graphs": module.step_outputs.graphs if isinstance(module.step_outputs, Compiled) else 0,
     }
 
 
@@ -86,11 +87,6 @@ def _step_batch(wanted: int | str, per_device: int, crop: list[int], device: tor
     if device.type != "cpu":
         return per_device
     return max(1, min(per_device, _PIXELS_ON_CPU // (crop[0] * crop[1])))
-
-
-def _with_numbers(loss: dict[str, Any], num_classes: int) -> dict[str, Any]:
-    """Replace class weights that must be counted from all labels: any numbers take the same time."""
-    return loss | {"class_weights": [1.0] * num_classes} if loss["class_weights"] == "labels" else loss
 
 
 class _Always(Dataset):

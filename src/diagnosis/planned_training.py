@@ -16,6 +16,7 @@ from src.diagnosis.dataset_health import crop_size
 from src.diagnosis.hardware import examine_loading
 from src.diagnosis.notes import CONFIG, DATASET, Notes
 from src.errors import UserError, counted
+from src.labels import LABEL_TABLES
 from src.runs.directory import Run
 from src.runs.machine import usable_cores
 from src.training.assemble import (
@@ -24,10 +25,12 @@ from src.training.assemble import (
     assemble_trainer,
     build_callbacks,
     build_module,
+    replace_class_weights,
 )
+from src.training.distillation import Teacher, load_teacher
 from src.training.early_checks import check_monitors
 from src.training.fine_tuning import InitialWeights, initial_weights
-from src.training.losses import upsampled_loss
+from src.training.losses.terms import ratio
 from src.training.module import SegmentationModule
 from src.training.resume import read_last_checkpoint
 
@@ -53,6 +56,7 @@ class Setup:
     trainer: Trainer | None = None
     module: SegmentationModule | None = None
     class_weights: Any = None  # as in the config of the loss: numbers, "labels", or None
+    teacher: Teacher | None = None
     initial: InitialWeights = field(default_factory=InitialWeights)
 
     @classmethod
@@ -61,6 +65,9 @@ class Setup:
         setup = cls(config)
         with notes.trying(CONFIG, "checkpoint"):
             config, setup.initial = initial_weights(config)
+            setup.config = config
+        with notes.trying(CONFIG, "teacher"):
+            config, setup.teacher = load_teacher(config, LABEL_TABLES[config.data.labels].class_names)
             setup.config = config
         with notes.trying(CONFIG, "run directory"):
             run = Run.plan(config)
@@ -78,7 +85,9 @@ class Setup:
                 build_steps(augment or {}, config.data.mean)
                 setup.data.augment = augment
         with notes.trying(CONFIG, "loss"):
-            setup.class_weights = plain(config.loss).get("class_weights")
+            found: list[Any] = []
+            replace_class_weights(plain(config.loss), found.append)
+            setup.class_weights = found[0] if found else None
         callbacks = []
         with notes.trying(CONFIG, "callbacks"):
             callbacks = build_callbacks(config.callbacks)
@@ -105,10 +114,12 @@ class Setup:
                 _examine_loading(notes, self.data, self.trainer)
             with notes.trying(CONFIG, "model"):
                 if self.data.train_set:
-                    self.module = assemble_module(self.config, self.data, self.trainer, self.initial)
+                    self.module = assemble_module(
+                        self.config, self.data, self.trainer, self.initial, self.teacher
+                    )
                 else:  # no module to train, but its errors are noted
                     values = plain(self.config)
-                    values["loss"] |= {"class_weights": None} if self.class_weights == "labels" else {}
+                    values["loss"] = replace_class_weights(values["loss"], lambda weights: None)
                     self.module = build_module(values, self.data, self.trainer)
                     check_monitors(self.trainer, self.module, self.config.callbacks)
                 network = self.module.segmenter.network
@@ -175,9 +186,9 @@ def _step(module, data, trainer, number, device) -> tuple[float, int]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with trainer.precision_plugin.forward_context():
-        logits = module.segmenter.coarse_logits(batch["image"].to(device))
-        total, weight = upsampled_loss(module.loss, logits, batch["target"].to(device))
-    loss = total / weight.clamp(min=torch.finfo(torch.float32).tiny)
+        outputs = module.segmenter.coarse_outputs(batch["image"].to(device))
+        sums = module.loss(outputs, batch | {"target": batch["target"].to(device)})
+    loss = ratio(sums.total, sums.weight)
     loss.backward()
     module.zero_grad()
     return loss.item(), torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

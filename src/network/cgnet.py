@@ -18,10 +18,6 @@ from torch import Tensor, nn
 from src.network import checks
 from src.network.depthwise import DepthwiseConv2d
 
-MIN_SIZE = 32
-"""Smallest height and width. In stage 3 the taps of f_sur lie dilation 4 x stride 8 = 32 pixels apart: in a
-smaller image its surrounding context is nothing but padding."""
-
 
 def activation_layer(name: str, channels: int) -> nn.Module:
     """A PReLU has one slope per channel."""
@@ -137,6 +133,10 @@ class CGNet(nn.Module):
     Raises ValueError for any other value, and in eager mode for an image smaller than 32x32.
     """
 
+    min_size = 32
+    """Smallest height and width. In stage 3 the taps of f_sur lie dilation 4 x stride 8 = 32 pixels apart: in
+    a smaller image its surrounding context is nothing but padding."""
+
     def __init__(
         self,
         num_classes: int = 19,
@@ -216,10 +216,6 @@ class CGNet(nn.Module):
             nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, image: Tensor) -> Tensor:
-        # Only in eager mode: a compiler would turn this check into a guard on every size.
-        if not torch.compiler.is_compiling() and min(image.shape[-2:]) < MIN_SIZE:
-            height, width = image.shape[-2:]
-            raise ValueError(f"image of {height}x{width} pixels: CGNet needs at least {MIN_SIZE}x{MIN_SIZE}")
         x = self.stage1(image)  # (B, 32, H/2, W/2)
         # Under autocast x may have 16 bits: `cat` with an image of 32 bits would turn it into 32 bits again.
         half = [self.pool(image).to(x.dtype)] if self.input_injection else []  # (B, 3, H/2, W/2)

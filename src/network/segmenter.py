@@ -12,12 +12,15 @@ from src.network.upsample import upsample
 
 
 class Segmenter(nn.Module):
-    """Preprocessing, network and upsampling as ONE module, for any height and width from 32 on.
+    """Preprocessing, network and upsampling as ONE module, for images of any height and width.
 
-    network         normalised float image (B, 3, H, W) -> logits (B, C, any size), C at most 255
+    network         normalised float image (B, 3, H, W) -> logits (B, C, any size), C at most 255; or a dict
+                    {"logits": ..., "auxiliary": {name: logits}}, whose auxiliary heads only training uses
     mean, std       three numbers each on the scale 0 to 255, ALWAYS in the order red, green, blue: they
                     describe the image that comes in, whatever order the network wants
     channel_order   "rgb" or "bgr": the order in which the network sees the normalised channels
+
+    min_size        smallest height and width of an image: the network's own attribute, if it has one
 
     mean and std are not in the state_dict, which holds only the network's weights; they are in the config
     (see `from_config`).
@@ -39,6 +42,7 @@ class Segmenter(nn.Module):
         self.register_buffer("mean", _per_channel("mean", mean, lowest=0.0), persistent=False)
         self.register_buffer("std", _per_channel("std", std, lowest=1e-3), persistent=False)
         self.memory_format = torch.preserve_format
+        self.min_size = int(getattr(network, "min_size", 1))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Segmenter":
@@ -75,6 +79,10 @@ class Segmenter(nn.Module):
 
     def coarse_logits(self, image: Tensor) -> Tensor:
         """The logits before upsampling, in the network's output size: (B, C, H/8, W/8) with CGNet."""
+        return self.coarse_outputs(image)["logits"]
+
+    def coarse_outputs(self, image: Tensor) -> dict[str, Tensor]:
+        """float32 logits before upsampling: "logits", and those of each auxiliary head by its name."""
         if image.dtype != torch.uint8:
             raise TypeError(
                 f"image is {image.dtype}: expected torch.uint8 with values from 0 to 255; "
@@ -82,9 +90,14 @@ class Segmenter(nn.Module):
             )
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"image has shape {tuple(image.shape)}: expected (batch, 3, height, width)")
-        logits = self.network(self.normalize(image))
+        # Only in eager mode: a compiler would turn this check into a guard on every size.
+        if not torch.compiler.is_compiling() and min(image.shape[-2:]) < self.min_size:
+            height, width = image.shape[-2:]
+            name, least = type(self.network).__name__, self.min_size
+            raise ValueError(f"image of {height}x{width} pixels: {name} needs at least {least}x{least}")
+        heads = _heads(self.network(self.normalize(image)), self.network)
         # In bfloat16, with its eight significant bits, neighbouring pixels and classes would tie.
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return {k: logits.to(torch.promote_types(logits.dtype, torch.float32)) for k, logits in heads.items()}
 
     @torch.inference_mode()
     def predict(self, image: Tensor) -> Tensor:
@@ -95,6 +108,21 @@ class Segmenter(nn.Module):
         if self.training:
             raise RuntimeError("predict() in training mode: call eval() first")
         return self(image).argmax(1).to(torch.uint8)
+
+
+def _heads(output: Any, network: nn.Module) -> dict[str, Tensor]:
+    """What a network returned, as {"logits": ..., name of an auxiliary head: ...}."""
+    if isinstance(output, Tensor):
+        return {"logits": output}
+    heads = output if isinstance(output, Mapping) else {}
+    auxiliary = heads.get("auxiliary", {})
+    if "logits" not in heads or not isinstance(auxiliary, Mapping) or "logits" in auxiliary:
+        keys = f" with {', '.join(map(str, heads))}" if heads else ""
+        raise TypeError(
+            f"{type(network).__name__} returns a {type(output).__name__}{keys}: expected logits, or a dict "
+            f'{{"logits": logits, "auxiliary": {{name: logits}}}}'
+        )
+    return {"logits": heads["logits"], **auxiliary}
 
 
 def _per_channel(argument: str, value: Any, lowest: float) -> Tensor:

@@ -9,9 +9,10 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config import USER_ERRORS, for_the_user, plain
 from src.errors import UserError, shorten
 from src.schema.comments import meaning
-from src.schema.keys import KEYS, OF_TASK, OPEN, PARTS, TARGETED, TARGETS
+from src.schema.keys import KEYS, OF_TASK, OPEN, TARGETED
 from src.schema.kinds import LONGEST_NAME, LONGEST_PATH, Kind, shown
 from src.schema.rules import RULES
+from src.schema.targets import PARTS, TARGETS
 
 _SHOWN = 20  # problems
 

@@ -1,54 +1,48 @@
 """The table of all keys of conf/: what type and range the value of each has.
 
 conf/ has the defaults and says what a key means. A key below an entry with a `_target_` is an argument of
-that class and is in TARGETS; every other key is in KEYS. What a single command allows differently is in
-OF_TASK. Classes that are not in the table check their arguments themselves.
+that class and is in src/schema/targets.py; every other key is in KEYS. What a single command allows
+differently is in OF_TASK.
 """
 
-from src.schema.kinds import (
-    Choice,
-    Group,
-    Integer,
-    Kind,
-    ListOf,
-    Null,
-    Number,
-    Path,
-    Switch,
-    Text,
+from src.schema.kinds import Choice, Group, Integer, Kind, ListOf, Number, Path, Text
+from src.schema.targets import (
+    LIMIT,
+    MANY,
+    NULL,
+    SEED,
+    SHA256,
+    SHARE,
+    SIDE,
+    SPLIT,
+    STATISTICS,
+    SWITCH,
+    TEXT,
+    WEIGHTS,
 )
-
-_NULL, _SWITCH, _TEXT = Null(), Switch(), Text()
-_OFF = Switch(only=False)
-_MANY = 10**9
-_LEVEL = Number(0, 255)  # value of a pixel
-_SHARE = Number(0, 1)
-_SPLIT = Choice(("train", "val", "test", "trainval"))
-_LIMIT = _NULL | Integer(0, _MANY) | _SHARE
-_SIDE = Integer(32, 2**14)  # pixels; the network needs at least 32 (MIN_SIZE in src/network/cgnet.py)
-_STATISTICS = {
-    "mean": ListOf(_LEVEL, 3),
-    "std": ListOf(Number(1e-3, 255), 3),
-}
-_WEIGHTS = ListOf(Number(0, 1e6), some_positive=True) | Choice(("labels",)) | _NULL
-_RATE = Number(0, 100, above=True)
-_BETAS = ListOf(Number(0, 1, below=True), 2)
-_DECAY = Number(0, 100)
 
 KEYS: dict[str, Kind] = {
     "name": Path("a name for the run"),
     "runs_dir": Path(),
     "run_dir": Path(),
     "cache_dir": Path(),
-    "seed": Integer(0, 2**32 - 1),
+    "seed": SEED,
     "report": Group(),
     "report.images": Integer(0, 100),
-    "report.baseline": Path() | _NULL,
+    "report.baseline": Path() | NULL,
     # the training
-    "checkpoint": Path() | _NULL,
-    "checkpoint_sha256": Text("the 64 hexadecimal digits of a SHA-256", r"[0-9a-f]{64}") | _NULL,
-    "compile": _SWITCH,
-    "channels_last": _SWITCH,
+    "checkpoint": Path() | NULL,
+    "checkpoint_sha256": SHA256,
+    "trust": ListOf(TEXT, may_be_empty=True) | TEXT | NULL,
+    "auxiliary_weight": Number(0, 1000) | Group(),
+    "teacher": Group(),
+    "teacher.checkpoint": Path() | NULL,
+    "teacher.sha256": SHA256,
+    "teacher.model": Group() | NULL,
+    "teacher.temperature": Number(0, 1000, above=True),
+    "teacher.weight": Number(0, 10**6),
+    "compile": SWITCH,
+    "channels_last": SWITCH,
     "model": Group(),
     "augment": Group(),
     "loss": Group(),
@@ -56,22 +50,22 @@ KEYS: dict[str, Kind] = {
     "schedule": Group(),
     "callbacks": Group(),
     "data": Group(),
-    "data.name": _TEXT,
-    "data.root": Path("a path", empty=True) | _NULL,
+    "data.name": TEXT,
+    "data.root": Path("a path", empty=True) | NULL,
     "data.layout": Choice(("cityscapes", "camvid")),
-    "data.labels": _TEXT,  # one of the tables in src/labels.py
+    "data.labels": TEXT,  # one of the tables in src/labels.py
     "data.num_classes": Integer(1, 255),
-    "data.train_split": _SPLIT,
-    "data.val_split": _SPLIT,
-    "data.crop_size": ListOf(_SIDE, 2),
-    "data.mean": _STATISTICS["mean"],
-    "data.std": _STATISTICS["std"],
-    "data.class_weights": _WEIGHTS,
+    "data.train_split": SPLIT,
+    "data.val_split": SPLIT,
+    "data.crop_size": ListOf(SIDE, 2),
+    "data.mean": STATISTICS["mean"],
+    "data.std": STATISTICS["std"],
+    "data.class_weights": WEIGHTS,
     "data.batch_size": Integer(1, 2**16),
     "data.val_batch_size": Integer(1, 2**12),
     "data.num_workers": Integer(0, 2**10) | Choice(("auto",)),
     "data.cache": Choice(("auto", "none", "disk")),
-    "data.street": Group() | _NULL,
+    "data.street": Group() | NULL,
     "data.street.train": Integer(1, 10**5),
     "data.street.val": Integer(1, 10**5),
     "data.street.width": Integer(64, 2048),
@@ -88,51 +82,51 @@ KEYS: dict[str, Kind] = {
     "trainer.strategy": Choice(("auto", "ddp")),
     "trainer.precision": Choice(("32-true", "bf16-mixed", "16-mixed", "64-true")),
     "trainer.fp32_precision": Choice(("ieee", "tf32")),
-    "trainer.sync_batchnorm": _SWITCH,
-    "trainer.max_epochs": Integer(1, 10**6) | Integer(-1, -1) | _NULL,
-    "trainer.min_epochs": Integer(1, 10**6) | _NULL,
-    "trainer.max_steps": Integer(1, _MANY) | Integer(-1, -1),
-    "trainer.min_steps": Integer(1, _MANY) | _NULL,
-    "trainer.max_time": Text("a time as DD:HH:MM:SS", r"\d{1,4}:\d\d?:\d\d?:\d\d?") | _NULL,
-    "trainer.limit_train_batches": _LIMIT,
-    "trainer.limit_val_batches": _LIMIT,
-    "trainer.limit_test_batches": _LIMIT,
-    "trainer.limit_predict_batches": _LIMIT,
-    "trainer.overfit_batches": Integer(0, _MANY) | _SHARE,
-    "trainer.fast_dev_run": _SWITCH | Integer(0, _MANY),
-    "trainer.val_check_interval": Integer(1, _MANY) | Number(0, 1, above=True) | _NULL,
-    "trainer.check_val_every_n_epoch": Integer(1, 10**6) | _NULL,
-    "trainer.num_sanity_val_steps": Integer(-1, _MANY),
+    "trainer.sync_batchnorm": SWITCH,
+    "trainer.max_epochs": Integer(1, 10**6) | Integer(-1, -1) | NULL,
+    "trainer.min_epochs": Integer(1, 10**6) | NULL,
+    "trainer.max_steps": Integer(1, MANY) | Integer(-1, -1),
+    "trainer.min_steps": Integer(1, MANY) | NULL,
+    "trainer.max_time": Text("a time as DD:HH:MM:SS", r"\d{1,4}:\d\d?:\d\d?:\d\d?") | NULL,
+    "trainer.limit_train_batches": LIMIT,
+    "trainer.limit_val_batches": LIMIT,
+    "trainer.limit_test_batches": LIMIT,
+    "trainer.limit_predict_batches": LIMIT,
+    "trainer.overfit_batches": Integer(0, MANY) | SHARE,
+    "trainer.fast_dev_run": SWITCH | Integer(0, MANY),
+    "trainer.val_check_interval": Integer(1, MANY) | Number(0, 1, above=True) | NULL,
+    "trainer.check_val_every_n_epoch": Integer(1, 10**6) | NULL,
+    "trainer.num_sanity_val_steps": Integer(-1, MANY),
     "trainer.reload_dataloaders_every_n_epochs": Integer(0, 10**6),
     "trainer.accumulate_grad_batches": Integer(1, 2**16),
-    "trainer.gradient_clip_val": Number(0, 1e9, above=True) | _NULL,
-    "trainer.gradient_clip_algorithm": Choice(("norm", "value")) | _NULL,
-    "trainer.log_every_n_steps": Integer(1, _MANY),
-    "trainer.enable_checkpointing": _SWITCH,
-    "trainer.enable_progress_bar": _SWITCH,
-    "trainer.enable_model_summary": _SWITCH,
+    "trainer.gradient_clip_val": Number(0, 1e9, above=True) | NULL,
+    "trainer.gradient_clip_algorithm": Choice(("norm", "value")) | NULL,
+    "trainer.log_every_n_steps": Integer(1, MANY),
+    "trainer.enable_checkpointing": SWITCH,
+    "trainer.enable_progress_bar": SWITCH,
+    "trainer.enable_model_summary": SWITCH,
     "trainer.default_root_dir": Path(),
-    "trainer.deterministic": _SWITCH | Choice(("warn",)) | _NULL,
-    "trainer.benchmark": _SWITCH | _NULL,
-    "trainer.inference_mode": _SWITCH,
-    "trainer.profiler": Choice(("simple", "advanced", "pytorch")) | _NULL,
-    "trainer.detect_anomaly": _SWITCH,
-    "trainer.barebones": _SWITCH,
-    "trainer.model_registry": _TEXT | _NULL,
+    "trainer.deterministic": SWITCH | Choice(("warn",)) | NULL,
+    "trainer.benchmark": SWITCH | NULL,
+    "trainer.inference_mode": SWITCH,
+    "trainer.profiler": Choice(("simple", "advanced", "pytorch")) | NULL,
+    "trainer.detect_anomaly": SWITCH,
+    "trainer.barebones": SWITCH,
+    "trainer.model_registry": TEXT | NULL,
     "logger": Group(),
-    "logger.wandb": Group() | _NULL,
-    "logger.wandb.project": _TEXT | _NULL,
-    "logger.wandb.entity": _TEXT | _NULL,
-    "logger.wandb.group": _TEXT | _NULL,
-    "logger.wandb.job_type": _TEXT | _NULL,
-    "logger.wandb.tags": ListOf(_TEXT, may_be_empty=True),
-    "logger.wandb.notes": _TEXT | _NULL,
-    "logger.wandb.offline": _SWITCH | Choice(("auto",)),
-    "logger.wandb.id": Text("letters, digits, - and _", r"[\w-]{1,64}") | _NULL,
-    "logger.wandb.log_model": _SWITCH | Choice(("all",)),
-    "logger.tensorboard": Group() | _NULL,
-    "logger.tensorboard.log_graph": _SWITCH,
-    "logger.tensorboard.default_hp_metric": _SWITCH,
+    "logger.wandb": Group() | NULL,
+    "logger.wandb.project": TEXT | NULL,
+    "logger.wandb.entity": TEXT | NULL,
+    "logger.wandb.group": TEXT | NULL,
+    "logger.wandb.job_type": TEXT | NULL,
+    "logger.wandb.tags": ListOf(TEXT, may_be_empty=True),
+    "logger.wandb.notes": TEXT | NULL,
+    "logger.wandb.offline": SWITCH | Choice(("auto",)),
+    "logger.wandb.id": Text("letters, digits, - and _", r"[\w-]{1,64}") | NULL,
+    "logger.wandb.log_model": SWITCH | Choice(("all",)),
+    "logger.tensorboard": Group() | NULL,
+    "logger.tensorboard.log_graph": SWITCH,
+    "logger.tensorboard.default_hp_metric": SWITCH,
     # the doctor and the benchmark
     "samples": Integer(0, 100),
     "target": Choice(("data", "step")),
@@ -142,18 +136,18 @@ KEYS: dict[str, Kind] = {
     "measure.warmup": Integer(0, 1000),
     "measure.seconds": Number(0, 3600),
     "measure.step_batch": Integer(1, 2**12) | Choice(("auto",)),
-    "measure.variants": ListOf(_TEXT),
+    "measure.variants": ListOf(TEXT),
     # the evaluation
-    "data.split": _SPLIT | _NULL,
+    "data.split": SPLIT | NULL,
     "pictures": Integer(0, 1000),
     "input_scale": Number(0, 4, above=True),
-    "window": ListOf(_SIDE, 2) | _NULL,
-    "stride": ListOf(Integer(1, 2**14), 2) | _NULL,
-    "submission": _SWITCH,
+    "window": ListOf(SIDE, 2) | NULL,
+    "stride": ListOf(Integer(1, 2**14), 2) | NULL,
+    "submission": SWITCH,
     "latency": Integer(0, 10**4),
-    "tta": Group() | _NULL,
+    "tta": Group() | NULL,
     "tta.scales": ListOf(Number(0, 4, above=True)),
-    "tta.flip": _SWITCH,
+    "tta.flip": SWITCH,
 }
 
 OF_TASK: dict[str, dict[str, Kind]] = {
@@ -161,8 +155,8 @@ OF_TASK: dict[str, dict[str, Kind]] = {
     "eval": {
         "task": Choice(("eval",)),
         "checkpoint": Path(),
-        "trainer.precision": KEYS["trainer.precision"] | _NULL,
-        "trainer.fp32_precision": KEYS["trainer.fp32_precision"] | _NULL,
+        "trainer.precision": KEYS["trainer.precision"] | NULL,
+        "trainer.fp32_precision": KEYS["trainer.fp32_precision"] | NULL,
     },
 }
 
@@ -170,128 +164,3 @@ OPEN = ("callbacks", "augment", "logger")
 """Groups whose entries are objects that users add (with a `_target_`) or switch off (null)."""
 TARGETED = ("model", "loss", "optimizer", "schedule")
 """Groups that are one object, with a `_target_`."""
-
-TARGETS: dict[str, dict[str, Kind]] = {
-    "src.network.cgnet.CGNet": {
-        "num_classes": Integer(1, 255),
-        "num_blocks": ListOf(Integer(1, 128), 2),
-        "channels": ListOf(Integer(1, 4096), 3),
-        "dilations": ListOf(Integer(1, 4096), 2),
-        "reductions": ListOf(Integer(1, 4096), 2),
-        "norm_eps": Number(0, 1, above=True),
-        "classifier_bias": _SWITCH,
-        "dropout": Number(0, 1, below=True),
-        "surrounding": _SWITCH,
-        "global_context": _SWITCH,
-        "input_injection": _SWITCH,
-        "activation": Choice(("prelu", "relu")),
-        "residual": Choice(("global", "local", "none")),
-        "init": Choice(("authors", "torch", "mmsegmentation")),
-        "preprocessing": Group(),
-    },
-    "src.network.pixelwise.PixelwiseClassifier": {
-        "num_classes": Integer(1, 255),
-        "channels": ListOf(Integer(1, 4096)),
-        "preprocessing": Group(),
-    },
-    "src.data.augment.RandomScaledCrop": {
-        "size": ListOf(_SIDE, 2),
-        "scale": ListOf(Number(0, 16, above=True), 2, ascending=True),
-        "scale_step": Number(0, 16, above=True) | _NULL,
-        "max_category_ratio": Number(0, 1, above=True),
-    },
-    "albumentations.HorizontalFlip": {"p": _SHARE},
-    "src.data.augment.PhotometricDistortion": {
-        "brightness": _LEVEL,
-        "contrast": ListOf(Number(0, 100), 2, ascending=True),
-        "saturation": ListOf(Number(0, 100), 2, ascending=True),
-        "hue": Integer(0, 90),
-    },
-    "albumentations.PadIfNeeded": {
-        "min_height": _SIDE,
-        "min_width": _SIDE,
-        "position": Choice(("center", "top_left", "top_right", "bottom_left", "bottom_right", "random")),
-        "fill": _LEVEL | ListOf(_LEVEL, 3),
-        "fill_mask": Integer(0, 255),
-    },
-    "src.training.losses.WeightedCrossEntropy": {
-        "class_weights": _WEIGHTS,
-        "label_smoothing": Number(0, 1, below=True),
-        "divide_by": Choice(("weights", "pixels")),
-    },
-    "torch.optim.Adam": {
-        "lr": _RATE,
-        "betas": _BETAS,
-        "eps": Number(0, 1, above=True),
-        "weight_decay": _DECAY,
-        "fused": _SWITCH | _NULL,
-    },
-    "torch.optim.AdamW": {
-        "lr": _RATE,
-        "betas": _BETAS,
-        "eps": Number(0, 1, above=True),
-        "weight_decay": _DECAY,
-        "fused": _SWITCH | _NULL,
-    },
-    "torch.optim.SGD": {
-        "lr": _RATE,
-        "momentum": Number(0, 1, below=True),
-        "nesterov": _SWITCH,
-        "weight_decay": _DECAY,
-    },
-    "src.training.schedules.PolyLR": {"power": Number(0, 100, above=True), "min_lr": Number(0, 100)},
-    "src.training.schedules.ConstantLR": {},
-    "src.training.callbacks.best_checkpoint.RunCheckpoint": {
-        "dirpath": Path(),
-        # One name means one file: to keep more checkpoints, add a ModelCheckpoint beside this one.
-        "filename": Choice(("best",)),
-        "monitor": _TEXT,
-        "mode": Choice(("min", "max")),
-        "save_top_k": Integer(1, 1),
-        "auto_insert_metric_name": _SWITCH,
-        "enable_version_counter": _OFF,
-        "save_on_train_epoch_end": _SWITCH | _NULL,
-    },
-    "src.training.callbacks.last_checkpoint.LastCheckpoint": {
-        "path": Path(),
-        "every_n_train_steps": Integer(1, _MANY) | _NULL,
-    },
-    "src.training.callbacks.seeding.SeedEachBatch": {"seed": KEYS["seed"]},
-    "src.training.callbacks.nan_guard.NanGuard": {},
-    "pytorch_lightning.callbacks.LearningRateMonitor": {
-        "logging_interval": Choice(("step", "epoch")) | _NULL,
-    },
-    "src.training.callbacks.network_summary.NetworkSummary": {"max_depth": Integer(-1, 100)},
-    "src.training.callbacks.epoch_lines.EpochLines": {"seconds": Number(0, 1e6)},
-    "src.training.callbacks.picture_panel.PicturePanel": {
-        "directory": Path(),
-        "count": Integer(0, 1000),
-        "every_n_epochs": Integer(1, 10**6),
-        "width": Integer(16, 2**14),
-        "keep": Integer(2, 10**6) | _NULL,
-    },
-    "src.training.callbacks.image_ranking.BestAndWorstImages": {"path": Path(), "count": Integer(0, 100)},
-    "hydra_plugins.cgnet.GridSweeper": {
-        "params": Group() | _NULL,
-        "max_batch_size": Integer(1, 10**6) | _NULL,
-    },
-    "hydra_plugins.cgnet.OptunaSweeper": {
-        "params": Group() | _NULL,
-        "n_trials": Integer(1, 10**6),
-        "direction": Choice(("minimize", "maximize")),
-        "n_jobs": Integer(1, 1000),
-        "storage": _TEXT | _NULL,
-        "study_name": _TEXT,
-        "sampler": Group(),
-    },
-    "src.training.callbacks.ema.WarmedUpEMA": {"decay": Number(0, 1, above=True, below=True)},
-}
-"""The arguments of each `_target_`; those that are mappings have their own keys in PARTS."""
-
-PARTS: dict[str, dict[str, Kind]] = {
-    "model.preprocessing": {
-        **_STATISTICS,
-        "channel_order": Choice(("rgb", "bgr")),
-    },
-}
-"""The keys of arguments that are mappings."""

@@ -13,6 +13,8 @@ _ROLES: dict[str, set[str]] = {
     "cache_dir": {RESUME, RANKS},
     "data.root": {RESUME, RANKS},
     "checkpoint": {RANKS},  # compared by its content
+    "trust": {RESUME, RANKS},
+    "teacher.checkpoint": {RESUME, RANKS},  # compared by its SHA-256
     # how it computes, but not what
     "compile": {RESUME},
     "data.num_workers": {RESUME, RANKS},

@@ -1,5 +1,6 @@
 """Builds the parts of a training run from the config: data, trainer, module."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from src.errors import UserError
 from src.masking import without_secrets
 from src.network.segmenter import Segmenter
 from src.objects import build
+from src.training.distillation import Teacher
 from src.training.early_checks import check_monitors, check_validations
 from src.training.fine_tuning import InitialWeights
 from src.training.loggers.build import build_loggers
 from src.training.memory import check_memory
 from src.training.module import SegmentationModule
+from src.training.network_checks import check_network_and_loss
 from src.training.reliability.rank_consistency import RankConsistency
 from src.training.trainer import build_trainer
 
@@ -44,7 +47,11 @@ def assemble_trainer(config: DictConfig, callbacks: list[pl.Callback], checkpoin
 
 
 def assemble_module(
-    config: DictConfig, data: SegmentationDataModule, trainer: pl.Trainer, initial: InitialWeights
+    config: DictConfig,
+    data: SegmentationDataModule,
+    trainer: pl.Trainer,
+    initial: InitialWeights,
+    teacher: Teacher | None = None,
 ) -> SegmentationModule:
     """The LightningModule with its initial weights, once all is checked that data, trainer and module have
     to agree on.
@@ -53,10 +60,29 @@ def assemble_module(
         data: with its splits set up.
     """
     module = build_module(plain(config), data, trainer, initial.record)
+    initial.load_into(module)
+    if teacher is not None and module.loss is not None:
+        module.loss.more_terms.append(teacher)
+    check_network_and_loss(module, data, trainer)
     check_monitors(trainer, module, config.callbacks)
     check_validations(trainer, data)
-    initial.load_into(module)
     return module
+
+
+def replace_class_weights(loss: Any, by: Callable[[Any], Any]) -> Any:
+    """The config of a loss, with each `class_weights` in it, and in the losses it consists of, replaced.
+
+    A loss without class weights stays as it is.
+
+    Args:
+        by: the new value for an old one: numbers, "labels" or None.
+    """
+    if isinstance(loss, Mapping):
+        return {
+            key: by(value) if key == "class_weights" else replace_class_weights(value, by)
+            for key, value in loss.items()
+        }
+    return loss
 
 
 def build_module(
@@ -66,10 +92,10 @@ def build_module(
     began_from: dict[str, Any] | None = None,
 ) -> SegmentationModule:
     """The LightningModule, with the loss's class weights as numbers."""
-    loss = config["loss"] | {"class_weights": data.class_weights(config["loss"]["class_weights"])}
+    keys = ("optimizer", "schedule", "auxiliary_weight", "compile", "channels_last")
     training = {
-        "loss": loss,
-        **{key: config[key] for key in ("optimizer", "schedule", "compile", "channels_last")},
+        "loss": replace_class_weights(config["loss"], data.class_weights),
+        **{key: config[key] for key in keys},
         "fp32_precision": config["trainer"]["fp32_precision"],
     }
     module = SegmentationModule(

@@ -28,7 +28,7 @@ class Compiled:
 
     Args:
         network: its parameters are trained.
-        forward: the function of the network that is compiled.
+        forward: the function of the network that is compiled; uint8 image -> logits of each head.
 
     graphs: the number of graphs that the first call was compiled into; None before the first call.
 
@@ -38,13 +38,13 @@ class Compiled:
     the compiled gradients differ from those of the network itself.
     """
 
-    def __init__(self, network: nn.Module, forward: Callable[[Tensor], Tensor]):
+    def __init__(self, network: nn.Module, forward: Callable[[Tensor], dict[str, Tensor]]):
         self.network = network
         self.forward = forward
         self.graphs: int | None = None
         self._compiled = forward
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
         if self.graphs is None:
             self._compile(image)
         return self._compiled(image)
@@ -89,8 +89,8 @@ class Compiled:
                 " (TORCH_LOGS=graph_breaks says where)" if made["breaks"] else "",
             )
 
-    def _gradient_norm(self, forward: Callable[[Tensor], Tensor], image: Tensor) -> float:
-        """Norm of the gradients of the mean square of the logits.
+    def _gradient_norm(self, forward: Callable[[Tensor], dict[str, Tensor]], image: Tensor) -> float:
+        """Norm of the gradients of the mean square of all logits.
 
         Random state and BatchNorm statistics are the same afterwards.
         """
@@ -98,7 +98,8 @@ class Compiled:
         before = [buffer.clone() for buffer in self.network.buffers()]
         devices = [image.device] if image.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            gradients = torch.autograd.grad(forward(image).square().mean(), parameters, allow_unused=True)
+            loss = torch.stack([logits.square().mean() for logits in forward(image).values()]).sum()
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         with torch.no_grad():
             for buffer, value in zip(self.network.buffers(), before, strict=True):
                 buffer.copy_(value)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import nn
 
 from src.config import flatten, is_recorded, overrides, plain
 from src.errors import UserError
+from src.network.build import where_it_failed
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import AtomicCheckpointIO
 from src.weights.checkpoint_schema import check_schema
@@ -25,21 +27,26 @@ class InitialWeights:
     record: what the run's checkpoints record about these weights.
     trained: the network that has them; None for a run with random weights, and for a resumed run, whose
         weights are in its own checkpoint.
+    resumed: whether the run resumes.
     """
 
     record: dict[str, Any] | None = None
     trained: TrainedNetwork | None = None
+    resumed: bool = False
 
     @property
     def path(self) -> Path | None:
         return Path(self.trained.path).expanduser() if self.trained else None
 
     def load_into(self, module: SegmentationModule) -> None:
-        """Load the weights into the module; the classifier starts anew if the classes differ.
+        """Load the weights into the module; the classifier starts anew if the classes differ. Without
+        `checkpoint=` a new training begins with the network's own pretrained weights, if it has some.
 
         Raises UserError if the config asks for another network than the one in the file.
         """
         if self.trained is None:
+            if not self.resumed:
+                load_pretrained(module.segmenter.network)
             return
         weights, known = dict(self.trained.weights), self.trained.classes
         same = known == module.classes if known else self.trained.num_classes == len(module.classes)
@@ -62,6 +69,20 @@ class InitialWeights:
 _CLASSIFIER = "network.classifier."
 
 
+def load_pretrained(network: nn.Module) -> None:
+    """Load the network's own pretrained weights, if its class has some. Raises UserError."""
+    load = getattr(network, "load_pretrained", None)
+    if load is None:
+        return
+    log.info("Beginning with the pretrained weights of %s", type(network).__name__)
+    try:
+        load()
+    except Exception as error:  # of any type, in a network of the user's own; often a failed download
+        raise UserError(
+            f"{type(network).__name__}.load_pretrained fails: {where_it_failed(error)}"
+        ) from error
+
+
 def initial_weights(config: DictConfig) -> tuple[DictConfig, InitialWeights]:
     """The config to train with, and the initial weights that `checkpoint=` names.
 
@@ -71,10 +92,10 @@ def initial_weights(config: DictConfig) -> tuple[DictConfig, InitialWeights]:
 
     Raises UserError for a file that cannot be used, or is not the one that the config was recorded with.
     """
-    if config.checkpoint is None:
-        return config, InitialWeights()
-    config = deepcopy(config)
     last = Path(config.run_dir) / "checkpoints" / "last.ckpt"
+    if config.checkpoint is None:
+        return config, InitialWeights(resumed=last.exists())
+    config = deepcopy(config)
     if last.exists():
         return config, _resumed(config, last)
     trained = restore(config.checkpoint)
@@ -108,7 +129,7 @@ def _resumed(config: DictConfig, last: Path) -> InitialWeights:
         path = Path(config.checkpoint).expanduser()
         config.checkpoint_sha256 = digest(config.checkpoint) if path.is_file() else record["sha256"]
         _follow(config, recorded["model"])
-    return InitialWeights(record)
+    return InitialWeights(record, resumed=True)
 
 
 def _follow(config: DictConfig, model: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from src.metrics.confusion import ConfusionMatrix, scores
 from src.network.segmenter import Segmenter
 from src.objects import build
 from src.training.compiled import Compiled
-from src.training.losses import upsampled_loss
+from src.training.losses.step_loss import StepLoss
+from src.training.losses.terms import ratio
 
 Batch = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ class SegmentationModule(LightningModule):
         data: the values of the data group: name, splits, label table, ...
         classes: class names in the order of the train ids.
         training: None for evaluation; else the groups "loss", "optimizer", "schedule", with the loss's
-            class_weights as numbers, and "compile", "channels_last", "fp32_precision".
+            class_weights as numbers, and "auxiliary_weight", "compile", "channels_last", "fp32_precision".
         precision: Trainer precision of the run; evaluation uses the same one.
         began_from: the initial weights of a fine-tuning: file, digest, and what they were trained on.
     """
@@ -60,19 +61,22 @@ class SegmentationModule(LightningModule):
         self.scored_epoch: int | None = None
         # Maps uint8 (B, 3, H, W) to scores (B, C, H, W) in validation; an evaluation may replace it.
         self.inference: Callable[[Tensor], Tensor] = self.forward
-        self._parts: list[Tensor] = []  # (total, weight) of the loss for each batch of this optimizer step
+        self._sums: list[Tensor] = []  # of the loss and its parts, for each batch of this optimizer step
         self._pixels = 0
         self.training_config = training
         self.step_loss: Tensor | None = None  # of the whole batch, over all devices
+        self.step_metrics: dict[str, Tensor] = {}  # the same and its parts, as they are logged
         self.epoch_loss: Tensor | float = 0.0  # summed over the steps of this epoch so far
-        self.loss = build("loss", training["loss"]) if training else None
+        self.loss: StepLoss | None = None
+        if training:
+            self.loss = StepLoss(build("loss", training["loss"]), training["auxiliary_weight"])
         if training and training["channels_last"]:
             self.segmenter.channels_last()
         # Only training steps are compiled: validation has images of many sizes, and has to give the same
         # metrics as src.eval.
-        self.step_logits: Callable[[Tensor], Tensor] = self.segmenter.coarse_logits
+        self.step_outputs: Callable[[Tensor], dict[str, Tensor]] = self.segmenter.coarse_outputs
         if training and training["compile"]:
-            self.step_logits = Compiled(self.segmenter, self.step_logits)
+            self.step_outputs = Compiled(self.segmenter, self.step_outputs)
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) RGB -> float32 logits (B, C, H, W)."""
@@ -80,21 +84,21 @@ class SegmentationModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert self.loss is not None
-        total, weight = upsampled_loss(self.loss, self.step_logits(batch["image"]), batch["target"])
-        self._parts.append(torch.stack([total.detach(), weight]))
+        sums = self.loss(self.step_outputs(batch["image"]), batch)
+        self._sums.append(sums.detached())
         # The loss of a step is sum(total) / sum(weight) over all its devices and accumulated batches. The sum
         # of weights is not known yet: until `on_before_optimizer_step` the number of pixels replaces it.
         self._pixels = batch["target"].numel()
-        return total / self._pixels
+        return sums.total / self._pixels
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Rescales the gradients to those of sum(total) / sum(weight), however the ignored pixels are spread
         over devices and batches. Gradients are clipped after this."""
-        sums = torch.stack(self._parts).sum(0)
-        self._parts.clear()
+        sums = torch.stack(self._sums).sum(0)
+        self._sums.clear()
         if self.trainer.world_size > 1:
             dist.all_reduce(sums)
-        total, weight = sums
+        (total, weight), parts = sums[0], sums[1:]
         # What the gradients have been divided by so far: by the pixels in training_step, and by DDP and
         # Lightning, which average over devices and accumulated batches.
         divisor = self._pixels * self.trainer.world_size * self.trainer.accumulate_grad_batches
@@ -106,7 +110,11 @@ class SegmentationModule(LightningModule):
         loss = total * factor / divisor
         self.epoch_loss = self.epoch_loss + loss
         self.step_loss = loss
-        self.log("train/loss_step", loss)  # a progress bar with it would wait for the device at each step
+        assert self.loss is not None
+        named = zip(self.loss.part_names, parts, strict=True)
+        values = {f"train/loss_{name}": ratio(*of_part) for name, of_part in named}
+        self.step_metrics = {"train/loss_step": loss, **values}
+        self.log_dict(self.step_metrics)  # a progress bar with them would wait for the device at each step
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:
@@ -137,8 +145,7 @@ class SegmentationModule(LightningModule):
         self.confusion.update(prediction, batch["target"])
         self.num_images += len(batch["image"])
         if self.loss is not None:
-            total, weight = self.loss(logits, batch["target"])
-            self.val_loss.update(total / weight.clamp(min=torch.finfo(torch.float32).tiny), weight)
+            self.val_loss.update(*self.loss.in_validation(logits, batch["target"]))
         return prediction
 
     def on_validation_epoch_end(self) -> None:
@@ -167,7 +174,8 @@ class SegmentationModule(LightningModule):
     def metric_names(self) -> list[str]:
         """All that a training logs, for callbacks with a `monitor`; without LearningRateMonitor's keys."""
         none_yet = scores(torch.zeros(len(self.classes), len(self.classes)), self.classes)
-        return ["train/loss_step", "train/loss_epoch", *self._epoch_scores(none_yet, 0.0)]
+        parts = [f"train/loss_{name}" for name in self.loss.part_names] if self.loss else []
+        return ["train/loss_step", "train/loss_epoch", *parts, *self._epoch_scores(none_yet, 0.0)]
 
     def _sum_over_devices(self, number: int) -> int:
         if self.trainer.world_size == 1:

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from src.labels import IGNORE
-from src.training.losses import WeightedCrossEntropy, upsampled_loss
+from src.training.losses import WeightedCrossEntropy
+from src.training.losses.step_loss import StepLoss
 from src.training.module import SegmentationModule
 
 CLASSES = 4
@@ -103,7 +104,8 @@ def test_image_by_image_is_the_whole_batch(weights, divide_by, format):
         loss = kind(weights, label_smoothing=0.1, divide_by=divide_by).double()
         logits = coarse.clone().requires_grad_()
         with LargestTensor() as largest:
-            total, weight = upsampled_loss(loss, logits, target)
+            sums = StepLoss(loss)({"logits": logits}, {"target": target})
+            total, weight = sums.total, sums.weight
             (3 * total / weight).backward()
         assert not weight.requires_grad
         found.append((total.detach(), weight, logits.grad, largest.numbers))
@@ -139,11 +141,12 @@ def module_with(weights, smoothing=0.0):
             "schedule": {},
             "compile": False,
             "channels_last": False,
+            "auxiliary_weight": 0.4,
         },
     )
     module._trainer = SimpleNamespace(world_size=1, accumulate_grad_batches=1)
     module.logged = {}
-    module.log = lambda name, value, **kwargs: module.logged.update({name: value})
+    module.log_dict = module.logged.update
     return module
 
 

@@ -49,7 +49,8 @@ class LastCheckpoint(Checkpoint):
     def save(self, trainer: pl.Trainer) -> None:
         """Call it on all ranks, at the end of a batch where `can_save` holds."""
         if logs_this_step(trainer):
-            _log_now(trainer, "train/loss_step", trainer.lightning_module.step_loss)  # type: ignore[arg-type]
+            for key, value in trainer.lightning_module.step_metrics.items():  # type: ignore[union-attr,operator]
+                _log_now(trainer, key, value)
         self._validation_is_next = validation_is_next(trainer)
         trainer.save_checkpoint(self.path, weights_only=False)
         self._validation_is_next = False

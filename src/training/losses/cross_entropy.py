@@ -1,5 +1,6 @@
-"""Losses on full-resolution logits, returned as sums, so that they can be normalised over all devices."""
+"""Cross entropy of every labelled pixel, or of the hardest ones (OHEM)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,13 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.labels import IGNORE
-from src.network.upsample import upsample
 
 
 class WeightedCrossEntropy(nn.Module):
     """sum(w[y] * CE) over labelled pixels, divided by the sum of their w[y] or by the number of all pixels.
 
-    by_image: both sums may be computed image by image and added up (see `upsampled_loss`).
+    by_image: both sums may be computed image by image and added up (see `StepLoss`).
 
     Args:
         class_weights: one per class, or None for equal weights.
@@ -61,46 +61,58 @@ class WeightedCrossEntropy(nn.Module):
             label_smoothing=self.label_smoothing,
         ).sum()
         if self.divide_by == "pixels":
-            return total, total.new_tensor(float(target.numel()))
+            return total, total.new_full((), float(target.numel()))
         valid = target != IGNORE
         if self.weight is None:
             return total, valid.sum().to(logits.dtype)
         return total, (self.weight[target.where(valid, 0)] * valid).sum()
 
 
-def upsampled_loss(loss: nn.Module, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The two sums of a loss whose logits are first upsampled to the size of the target.
+class OhemCrossEntropy(nn.Module):
+    """Cross entropy of the pixels that are hardest at present (online hard example mining).
 
-    Logits at full size are the largest tensors of a step, and the loss makes two more of that size. For a
-    loss with `by_image`, only one image's logits are in memory at full size at a time: their gradient is
-    computed at once, and kept for the backward pass at the size of the network's output.
+    A labelled pixel is kept if the network gives its true class a probability below `threshold`, and in any
+    case if it is among the `min_kept` hardest labelled pixels of the batch. The loss is
+    sum(w[y] * CE) / sum(w[y]) over the pixels that are kept. Each device chooses among its own pixels.
+
+    https://arxiv.org/abs/1604.03540 for detection; here as segmentation uses it, threshold 0.7.
 
     Args:
-        logits: float32 (B, C, h, w).
-        target: uint8 (B, H, W).
+        threshold: a probability.
+        min_kept: a number of pixels for the batch of a device.
+        class_weights: one per class, or None for equal weights.
     """
-    if getattr(loss, "by_image", False) and logits.requires_grad:
-        return _LossByImage.apply(logits, target, loss)
-    return loss(upsample(logits, target.shape[-2:]), target)
 
+    weight: Tensor | None
 
-class _LossByImage(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor]:
-        totals, weights, gradients = [], [], []
-        for image, of_one in zip(logits.detach().split(1), target.split(1), strict=True):
-            one = image.contiguous().requires_grad_()
-            with torch.enable_grad():
-                total, weight = loss(upsample(one, target.shape[-2:]), of_one)
-            gradients.append(torch.autograd.grad(total, one)[0])
-            totals.append(total.detach())
-            weights.append(weight)
-        ctx.save_for_backward(torch.cat(gradients))
-        weight = torch.stack(weights).sum()
-        ctx.mark_non_differentiable(weight)
-        return torch.stack(totals).sum(), weight
+    def __init__(
+        self,
+        threshold: float = 0.7,
+        min_kept: int = 100_000,
+        class_weights: Sequence[float] | None = None,
+    ):
+        super().__init__()
+        self.threshold, self.min_kept = threshold, min_kept
+        weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("weight", weight, persistent=False)
 
-    @staticmethod
-    def backward(ctx, of_total: Tensor, of_weight: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * of_total, None, None
+    def forward(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator.
+
+        Args:
+            logits: float32 (B, C, H, W).
+            target: uint8 (B, H, W), IGNORE = not counted.
+        """
+        target = target.long()
+        valid = target != IGNORE
+        entropy = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+        # Ignored pixels are easier than every labelled one. Their own entropy, 0, would tie with the best.
+        hardness = entropy.detach().where(valid, -1.0).flatten()
+        hardest = hardness.topk(min(self.min_kept, hardness.numel()), sorted=False).values
+        # By comparison with a tensor: a value on the host would make the step wait for the device.
+        limit = hardest.min().clamp(max=-math.log(self.threshold))
+        kept = valid & (entropy.detach() >= limit)
+        weights = kept.to(logits.dtype)
+        if self.weight is not None:
+            weights = weights * self.weight[target.where(valid, 0)]
+        return (entropy * weights).sum(), weights.sum()

@@ -1,0 +1,103 @@
+"""Tries a network and a loss on one small batch, to find a mistake in them before the training begins."""
+
+import logging
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from src.data.datamodule import SegmentationDataModule
+from src.errors import UserError
+from src.network.build import where_it_failed
+from src.network.upsample import upsample
+from src.training.module import SegmentationModule
+
+log = logging.getLogger(__name__)
+
+_SIDE = 64  # pixels; a smaller crop, or a larger min_size, takes its place
+
+
+def check_network_and_loss(
+    module: SegmentationModule, data: SegmentationDataModule, trainer: pl.Trainer
+) -> None:
+    """Raises UserError if forward or the loss fail, or return something else than the contract says; and for
+    crops or validation images that are smaller than the network's `min_size`.
+
+    Says in the log what holds over several devices for a loss that is a mean.
+    """
+    crop = data.config["crop_size"]
+    least = module.segmenter.min_size
+    if min(crop) < least:
+        raise UserError(f"data.crop_size={crop}: {_name(module)} needs at least {least}x{least} pixels.")
+    small = [(height, width) for height, width in data.val_sizes if min(height, width) < least]
+    if small:
+        raise UserError(
+            f"The split '{data.config['val_split']}' has an image of {small[0][1]}x{small[0][0]} pixels, but "
+            f"{_name(module)} needs at least {least}x{least}."
+        )
+    height, width = (max(least, min(side, _SIDE)) for side in crop)
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(256, (2, 3, height, width), dtype=torch.uint8, generator=generator)
+    classes = len(module.classes)
+    target = torch.randint(classes, (2, height, width), generator=generator).to(torch.uint8)
+    was_training = module.segmenter.training
+    module.segmenter.eval()  # else BatchNorm would learn from it
+    try:
+        with torch.no_grad():
+            outputs = _outputs(module, image, classes)
+            _check_loss(module, outputs, {"image": image, "target": target}, trainer)
+    finally:
+        module.segmenter.train(was_training)
+
+
+def _name(module: SegmentationModule) -> str:
+    return type(module.segmenter.network).__name__
+
+
+def _outputs(module: SegmentationModule, image: Tensor, classes: int) -> dict[str, Tensor]:
+    try:
+        outputs = module.segmenter.coarse_outputs(image)
+    except Exception as error:  # of any type, in a network of the user's own
+        size = f"{image.shape[-1]}x{image.shape[-2]}"
+        raise UserError(
+            f"{_name(module)}.forward fails on 2 images of {size} pixels: {where_it_failed(error)}"
+        ) from error
+    for head, logits in outputs.items():
+        if logits.ndim != 4 or len(logits) != 2 or logits.shape[1] != classes:
+            raise UserError(
+                f"{_name(module)}.forward: {head} has shape {tuple(logits.shape)} for 2 images, expected "
+                f"(2, {classes}, height, width): one channel for each class of the dataset."
+            )
+    assert module.loss is not None
+    weights, heads = module.loss.auxiliary_weight, outputs.keys() - {"logits"}
+    if not isinstance(weights, float | int) and weights.keys() != heads:
+        raise UserError(
+            f"auxiliary_weight has the heads {', '.join(weights) or 'none'}, but {_name(module)} has "
+            f"{', '.join(sorted(heads)) or 'none'}. Give one number for all, or a number for each."
+        )
+    return outputs
+
+
+def _check_loss(
+    module: SegmentationModule, outputs: dict[str, Tensor], batch: dict[str, Tensor], trainer: pl.Trainer
+) -> None:
+    assert module.loss is not None
+    loss, name = module.loss.loss, type(module.loss.loss).__name__
+    try:
+        sums = module.loss(outputs, batch)
+        rows = sums.detached()
+        alone = loss(upsample(outputs["logits"], batch["target"].shape[-2:]), batch["target"])
+    except Exception as error:  # of any type, in a loss of the user's own
+        raise UserError(
+            f"loss: {name} fails on logits (2, {len(module.classes)}, height, width) and a uint8 target: "
+            f"{where_it_failed(error)}\nIt has to return a mean, or a sum and its weight."
+        ) from error
+    if not rows.isfinite().all():
+        raise UserError(f"loss: {name} gives {sums.total} / {sums.weight}, which is not finite.")
+    exact = getattr(loss, "by_image", False) or (isinstance(alone, tuple) and not sums.parts)
+    if trainer.world_size * trainer.accumulate_grad_batches > 1 and not exact and trainer.is_global_zero:
+        log.info(
+            "loss: %s is a mean, or has terms with different weights. Over devices and accumulated batches "
+            "the mean of their values is taken, which is not exactly that of one large batch.",
+            name,
+        )
