@@ -11,7 +11,7 @@ def evaluate(config: DictConfig) -> float | None:
     """Returns the mIoU."""
     from src.preflight import check_weights_file
 
-    check_weights_file(config)
+    check_weights_file(config.checkpoint)
     from src.evaluation.evaluator import Evaluator
     from src.evaluation.results import report_evaluation
 

@@ -3,6 +3,7 @@
 Lightning alone takes seconds to import, and a path with a typo should be reported before that.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from src.config import plain
 from src.errors import UserError
 
 
-def check_weights_file(config: DictConfig) -> None:
-    """Raises UserError if the file of checkpoint= does not exist."""
-    if not Path(config.checkpoint).expanduser().exists():
-        raise UserError(f"checkpoint={config.checkpoint}: no such file.")
+def check_weights_file(path: str | None, key: str = "checkpoint") -> None:
+    """Raises UserError if a file is given that does not exist."""
+    if path and not Path(path).expanduser().exists():
+        raise UserError(f"{key}={path}: no such file.")
 
 
 def check_training(config: DictConfig) -> None:
@@ -29,7 +30,7 @@ def check_training(config: DictConfig) -> None:
     values: dict[str, Any] = plain(config)
     data, weights = values["data"], values["checkpoint"]
     if weights and not (Path(config.run_dir) / "checkpoints/last.ckpt").exists():
-        check_weights_file(config)
+        check_weights_file(weights)
     if not data["street"]:
         for split in dict.fromkeys((data["train_split"], data["val_split"])):
             list_split(data["layout"], data["root"], split)
@@ -39,7 +40,9 @@ def check_training(config: DictConfig) -> None:
     from src.network.segmenter import Segmenter
     from src.objects import check_objects
 
+    check_weights_file(values["teacher"]["checkpoint"], "teacher.checkpoint")
     if not weights:
-        with torch.device("meta"):
+        # A network of one's own may need values of tensors: then only the training's own start tries it.
+        with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
             Segmenter.from_config(values["model"])
     check_objects(values, ("augment", "callbacks", "logger"), ("loss", "optimizer", "schedule"))

@@ -50,6 +50,7 @@ class FrontDoors:
 
     def __init__(self, folder: Path, cache: Path):
         self.folder, self.cache = folder, cache
+        self.paths = [REPOSITORY / "tests"]  # PYTHONPATH of commands in their own process
 
     def __call__(self, task: str, *overrides: str, name: str = "run", own_process: bool = False) -> Outcome:
         arguments = [*overrides, f"name={name}", f"runs_dir={self.folder}", f"cache_dir={self.cache}"]
@@ -70,7 +71,7 @@ class FrontDoors:
             "WANDB_MODE": "offline",
             **given,
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(REPOSITORY / "tests"),
+            "PYTHONPATH": ":".join(map(str, self.paths)),
             "COLUMNS": "120",
         }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from src.errors import UserError, brief
@@ -49,6 +50,11 @@ def _build_foreign(target: str, arguments: Mapping[str, Any]) -> nn.Module:
     except UserError:
         raise
     except Exception as error:
+        if (
+            isinstance(error, NotImplementedError | RuntimeError)
+            and torch.get_default_device().type == "meta"
+        ):
+            raise  # its constructor needs values of tensors, and the caller asked for none
         raise UserError(f"{target}: {where_it_failed(error)}") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"_target_={target}: gives a {type(network).__name__}, not a torch.nn.Module.")

@@ -23,7 +23,8 @@ def parameters_and_gflops(
     *,
     around: Callable[[_Answer], _Answer] = lambda network: network,
 ) -> tuple[int, float]:
-    """Parameters and GFLOPs of a Segmenter's config; no weights are made and nothing is computed.
+    """Parameters and GFLOPs of a Segmenter's config. No weights are made and nothing is computed, unless the
+    network needs values of tensors, as some networks of others do.
 
     A multiplication with its addition counts as two operations; as usual only those of convolutions and
     matrix products are counted.
@@ -31,12 +32,19 @@ def parameters_and_gflops(
     Args:
         around: makes the function that predicts from the network, which may see a resized image, or windows.
     """
-    with torch.device("meta"):
-        segmenter = Segmenter.from_config(model).eval()
-        image = torch.zeros(1, 3, height, width, dtype=torch.uint8)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            around(segmenter)(image)
-    return sum(p.numel() for p in segmenter.parameters()), counter.get_total_flops() / 1e9
+
+    def count(device: str) -> tuple[int, float]:
+        with torch.device(device):
+            segmenter = Segmenter.from_config(model).eval()
+            image = torch.zeros(1, 3, height, width, dtype=torch.uint8)
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                around(segmenter)(image)
+        return sum(p.numel() for p in segmenter.parameters()), counter.get_total_flops() / 1e9
+
+    try:
+        return count("meta")
+    except (NotImplementedError, RuntimeError):
+        return count("cpu")
 
 
 def latency(answer: _Answer, size: Sequence[int], device: torch.device, passes: int) -> dict[str, float]:
