@@ -15,11 +15,13 @@ import torch
 from front_doors import REPOSITORY
 from hydra import compose, initialize_config_dir
 from torch import nn
+from two_heads import teacher
 
 import src.data.datamodule
 from src.config import CONF_DIR, plain, register_resolvers
 from src.data.datamodule import SegmentationDataModule
 from src.data.samplers import TrainSampler
+from src.network.trust import trust
 from src.training.assemble import build_callbacks, build_module
 from src.training.trainer import build_trainer
 
@@ -56,6 +58,14 @@ CASES: dict[str, tuple[str, ...]] = {
         "labels=half",
     ),
     "clipped": ("optimizer=sgd", "trainer.gradient_clip_val=0.01"),
+    "two heads": (
+        "trainer.precision=64-true",
+        "model._target_=two_heads.TwoHeads",
+        "trainer.accumulate_grad_batches=2",
+        "labels=half",
+    ),
+    "taught, half without labels": ("optimizer=sgd", "labels=half", "teacher"),
+    "hardest pixels": ("optimizer=sgd", "loss=ohem", "loss.threshold=0.06", "loss.min_kept=1", "labels=half"),
     "averaged": ("trainer.precision=64-true", "callbacks=ema", "trainer.max_epochs=3"),
     "20 losses": ("trainer.max_epochs=20",),
 }
@@ -117,7 +127,9 @@ def fit(
 ) -> dict:
     """Losses, learning rates and names of all steps; gradients, weights and statistics after the last one."""
     labels = "half" if "labels=half" in overrides else "few"
-    overrides = tuple(o for o in overrides if not o.startswith("labels="))
+    taught = "teacher" in overrides
+    overrides = tuple(o for o in overrides if not o.startswith("labels=") and o != "teacher")
+    trust(["two_heads.TwoHeads"])
     register_resolvers()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         places = (f"data.root={street / labels}", "data.street=null", f"cache_dir={cache}")
@@ -132,6 +144,8 @@ def fit(
     data.setup("fit")
     data.check_shares(trainer.world_size, trainer.accumulate_grad_batches)
     module = build_module(plain(config), data, trainer)
+    assert module.loss
+    module.loss.more_terms += [teacher()] if taught else []
     trainer.fit(module, datamodule=data)
     return {
         "losses": torch.tensor(record.losses, dtype=torch.float64),
