@@ -256,7 +256,7 @@ def test_configs_that_do_not_resolve(doors):
             "data.root=${oc.env:CGNET_NO_SUCH}",
             "data.root: the environment variable CGNET_NO_SUCH is not set.",
         ),
-        ("data.labels=nope", "data.labels=nope: unknown, choose one of cityscapes, camvid."),
+        ("data.labels=nope", "data.labels=nope: unknown, choose one of cityscapes, camvid, "),
     ):
         outcome = doors("train", override)
         assert (outcome.code, outcome.err.strip().startswith(message)) == (2, True), outcome.err

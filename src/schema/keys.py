@@ -5,6 +5,7 @@ that class and is in TARGETS; every other key is in KEYS. What a single command 
 OF_TASK. Classes that are not in the table check their arguments themselves.
 """
 
+from src.schema.data_keys import DATA_KEYS, SIDE, STATISTICS, WEIGHTS
 from src.schema.kinds import (
     Choice,
     Group,
@@ -23,14 +24,7 @@ _OFF = Switch(only=False)
 _MANY = 10**9
 _LEVEL = Number(0, 255)  # value of a pixel
 _SHARE = Number(0, 1)
-_SPLIT = Choice(("train", "val", "test", "trainval"))
 _LIMIT = _NULL | Integer(0, _MANY) | _SHARE
-_SIDE = Integer(32, 2**14)  # pixels; the network needs at least 32 (MIN_SIZE in src/network/cgnet.py)
-_STATISTICS = {
-    "mean": ListOf(_LEVEL, 3),
-    "std": ListOf(Number(1e-3, 255), 3),
-}
-_WEIGHTS = ListOf(Number(0, 1e6), some_positive=True) | Choice(("labels",)) | _NULL
 _RATE = Number(0, 100, above=True)
 _BETAS = ListOf(Number(0, 1, below=True), 2)
 _DECAY = Number(0, 100)
@@ -56,27 +50,7 @@ KEYS: dict[str, Kind] = {
     "schedule": Group(),
     "callbacks": Group(),
     "data": Group(),
-    "data.name": _TEXT,
-    "data.root": Path("a path", empty=True) | _NULL,
-    "data.layout": Choice(("cityscapes", "camvid")),
-    "data.labels": _TEXT,  # one of the tables in src/labels.py
-    "data.num_classes": Integer(1, 255),
-    "data.train_split": _SPLIT,
-    "data.val_split": _SPLIT,
-    "data.crop_size": ListOf(_SIDE, 2),
-    "data.mean": _STATISTICS["mean"],
-    "data.std": _STATISTICS["std"],
-    "data.class_weights": _WEIGHTS,
-    "data.batch_size": Integer(1, 2**16),
-    "data.val_batch_size": Integer(1, 2**12),
-    "data.num_workers": Integer(0, 2**10) | Choice(("auto",)),
-    "data.cache": Choice(("auto", "none", "disk")),
-    "data.street": Group() | _NULL,
-    "data.street.train": Integer(1, 10**5),
-    "data.street.val": Integer(1, 10**5),
-    "data.street.width": Integer(64, 2048),
-    "data.street.height": Integer(32, 1024),
-    "data.street.seed": Integer(0, 2**63 - 1),
+    **DATA_KEYS,
     # https://lightning.ai/docs/pytorch/stable/common/trainer.html#trainer-class-api
     "trainer": Group(),
     "trainer.accelerator": Choice(("auto", "gpu", "cuda", "cpu", "mps")),
@@ -144,10 +118,9 @@ KEYS: dict[str, Kind] = {
     "measure.step_batch": Integer(1, 2**12) | Choice(("auto",)),
     "measure.variants": ListOf(_TEXT),
     # the evaluation
-    "data.split": _SPLIT | _NULL,
     "pictures": Integer(0, 1000),
     "input_scale": Number(0, 4, above=True),
-    "window": ListOf(_SIDE, 2) | _NULL,
+    "window": ListOf(SIDE, 2) | _NULL,
     "stride": ListOf(Integer(1, 2**14), 2) | _NULL,
     "submission": _SWITCH,
     "latency": Integer(0, 10**4),
@@ -195,7 +168,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "preprocessing": Group(),
     },
     "src.data.augment.RandomScaledCrop": {
-        "size": ListOf(_SIDE, 2),
+        "size": ListOf(SIDE, 2),
         "scale": ListOf(Number(0, 16, above=True), 2, ascending=True),
         "scale_step": Number(0, 16, above=True) | _NULL,
         "max_category_ratio": Number(0, 1, above=True),
@@ -208,14 +181,14 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "hue": Integer(0, 90),
     },
     "albumentations.PadIfNeeded": {
-        "min_height": _SIDE,
-        "min_width": _SIDE,
+        "min_height": SIDE,
+        "min_width": SIDE,
         "position": Choice(("center", "top_left", "top_right", "bottom_left", "bottom_right", "random")),
         "fill": _LEVEL | ListOf(_LEVEL, 3),
         "fill_mask": Integer(0, 255),
     },
     "src.training.losses.WeightedCrossEntropy": {
-        "class_weights": _WEIGHTS,
+        "class_weights": WEIGHTS,
         "label_smoothing": Number(0, 1, below=True),
         "divide_by": Choice(("weights", "pixels")),
     },
@@ -290,7 +263,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
 
 PARTS: dict[str, dict[str, Kind]] = {
     "model.preprocessing": {
-        **_STATISTICS,
+        **STATISTICS,
         "channel_order": Choice(("rgb", "bgr")),
     },
 }
