@@ -211,6 +211,12 @@ def explain(error: Exception, config_name: str) -> str:
             f"{key} follows from {source}, which has no such value here. Give {source} a value like the one "
             f"in conf/, or set {key} itself."
         )
+    if "Cannot merge DictConfig with ListConfig" in text:
+        where = text.partition("In '")[2].partition("'")[0]
+        return (
+            f"{where or 'The config'}: a list where keys with values are expected, or the reverse, such as "
+            f"ignored: [255] instead of ignored: {{ids: [255]}}."
+        )
     missing = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
     if missing:
         return _unknown_choice(*missing.groups())

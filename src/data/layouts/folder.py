@@ -124,11 +124,7 @@ def list_folders(root: Path, split: str, data: Mapping[str, Any]) -> Listing:
         raise UserError(
             f"data.images={images}: {_NAME} is a name from a list: set data.lists, or write **/*."
         )
-    return _by_patterns(
-        split,
-        Pattern.parse("data.images", images.replace(_SPLIT, where), root),
-        Pattern.parse("data.masks", masks.replace(_SPLIT, where), root),
-    )
+    return list_patterns(root, split, images.replace(_SPLIT, where), masks.replace(_SPLIT, where))
 
 
 def _check_split(key: str, text: str) -> None:
@@ -140,7 +136,10 @@ def _check_split(key: str, text: str) -> None:
         )
 
 
-def _by_patterns(split: str, images: Pattern, masks: Pattern) -> Listing:
+def list_patterns(root: Path, split: str, of_images: str, of_masks: str) -> Listing:
+    """The pairs by patterns in which {split} is replaced. Raises UserError where nothing is found."""
+    images = Pattern.parse("data.images", of_images, root)
+    masks = Pattern.parse("data.masks", of_masks, root)
     found, problems = images.files()
     with_masks, twice = masks.files()
     if not found:
@@ -161,10 +160,11 @@ def _by_patterns(split: str, images: Pattern, masks: Pattern) -> Listing:
         )
     problems += twice
     problems += [
-        f"{masks.path(name)}: missing mask of an image" for name in sorted(found.keys() - with_masks)
+        f"{found[name]}: no mask, expected {masks.path(name)}" for name in sorted(found.keys() - with_masks)
     ]
     problems += [
-        f"{images.path(name)}: missing image of a mask" for name in sorted(with_masks.keys() - found)
+        f"{with_masks[name]}: no image, expected {images.path(name)}"
+        for name in sorted(with_masks.keys() - found)
     ]
     pairs = [Pair(_flat(name), found[name], with_masks[name]) for name in common]
     return Listing(pairs, problems, len(found), len(with_masks), (), (), _FIX)

@@ -96,13 +96,7 @@ def check_mask_header(path: Source, header: Header, table: LabelTable) -> None:
     if table.name != OWN:
         check_label_header(path, header)
         return
-    if header.format in ("JPEG", "MPO", "lossy WEBP"):
-        raise UserError(
-            f"{path}: a mask must not be a {header.format.replace('MPO', 'JPEG')}: its compression is lossy "
-            f"and changes ids and colours. Write the masks as PNG, from the original ones."
-        )
-    if header.bits > 8:
-        raise UserError(f"{path}: {header}, but a mask has 8 bits per channel. Write ids from 0 to 255.")
+    check_mask_format(path, header)
     if not table.mask_colors and header.mode not in ("grey", "palette"):
         raise UserError(
             f"{path}: the mask has colours ({header}), but data.classes lists ids. List colors instead, such "
@@ -113,3 +107,14 @@ def check_mask_header(path: Source, header: Header, table: LabelTable) -> None:
             f"{path}: the mask has ids ({header}), but data.classes lists colors. List ids instead, such as "
             f"ids: [7]; python -m src.doctor with data.classes=null finds and lists them."
         )
+
+
+def check_mask_format(path: Source, header: Header) -> None:
+    """Raises UserError for a file that cannot be a mask of any table: lossy, or with more than 8 bits."""
+    if header.format in ("JPEG", "MPO", "lossy WEBP"):
+        raise UserError(
+            f"{path}: a mask must not be a {header.format.replace('MPO', 'JPEG')}: its compression is lossy "
+            f"and changes ids and colours. Write the masks as PNG, from the original ones."
+        )
+    if header.bits > 8:
+        raise UserError(f"{path}: {header}, but a mask has 8 bits per channel. Write ids from 0 to 255.")
