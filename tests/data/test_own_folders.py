@@ -126,6 +126,8 @@ def test_wrong_lists(root, refused, text, said):
         ({"masks": "masks/{split}/{name}/mask.png"}, ("data.masks", "beginning of the file name")),
         ({"masks": "masks/{split}/m_{name}.png"}, ("data.masks", "beginning of the file name", "data.lists")),
         ({"masks": "masks/{city}/{split}/{name}.png"}, ("data.masks", "cannot be read as a pattern")),
+        ({"images": "**/**/{split}/*.jpg"}, ("data.images", "** once")),
+        ({"images": "images/{split}/a*b*/*.jpg"}, ("data.images", "one * between slashes")),
         ({"images": "images/{split}/**"}, ("data.images", "cannot be read as a pattern")),
         ({"images": "images/{split}/{name}.jpg"}, ("data.images", "data.lists")),
         ({"images": None}, ("data.images is not set", "python -m src.doctor")),

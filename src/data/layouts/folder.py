@@ -58,9 +58,14 @@ class Pattern:
                 )
             inner = "/".join([*folders[wild:], star[0] + "*"])
             ending = star[2] + (_ANY if last.endswith(("*", _ANY)) else "")
-        if _WILD.search(ending.removesuffix(_ANY)) or "{" in text.replace(_NAME, "") or last == "**":
+        several = text.count("**") > 1 or any(
+            part.count("*") > 1 for part in inner.split("/") if part != "**"
+        )
+        strange = "{" in text.replace(_NAME, "") or _WILD.search(ending.removesuffix(_ANY)) or last == "**"
+        if several or strange:  # several wildcards would also take ages on long paths
             raise UserError(
-                f"{key}={text}: cannot be read as a pattern. It may have {_SPLIT}, {_NAME}, * and **."
+                f"{key}={text}: cannot be read as a pattern. It may have {_SPLIT}, {_NAME}, ** once, and one "
+                f"* between slashes."
             )
         return cls(root / "/".join(fixed), inner, ending)
 
