@@ -172,7 +172,7 @@ def test_groups_named_in_the_comments_are_there(task):
     for group in (next(iter(entry)) for entry in defaults if isinstance(entry, dict)):
         line = re.search(rf"- {group}: .*# (.*)", text)
         if line and "|" in line.group(1):
-            named = {name.split("(")[0].strip() for name in line.group(1).split(";")[0].split("|")}
+            named = {name.strip() for name in line.group(1).split(";")[0].split("|")}
             there = {path.stem for path in (CONF_DIR / group).glob("*.yaml")}
             assert named == there, group
 
