@@ -13,9 +13,8 @@ from typing import Any
 
 from src.config import CONF_DIR
 from src.runs.atomic_files import write_text
-from src.schema.keys import KEYS, OF_TASK, OPEN, TARGETED
+from src.schema.keys import KEYS, OF_TASK, OPEN, PARTS, TARGETED, TARGETS
 from src.schema.kinds import AnyOf, Choice, Group, Integer, Kind, ListOf, Null, Number, Switch, Text
-from src.schema.targets import PARTS, TARGETS
 
 FOLDER = CONF_DIR.parent / ".vscode"
 Schema = dict[str, Any]

@@ -27,12 +27,12 @@ _STAMP = "CGNET_RUN_STAMP"
 def register_resolvers() -> None:
     """For conf/: `${run_stamp:}` (one for all ranks and jobs of a command), `${num_classes:table}`, ..."""
 
-    def num_classes(table: str) -> int:
-        from src.labels import LABEL_TABLES  # imports numpy, which --help does not need
+    def num_classes(table: str, classes: Any = None) -> int:
+        from src.label_tables import OWN, table_of  # imports numpy, which --help does not need
 
-        if table not in LABEL_TABLES:
-            raise UserError(f"data.labels={table}: unknown, choose one of {', '.join(LABEL_TABLES)}.")
-        return LABEL_TABLES[table].num_classes
+        if table == OWN:  # the rules of the schema say what is wrong with the classes
+            return len(classes) if OmegaConf.is_list(classes) and classes else 1
+        return table_of({"labels": table}).num_classes
 
     OmegaConf.register_new_resolver("run_stamp", _run_stamp, replace=True)
     OmegaConf.register_new_resolver("num_classes", num_classes, replace=True)
@@ -214,6 +214,12 @@ def explain(error: Exception, config_name: str) -> str:
         return (
             f"{key} follows from {source}, which has no such value here. Give {source} a value like the one "
             f"in conf/, or set {key} itself."
+        )
+    if "Cannot merge DictConfig with ListConfig" in text:
+        where = text.partition("In '")[2].partition("'")[0]
+        return (
+            f"{where or 'The config'}: a list where keys with values are expected, or the reverse, such as "
+            f"ignored: [255] instead of ignored: {{ids: [255]}}."
         )
     missing = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", text)
     if missing:

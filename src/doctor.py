@@ -24,6 +24,7 @@ def doctor(config: DictConfig) -> None:
     from src.diagnosis.hardware import examine_disks, examine_machine
     from src.diagnosis.notes import CONFIG, DATASET, Notes
     from src.diagnosis.planned_training import Setup, as_training
+    from src.diagnosis.proposal import lacks_classes, propose
     from src.diagnosis.samples import write_samples
     from src.runs.directory import Run, rank
 
@@ -31,6 +32,11 @@ def doctor(config: DictConfig) -> None:
         return
     if not isinstance(config.samples, int) or config.samples < 0:
         raise UserError(f"samples={config.samples}: give a whole number, 0 or more.")
+    if lacks_classes(config):
+        run = Run.plan(config)
+        run.open()
+        propose(config, run)
+        return
     seed_everything(config.seed, verbose=False)
     notes, statistics = Notes(), {}
     directory: Path | None = None

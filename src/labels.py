@@ -21,6 +21,10 @@ PER_LABEL = 1000
 the label id itself."""
 
 
+Color = tuple[int, int, int]
+"""Red, green, blue, each 0-255."""
+
+
 @dataclass(frozen=True)
 class Label:
     name: str
@@ -28,7 +32,7 @@ class Label:
     train_id: int  # value in the target, or IGNORE
     category: str
     has_instances: bool  # distinguishable instances, so that iIoU is defined
-    color: tuple[int, int, int]  # RGB
+    color: Color  # in pictures
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,14 @@ class LabelTable:
     Labels with the same train id form one class. Its name joins their names, as in "car + truck", or is the
     one name that all of them share; its id, category and colour are those of the first label.
 
+    mask_colors: where it is not empty, the files have colours: the pixels of mask_colors[i] have the id i.
+
     Raises UserError where the train ids are not 0, 1, 2, ... or an id or a class's name occurs twice.
     """
 
     name: str
     labels: tuple[Label, ...]
+    mask_colors: tuple[Color, ...] = ()
 
     def __post_init__(self) -> None:
         problems = _problems(self.labels)
@@ -117,6 +124,12 @@ class LabelTable:
         table = np.zeros(256, bool)
         table[[e.id for e in self.labels]] = True
         return table
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """Changes if the same file would become other train ids."""
+        colors = bytes(value for color in self.mask_colors for value in color)
+        return self.to_train_id.tobytes() + self.is_known.tobytes() + colors
 
     @cached_property
     def to_label_id(self) -> np.ndarray:

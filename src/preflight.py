@@ -33,7 +33,7 @@ def check_training(config: DictConfig) -> None:
         check_weights_file(weights)
     if not data["street"]:
         for split in dict.fromkeys((data["train_split"], data["val_split"])):
-            list_split(data["layout"], data["root"], split)
+            list_split(data["layout"], data["root"], split, data)
 
     import torch
 

@@ -16,7 +16,6 @@ def train(config: DictConfig) -> float | None:
     from pytorch_lightning import seed_everything
 
     from src.evaluation.results import report_training
-    from src.labels import LABEL_TABLES
     from src.report.reference_scores import find_baseline
     from src.runs.directory import Run
     from src.training.assemble import assemble_data, assemble_module, assemble_trainer, build_callbacks
@@ -26,7 +25,7 @@ def train(config: DictConfig) -> float | None:
     from src.training.resume import read_last_checkpoint
 
     config, initial = initial_weights(config)
-    config, teacher = load_teacher(config, LABEL_TABLES[config.data.labels].class_names)
+    config, teacher = load_teacher(config)
     run = Run.plan(config)
     if run.finished:
         return report_training(run)

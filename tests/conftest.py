@@ -2,6 +2,7 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
+from own_lab import FILES, MISTAKES, QUICK
 
 from src.errors import UserError
 from src.street import write_street
@@ -89,6 +91,32 @@ def sweep(doors, monkeypatch, capfd):
 
     monkeypatch.setattr(child, "_command", stand_in)
     return run
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A folder outside of this project; in PYTHONPATH, as a user's own would be."""
+    folder = tmp_path_factory.mktemp("lab")
+    for name, text in (FILES | MISTAKES).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        from mylab.unet import UNet
+
+        torch.manual_seed(1)
+        torch.save(UNet(19, width=4).down.state_dict(), folder / "mylab/pretrained.pt")
+        yield folder
+
+
+@pytest.fixture
+def train(doors, lab):
+    """Runs src.train with that folder's files."""
+    doors.paths.append(lab)
+    return lambda *overrides, **how: doors(
+        "train", "--config-dir", str(lab / "conf"), *QUICK, *overrides, **how
+    )
 
 
 @pytest.fixture(scope="session")

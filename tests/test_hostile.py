@@ -100,6 +100,17 @@ HOSTILE = {
     "data without a name": (lambda c: c["hyper_parameters"]["data"].pop("name"), "data.name is missing"),
     "a layout of another kind": (_data(layout=["camvid"]), "data.layout="),
     "labels of another kind": (_data(labels={}), "data.labels="),
+    "classes of its own that are none": (
+        _data(labels="classes", layout="folder", classes=[{"name": "a", "ids": [7, 10**9]}]),
+        "data.classes[0].ids=",
+    ),
+    "a class for the terminal": (
+        _data(labels="classes", classes=[{"name": "\x1b]0;x\x07", "ids": [1]}]),
+        "data.classes[0].name=",
+    ),
+    "classes without end": (_data(labels="classes", classes=[{"name": "a"}] * 10**5), "data.classes: 100000"),
+    "splits of another kind": (_data(splits={"train": ["x"]}), "data.splits.train="),
+    "a pattern of another kind": (_data(images={"a": 1}), "data.images="),
     "a crop beyond memory": (_data(crop_size=[10**6, 10**6]), "data.crop_size="),
     "infinite numbers": (_data(std=[math.inf] * 3), "data.std="),
     "a root of another kind": (_data(root=3), "data.root=3"),

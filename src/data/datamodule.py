@@ -23,7 +23,7 @@ from src.data.originals import Originals
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.steps import build_steps, check_steps
 from src.errors import UserError, counted
-from src.labels import LABEL_TABLES
+from src.label_tables import table_of
 from src.runs.machine import cores_of_a_device, usable_cores
 from src.runs.open_files import allow_open_files, check_workers
 from src.street import write_street
@@ -62,7 +62,7 @@ class SegmentationDataModule(LightningDataModule):
         self.cache_dir = cache_dir
         self.needs_labels = needs_labels
         self.instances = instances
-        self.table = LABEL_TABLES[data["labels"]]
+        self.table = table_of(data)
         self.train_set: SegmentationDataset | None = None
         self.val_set: SegmentationDataset | None = None
         self.train_sizes: list[tuple[int, int]] = []
@@ -102,7 +102,7 @@ class SegmentationDataModule(LightningDataModule):
                 self.val_set.instances = find_instances(self.val_set.pairs, self.val_sizes, self.table)
 
     def _open(self, split: str, needs_labels: bool) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
-        pairs = find_pairs(self.config["layout"], self.config["root"], split)
+        pairs = find_pairs(self.config["layout"], self.config["root"], split, self.config)
         if needs_labels and any(pair.label is None for pair in pairs):
             raise UserError(
                 f"The split '{split}' of {self.config['root']} has no public labels: no ground truth. "

@@ -10,10 +10,11 @@ import torch
 from torch.utils.data import Dataset
 
 from src.data.augment import SeededTransform
-from src.data.files import Source, read_image, read_label
+from src.data.files import Source, read_image
 from src.data.instance_ids import read_instances
 from src.data.layouts import Pair
-from src.errors import UserError
+from src.data.masks.decoding import read_mask
+from src.data.masks.mismatches import size_mismatch, unknown_ids
 from src.labels import IGNORE, LabelTable
 
 
@@ -86,31 +87,12 @@ def read_pair(pair: Pair, table: LabelTable) -> tuple[np.ndarray, np.ndarray]:
 def read_target(pair: Pair, table: LabelTable) -> np.ndarray:
     """(H, W) uint8 train ids of a pair with a label. Raises UserError for ids outside the table."""
     assert pair.label is not None
-    return to_target(read_label(pair.label), pair, table)
+    return to_target(read_mask(pair.label, table), pair, table)
 
 
 def to_target(label: np.ndarray, pair: Pair, table: LabelTable) -> np.ndarray:
     """As `read_target`, for label ids that are already read."""
     # Look-up tables take 1.3 ms for a Cityscapes frame; counting and numpy's indexing take 6 ms.
     if not cv2.LUT(label, table.is_known.astype(np.uint8)).all():
-        ids = np.unique(label)
-        raise unknown_ids(pair, ids[~table.is_known[ids]].tolist(), table)
+        raise unknown_ids(pair, np.unique(label).tolist(), table)
     return cv2.LUT(label, table.to_train_id)
-
-
-def unknown_ids(pair: Pair, unknown: Sequence[int], table: LabelTable) -> UserError:
-    hint = ""
-    if IGNORE in unknown and table.name == "cityscapes":
-        hint = " 255 occurs in labelTrainIds files: this looks like one of them, not like a labelIds file."
-    return UserError(
-        f"{pair.label}: the ids {unknown} are not in the table of '{table.name}' "
-        f"({min(e.id for e in table.labels)}-{max(e.id for e in table.labels)}).{hint} "
-        f"Use the label files as downloaded, or set data.labels to the right table."
-    )
-
-
-def size_mismatch(pair: Pair, image: Sequence[int], label: Sequence[int]) -> UserError:
-    return UserError(
-        f"{pair.label}: {label[1]}x{label[0]} pixels, but its image {pair.image.name} has "
-        f"{image[1]}x{image[0]}. Both must come from the same release; download or extract the pair again."
-    )

@@ -1,4 +1,4 @@
-"""Reads PNG files: headers without decoding, and pixels with errors that name the file."""
+"""Reads image files: headers of PNGs without decoding, and pixels with errors that name the file."""
 
 import errno
 import os
@@ -43,19 +43,20 @@ HEADER_LENGTH = 26
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of a PNG tell."""
+    """What the first bytes of a file tell."""
 
     height: int
     width: int
     bits: int  # per channel
     mode: str
+    format: str = "PNG"
 
     @property
     def size(self) -> tuple[int, int]:
         return self.height, self.width
 
     def __str__(self) -> str:
-        return f"{self.bits}-bit {self.mode}"
+        return f"{self.bits}-bit {self.mode}" + (f" {self.format}" if self.format != "PNG" else "")
 
 
 def png_size(path: Source) -> tuple[int, int]:
@@ -104,7 +105,7 @@ def _ends(path: Source) -> tuple[bytes, bytes]:
     if isinstance(path, ZipPath):  # has checksums; reading the end means unpacking all
         return path.read_bytes(HEADER_LENGTH), _IEND
     try:
-        with _open(path) as file:
+        with open_file(path) as file:
             head = file.read(HEADER_LENGTH)
             file.seek(0, 2)
             file.seek(max(0, file.tell() - len(_IEND)))
@@ -137,7 +138,7 @@ def read_label(path: Source) -> np.ndarray:
 
 def read_grey16(path: Source) -> np.ndarray:
     """(H, W) uint16, the values as stored. Raises UserError for any other kind of PNG."""
-    pixels = _decode(path, read_bytes(path), cv2.IMREAD_UNCHANGED)
+    pixels = decode(path, read_bytes(path), cv2.IMREAD_UNCHANGED)
     if pixels.ndim != 2 or pixels.dtype != np.uint16:
         raise UserError(f"{path}: {pixels.dtype} of shape {pixels.shape}, not a 16-bit PNG of one channel.")
     return pixels
@@ -148,7 +149,7 @@ def decode_image(path: Source, data: bytes) -> np.ndarray:
     image = _decode_fast(data, _RGB)
     if image is None:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a label has no orientation
-        image = _decode(path, data, flags)
+        image = decode(path, data, flags)
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return image
 
@@ -157,7 +158,7 @@ def decode_label(path: Source, data: bytes) -> np.ndarray:
     """As `read_label`, for the bytes of a file that is already read."""
     label = _decode_fast(data, _GREY)
     if label is None:
-        label = _decode(path, data, cv2.IMREAD_UNCHANGED)
+        label = decode(path, data, cv2.IMREAD_UNCHANGED)
     if label.ndim != 2 or label.dtype != np.uint8:
         raise UserError(
             f"{path}: a label must be an 8-bit PNG of one channel, this one is {label.dtype} of shape "
@@ -170,13 +171,13 @@ def read_bytes(path: Source) -> bytes:
     try:
         if isinstance(path, ZipPath):
             return path.read_bytes()
-        with _open(path) as file:
+        with open_file(path) as file:
             return file.read()
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _open(path: Path) -> FileIO:
+def open_file(path: Path) -> FileIO:
     """Open for reading. Raises OSError for anything but a regular file: a pipe or a device could block."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
@@ -204,15 +205,15 @@ def _decode_fast(data: bytes, kind: tuple[int, int]) -> np.ndarray | None:
     width, height = struct.unpack(">II", data[16:24])
     try:
         pixels = decode_image_png_u8(data, (height, width), "rgb" if kind == _RGB else "mono")
-    except Exception:  # it raises nothing narrower; `_decode` says what is wrong
+    except Exception:  # it raises nothing narrower; `decode` says what is wrong
         return None
     return pixels if kind == _RGB else pixels.reshape(height, width)
 
 
-def _decode(path: Source, data: bytes, flags: int) -> np.ndarray:
+def decode(path: Source, data: bytes, flags: int) -> np.ndarray:
     """Decode a file with OpenCV. Damage is found before that, by the PNG's checksums, in a thirtieth of the
     time: libpng, which OpenCV uses, would print messages of its own."""
-    broken = broken_chunk(memoryview(data)) if data.startswith(_SIGNATURE) else "no PNG"
+    broken = _fault(path, data)
     try:
         image = None if broken else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # a header that asks for more than a gigapixel
@@ -223,6 +224,20 @@ def _decode(path: Source, data: bytes, flags: int) -> np.ndarray:
             f"{path}: damaged or truncated, it cannot be decoded{why}. Download or extract it again."
         )
     return image
+
+
+def _fault(path: Source, data: bytes) -> str:
+    """What is wrong with a file, as far as its format tells without decoding it; "" if nothing."""
+    if data.startswith(_SIGNATURE):
+        return broken_chunk(memoryview(data))
+    if path.name.lower().endswith(".png"):
+        return "no PNG"
+    # libjpeg fills what is missing with grey. The first end mark may be that of a thumbnail, before the scan.
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        return "its end is missing"
+    if data.startswith(b"RIFF") and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        return "its end is missing"
+    return ""
 
 
 def broken_chunk(data: memoryview) -> str:

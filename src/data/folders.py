@@ -56,12 +56,17 @@ def find(folder: Source, pattern: str) -> set[str]:
         if fnmatchcase(entry.name, last)
     }
     for path in sorted(paths):
-        if any("\ud800" <= character <= "\udfff" for character in f"{folder}/{path}"):  # surrogates
-            raise UserError(
-                f"{folder}/{path}: the name is not valid UTF-8, and no log, table or JSON file can hold it. "
-                f"Rename image and label in the same way."
-            )
+        check_name(f"{folder}/{path}")
     return paths
+
+
+def check_name(path: str) -> None:
+    """Raises UserError for a name that is not valid UTF-8."""
+    if any("\ud800" <= character <= "\udfff" for character in path):  # surrogates
+        raise UserError(
+            f"{path}: the name is not valid UTF-8, and no log, table or JSON file can hold it. "
+            f"Rename image and label in the same way."
+        )
 
 
 def files_below(folder: Source) -> list[Source]:

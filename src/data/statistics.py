@@ -85,7 +85,7 @@ def _cached(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> 
 
 
 def _fingerprint(pairs: Sequence[Pair], table: LabelTable) -> str:
-    digest = hashlib.sha256(table.to_train_id.tobytes())
+    digest = hashlib.sha256(table.fingerprint)
     for pair in pairs:
         assert pair.label is not None
         digest.update(f"{absolute(pair.label)}\0{stamp(pair.label)}\n".encode())

@@ -49,7 +49,7 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
         data.prepare_data()
     for folder in dict.fromkeys([*folders.train, *folders.val]):
         with notes.trying(DATASET, "dataset not found"):
-            folders.listings |= list_split(config["layout"], config["root"], folder)
+            folders.listings |= list_split(config["layout"], config["root"], folder, config)
     if config["name"] == "cityscapes" and folders.listings:
         try:
             folders.listings |= list_split(config["layout"], config["root"], "test")
@@ -73,8 +73,7 @@ def _examine_listing(notes: Notes, folder: str, listing: Listing, needed: bool) 
         text = f"{listing.folders[1]}: no labels of the {listing.images} images of the split '{folder}'."
         notes.add(DATASET, level, HALF, f"{text} Download or extract them.")
     for line in listing.problems if listing.labels else ():
-        fix = "Download or extract the dataset again, or remove the other half of the pair."
-        notes.add(DATASET, level, HALF, f"{line}. {fix}")
+        notes.add(DATASET, level, HALF, f"{line}. {listing.fix}")
     try:
         strays = listing.strays()
     except UserError as problem:  # training does not list all files
@@ -128,7 +127,7 @@ def _compare(notes: Notes, folders: Folders) -> None:
 
 def _examine_sizes(notes: Notes, folders: Folders, data: SegmentationDataModule) -> None:
     for name, inspection in folders.inspections.items():
-        full_size, full = list(inspection.sizes) == [(1024, 2048)], CITYSCAPES_IMAGES[name]
+        full_size, full = list(inspection.sizes) == [(1024, 2048)], CITYSCAPES_IMAGES.get(name)
         if data.config["name"] == "cityscapes" and full_size and len(inspection.pairs) != full:
             text = f"The split '{name}' has {len(inspection.pairs)} frames, full Cityscapes has {full}."
             notes.add(DATASET, "remark", "another number of frames", f"{text} Fine if intended.")

@@ -16,7 +16,6 @@ from src.diagnosis.dataset_health import crop_size
 from src.diagnosis.hardware import examine_loading
 from src.diagnosis.notes import CONFIG, DATASET, Notes
 from src.errors import UserError, counted
-from src.labels import LABEL_TABLES
 from src.runs.directory import Run
 from src.runs.machine import usable_cores
 from src.training.assemble import (
@@ -67,7 +66,7 @@ class Setup:
             config, setup.initial = initial_weights(config)
             setup.config = config
         with notes.trying(CONFIG, "teacher"):
-            config, setup.teacher = load_teacher(config, LABEL_TABLES[config.data.labels].class_names)
+            config, setup.teacher = load_teacher(config)
             setup.config = config
         with notes.trying(CONFIG, "run directory"):
             run = Run.plan(config)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
-from src.labels import LABEL_TABLES
+from src.label_tables import table_of
 
 # Percent on Cityscapes' test split, by the benchmark's server, from the authors' own submission:
 # https://www.cityscapes-dataset.com/method-details/?submissionID=2095
@@ -68,7 +68,7 @@ def find_baseline(choice: str | None, data: Mapping[str, Any]) -> Baseline | Non
 
 
 def _of_the_same_classes(baseline: Baseline, choice: str, data: Mapping[str, Any]) -> Baseline:
-    classes = LABEL_TABLES[data["labels"]].class_names
+    classes = table_of(data).class_names
     if set(baseline.iou) != set(classes):
         raise UserError(
             f"report.baseline={choice}: its metrics are of other classes than those of "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
-from src.labels import LABEL_TABLES
+from src.label_tables import table_of
 from src.network.cost import parameters_and_gflops
 from src.report.page import Report, render
 from src.report.reference_scores import find_baseline
@@ -49,7 +49,7 @@ def collect(directory: Path, config: Mapping[str, Any], model: Mapping[str, Any]
     path_of_metrics = directory / "metrics.json"
     metrics = json.loads(path_of_metrics.read_text())
     data = config["data"]
-    table = LABEL_TABLES[data["labels"]]
+    table = table_of(data)
     images = _images(directory / IMAGES, metrics)
     size = images["size"] if images else data["crop_size"]
     return Report(

@@ -1,6 +1,7 @@
 """Checks all values of a config against the table of keys, before anything is imported or made."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -9,10 +10,10 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config import USER_ERRORS, for_the_user, plain
 from src.errors import UserError, shorten
 from src.schema.comments import meaning
-from src.schema.keys import KEYS, OF_TASK, OPEN, TARGETED
+from src.schema.data_keys import DATA_KEYS
+from src.schema.keys import KEYS, OF_TASK, OPEN, PARTS, TARGETED, TARGETS
 from src.schema.kinds import LONGEST_NAME, LONGEST_PATH, Kind, shown
 from src.schema.rules import RULES
-from src.schema.targets import PARTS, TARGETS
 
 _SHOWN = 20  # problems
 
@@ -70,6 +71,9 @@ def _problem(key: str, value: Any, values: Mapping[str, Any], task: str) -> str:
     if name == "_target_":
         return "" if isinstance(value, str) and value else _refusal(key, value, "the dotted path of a class")
     kind = kind_of(key, values, task)
+    if kind is None and group == "data":  # in a file of the user's own, which `check_keys` takes as it is
+        close = get_close_matches(key, DATA_KEYS, n=1, cutoff=0.0)[0]
+        return f"Unknown config key: {key}. The nearest one is {close}; all keys are in conf/data."
     if kind is None and group in OPEN:  # an object of the user's own, or one that is switched off
         if value is None or (isinstance(value, Mapping) and "_target_" in value):
             return ""

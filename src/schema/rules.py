@@ -7,23 +7,42 @@ has no model, and a user's own optimizer may name its learning rate differently.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from src.labels import LABEL_TABLES
+from src.errors import UserError
+from src.label_tables import OWN, table_of
+from src.labels import LabelTable
 from src.schema.kinds import shown
 
 Values = Mapping[str, Any]
 
 
 def _labels(values: Values) -> str:
-    name = values["data.labels"]
-    return (
-        ""
-        if name in LABEL_TABLES
-        else f"data.labels={name}: unknown, choose one of {', '.join(LABEL_TABLES)}."
-    )
+    if _are_to_be_proposed(values):
+        return ""
+    try:
+        table_of(_data(values))
+    except UserError as error:
+        return error.text
+    return ""
+
+
+def _are_to_be_proposed(values: Values) -> bool:
+    """Whether the doctor is asked which classes there are (src/diagnosis/proposal.py)."""
+    return values["task"] == "doctor" and values["data.labels"] == OWN and values.get("data.classes") is None
+
+
+def _data(values: Values) -> Values:
+    return {key.removeprefix("data."): value for key, value in values.items() if key.startswith("data.")}
+
+
+def _table(values: Values) -> LabelTable | None:
+    try:
+        return table_of(_data(values))
+    except UserError:
+        return None
 
 
 def _num_classes(values: Values) -> str:
-    table = LABEL_TABLES.get(values["data.labels"])
+    table = _table(values)
     for key in ("data.num_classes", "model.num_classes"):
         if table and values.get(key, table.num_classes) != table.num_classes:
             return (
@@ -34,7 +53,7 @@ def _num_classes(values: Values) -> str:
 
 
 def _class_weights(values: Values) -> str:
-    table = LABEL_TABLES.get(values["data.labels"])
+    table = _table(values)
     for key in ("data.class_weights", "loss.class_weights"):
         weights = values.get(key)
         if table and isinstance(weights, list) and len(weights) != table.num_classes:

@@ -4,7 +4,7 @@ https://arxiv.org/abs/1503.02531, applied to every pixel.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from src.config import plain
 from src.errors import UserError
+from src.label_tables import table_of
 from src.network.segmenter import Segmenter
 from src.network.upsample import upsample
 from src.training.fine_tuning import load_pretrained
@@ -57,11 +58,8 @@ class Teacher:
         return each.sum() * self.temperature**2
 
 
-def load_teacher(config: DictConfig, classes: Sequence[str]) -> tuple[DictConfig, Teacher | None]:
+def load_teacher(config: DictConfig) -> tuple[DictConfig, Teacher | None]:
     """The config to train with, whose `teacher.sha256` is that of the teacher's file, and the teacher.
-
-    Args:
-        classes: those of the training, in the order of the train ids.
 
     Raises UserError for a file that cannot be used, that is not the one that the config was recorded with, or
     that is for other classes.
@@ -82,7 +80,7 @@ def load_teacher(config: DictConfig, classes: Sequence[str]) -> tuple[DictConfig
                 f"teacher.checkpoint={values['checkpoint']}: not the file that this run began with. Its "
                 f"SHA-256 is {found}, expected teacher.sha256={values['sha256']}. Give the expected file."
             )
-        trained = restore(values["checkpoint"])
+        trained, classes = restore(values["checkpoint"]), table_of(plain(config.data)).class_names
         if trained.classes != list(classes):
             raise UserError(
                 f"teacher.checkpoint={values['checkpoint']}: a network for {trained.num_classes} other "

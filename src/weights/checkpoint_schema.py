@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from src.errors import UserError, brief, shorten
-from src.labels import LABEL_TABLES
+from src.label_tables import table_of
 from src.schema.keys import KEYS
 
 _Check = Callable[[Any], bool]
@@ -23,8 +23,10 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     if isinstance(recorded["data"], dict):
         problems += _problems("data", recorded["data"], _DATA)
         problems += [f"data.{key} is missing" for key in _DATA_NEEDED if key not in recorded["data"]]
-        street = recorded["data"].get("street")
-        problems += _problems("data.street", street, _STREET) if isinstance(street, dict) else []
+        for group, checks in _GROUPS.items():
+            values = recorded["data"].get(group)
+            problems += _problems(f"data.{group}", values, checks) if isinstance(values, dict) else []
+        problems += [] if problems else _table_problem(recorded["data"])
     if isinstance(recorded.get("training"), dict):
         problems += _problems("training", recorded["training"], _TRAINING)
     if problems:
@@ -41,6 +43,14 @@ def _problems(where: str, found: dict[str, Any], checks: dict[str, _Check]) -> l
         for key, is_right in checks.items()
         if key in found and not is_right(found[key])
     ]
+
+
+def _table_problem(data: dict[str, Any]) -> list[str]:
+    try:
+        table_of(data)
+    except UserError as error:
+        return [error.text]
+    return []
 
 
 def _integer(lowest: int, highest: int) -> _Check:
@@ -95,11 +105,11 @@ _DATA: dict[str, _Check] = {
     **{
         key.removeprefix("data."): kind.allows
         for key, kind in KEYS.items()
-        if key.startswith("data.") and key != "data.split" and not key.startswith("data.street.")
+        if key.startswith("data.") and key != "data.split" and key.count(".") == 1
     },
     "name": _is_text,
     "root": _any_of(_is_text, _one_of(None)),
-    "labels": lambda value: isinstance(value, str) and value in LABEL_TABLES,
+    "labels": _is_text,  # `_table_problem` builds the table
     "cache": _any_of(KEYS["data.cache"].allows, _one_of("ram")),  # a mode of older versions
 }
 # The part that an evaluation repeats; the rest is checked when a training resumes.
@@ -108,10 +118,13 @@ _TRAINING: dict[str, _Check] = {
     "fp32_precision": KEYS["trainer.fp32_precision"].allows,
 }
 _DATA_NEEDED = ("name", "layout", "labels", "train_split", "val_split", "crop_size")
-_STREET: dict[str, _Check] = {
-    key.removeprefix("data.street."): kind.allows
-    for key, kind in KEYS.items()
-    if key.startswith("data.street.")
+_GROUPS: dict[str, dict[str, _Check]] = {
+    group: {
+        key.removeprefix(f"data.{group}."): kind.allows
+        for key, kind in KEYS.items()
+        if key.startswith(f"data.{group}.")
+    }
+    for group in ("street", "splits", "ignored")
 }
 RECORDED_KEYS = frozenset(_DATA)
 """Keys of the data group; other keys in a checkpoint's data group are ignored."""

@@ -215,7 +215,7 @@ def test_the_look_into_labels_is_short_and_reaches_the_end(street_root, monkeypa
         "src.data.checks.pairs.to_target", lambda label, pair, _: looked_into.append(pair) or label
     )
     monkeypatch.setattr(
-        "src.data.checks.pairs.read_label", lambda path: decoded.append(path) or np.array([26])
+        "src.data.checks.pairs.read_mask", lambda path, _: decoded.append(path) or np.array([26])
     )
     first = street_pairs(street_root)[0]
     pairs = [Pair(str(i), first.image, first.label) for i in range(count)]

@@ -10,18 +10,11 @@ import numpy as np
 
 from src.data.checks.findings import Finding
 from src.data.checks.pairs import SMALLEST, nothing_labelled, too_small, train_ids
-from src.data.dataset import size_mismatch, unknown_ids
-from src.data.files import (
-    HEADER_LENGTH,
-    Header,
-    Source,
-    check_label_header,
-    decode_image,
-    decode_label,
-    parse_header,
-    read_bytes,
-)
+from src.data.files import Header, Source, decode_image, read_bytes
 from src.data.layouts import Pair
+from src.data.masks.decoding import UnknownColorsError, decode_mask
+from src.data.masks.formats import check_image_header, check_mask_header, header_in
+from src.data.masks.mismatches import size_mismatch, unknown_ids
 from src.data.parallel import parallel_map
 from src.errors import UserError
 from src.labels import LabelTable
@@ -106,7 +99,7 @@ def inspect(pairs: Sequence[Pair], table: LabelTable, text: str = "") -> Inspect
 
 def inspect_pair(pair: Pair, table: LabelTable) -> PairFacts:
     facts = PairFacts(pair)
-    _look_at_image(facts)
+    _look_at_image(facts, table)
     if pair.label is not None:
         label_size = _look_at_label(facts, table)
         if facts.size and label_size and facts.size != label_size:
@@ -116,7 +109,7 @@ def inspect_pair(pair: Pair, table: LabelTable) -> PairFacts:
     return facts
 
 
-def _look_at_image(facts: PairFacts) -> None:
+def _look_at_image(facts: PairFacts, table: LabelTable) -> None:
     path = facts.pair.image
     opened = _open(path, facts)
     if opened is None:
@@ -125,8 +118,10 @@ def _look_at_image(facts: PairFacts) -> None:
     facts.size = header.size
     facts.digest = hashlib.blake2b(data, digest_size=16).digest()
     if (header.bits, header.mode) != (8, "RGB"):
-        facts.remark(CONVERTED, f"{path}: {header}; it is read as 8-bit RGB. Fine if that is intended.")
+        how = ", with three equal channels" if header.mode == "grey" else ""
+        facts.remark(CONVERTED, f"{path}: {header}; it is read as 8-bit RGB{how}. Fine if that is intended.")
     try:
+        check_image_header(path, header, table)
         image = decode_image(path, data)
     except UserError as error:
         facts.error(DAMAGED, error)
@@ -146,19 +141,22 @@ def _look_at_label(facts: PairFacts, table: LabelTable) -> tuple[int, int] | Non
         return None
     data, header = opened
     try:
-        check_label_header(path, header)
+        check_mask_header(path, header, table)
     except UserError as error:
         facts.error(NO_CLASS_MAP, error)
         return header.size
     try:
-        facts.ids = _histogram(decode_label(path, data), 0)
+        facts.ids = _histogram(decode_mask(path, data, table), 0)
+    except UnknownColorsError as error:
+        facts.error(UNKNOWN, error)
+        return header.size
     except UserError as error:
         facts.error(DAMAGED, error)
         return header.size
     unknown = np.flatnonzero((facts.ids > 0) & ~table.is_known).tolist()
     if unknown:
         pixels = int(facts.ids[unknown].sum())
-        found = unknown_ids(facts.pair, unknown, table).text
+        found = unknown_ids(facts.pair, np.flatnonzero(facts.ids).tolist(), table).text
         facts.error(UNKNOWN, UserError(f"{found} ({pixels} of {facts.ids.sum()} pixels)"))
     elif not facts.ids[table.to_train_id < table.num_classes].any():
         facts.remark(UNLABELLED, f"{path}: not one labelled pixel. Extract it again, or remove the pair.")
@@ -166,14 +164,14 @@ def _look_at_label(facts: PairFacts, table: LabelTable) -> tuple[int, int] | Non
 
 
 def _open(path: Source, facts: PairFacts) -> tuple[bytes, Header] | None:
-    """The file's bytes and header; None, and a finding is added, where it is not a complete PNG."""
+    """The file's bytes and header; None, and a finding is added, where it is no image."""
     try:
         data = read_bytes(path)
     except UserError as error:
         facts.error(UNREADABLE, error)
         return None
     try:
-        header = parse_header(path, data[:HEADER_LENGTH], data[-12:])
+        header = header_in(path, data)
     except UserError as error:
         facts.error(DAMAGED, error)
         return None

@@ -5,9 +5,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from src.data.dataset import size_mismatch, to_target
-from src.data.files import check_label_header, png_header, read_label
+from src.data.dataset import to_target
 from src.data.layouts import Pair
+from src.data.masks.decoding import read_mask
+from src.data.masks.formats import check_image_header, check_mask_header, header_of
+from src.data.masks.mismatches import size_mismatch
 from src.data.parallel import parallel_map
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
 from src.labels import IGNORE, LabelTable
@@ -27,7 +29,9 @@ def check_pairs(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int
     sizes, labels that are no class maps, have unknown ids, or have no labelled pixel.
     """
     # More threads than cores, because they wait for the disk.
-    sizes = _all(list(parallel_map(_outcome(_pair_size), pairs, threads=4 * usable_cores())))
+    sizes = _all(
+        list(parallel_map(_outcome(lambda pair: _pair_size(pair, table)), pairs, threads=4 * usable_cores()))
+    )
     labelled = [pair for pair in pairs if pair.label is not None]
     some = labelled[:: len(labelled) // _DECODED + 1]  # from first to last
     seen = _all([_outcome(lambda pair: _ids(pair, table))(pair) for pair in some])
@@ -57,7 +61,7 @@ def train_ids(first: Pair, files: int, highest: int, table: LabelTable) -> UserE
 def nothing_labelled(first: Pair, files: int) -> UserError:
     return UserError(
         f"{first.label}: not one labelled pixel in {files} files, only ids that are ignored. "
-        f"Extract the labels again, or set data.labels to the right table."
+        f"Extract the labels again, or set data.labels to the right table (data.classes, if they are listed)."
     )
 
 
@@ -68,11 +72,13 @@ def too_small(pair: Pair, size: Sequence[int]) -> UserError:
     )
 
 
-def _pair_size(pair: Pair) -> tuple[int, int]:
-    size = png_header(pair.image).size
+def _pair_size(pair: Pair, table: LabelTable) -> tuple[int, int]:
+    image = header_of(pair.image)
+    check_image_header(pair.image, image, table)
+    size = image.size
     if pair.label is not None:
-        label = png_header(pair.label)
-        check_label_header(pair.label, label)
+        label = header_of(pair.label)
+        check_mask_header(pair.label, label, table)
         if label.size != size:
             raise size_mismatch(pair, size, label.size)
     if min(size) < SMALLEST:
@@ -83,7 +89,7 @@ def _pair_size(pair: Pair) -> tuple[int, int]:
 def _ids(pair: Pair, table: LabelTable) -> tuple[int, bool]:
     """(highest id, whether any pixel is labelled)"""
     assert pair.label is not None
-    label = read_label(pair.label)
+    label = read_mask(pair.label, table)
     return int(np.max(label)), bool(np.any(to_target(label, pair, table) != IGNORE))
 
 

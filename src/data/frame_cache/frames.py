@@ -37,7 +37,7 @@ class StaleFrameError(Exception):
 
 def table_key(table: LabelTable) -> bytes:
     """Identifies the label table and this format: frames with different keys are not interchangeable."""
-    return _MAGIC + table.to_train_id.tobytes() + table.is_known.tobytes()
+    return _MAGIC + table.fingerprint
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ class Origin:
     @classmethod
     def of(cls, pair: Pair, table: LabelTable) -> "Origin":
         label = (0, 0) if pair.label is None else stamp(pair.label)
-        return cls(
-            (*stamp(pair.image), *label, zlib.crc32(table.to_train_id.tobytes() + table.is_known.tobytes()))
-        )
+        return cls((*stamp(pair.image), *label, zlib.crc32(table.fingerprint)))
 
 
 @dataclass(frozen=True)

@@ -1,45 +1,17 @@
 """Finds the files of each dataset: the pairs of image and label below a root folder, for a split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from src.data.files import Source, read_label
 from src.data.folders import files_below, find, is_file, is_folder
+from src.data.layouts.folder import FOLDER_HELP, list_folders
+from src.data.layouts.listing import Listing, Pair, halves
 from src.data.zips import ZipPath
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
 from src.labels import CITYSCAPES, IGNORE
-
-
-@dataclass(frozen=True)
-class Pair:
-    name: str  # unique within the split, e.g. frankfurt_000000_000294
-    image: Source
-    label: Source | None  # None where the split has no public labels (test)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a folder of a split holds: complete pairs, and a line for each file that lacks its counterpart."""
-
-    pairs: list[Pair]
-    problems: list[str]
-    images: int
-    labels: int
-    folders: tuple[Source, ...]  # of the images and, if they are public, of the labels
-    patterns: tuple[str, ...]  # of the files that belong in each of these folders
-
-    def strays(self) -> list[Source]:
-        """Files that are never read, because of their suffix, depth or name. Hidden files are left out."""
-        return [
-            path
-            for folder, pattern in zip(self.folders, self.patterns, strict=True)
-            for path in files_below(folder)
-            if not _fits(str(path).removeprefix(f"{folder}/"), pattern)
-        ]
-
 
 LABEL_END = "_gtFine_labelIds.png"
 
@@ -141,8 +113,8 @@ def _list(
         )
     problems = []
     if labels is not None:
-        problems += _halves(names - with_labels, with_labels, labels, label_end, "label of an image")
-    problems += _halves(with_labels - names, names, images, image_end, "image of a label")
+        problems += halves(names - with_labels, with_labels, labels, label_end, "label of an image")
+    problems += halves(with_labels - names, names, images, image_end, "image of a label")
     pairs = [
         Pair(
             name.rpartition("/")[2],
@@ -165,21 +137,6 @@ def _names(folder: Source, pattern: str, end: str) -> set[str]:
     return {path.removesuffix(end) for path in find(folder, pattern + end)}
 
 
-def _halves(missing: set[str], there: set[str], folder: Source, end: str, what: str) -> list[str]:
-    """A line for each missing file, which also says where the file is if that is another subfolder."""
-    places = {name.rpartition("/")[2]: name for name in there} if missing else {}
-    lines = []
-    for name in sorted(missing):
-        place = places.get(name.rpartition("/")[2])
-        elsewhere = f"; it lies in {folder / (place + end)}" if place else ""
-        lines.append(f"{folder / (name + end)}: missing {what}{elsewhere}")
-    return lines
-
-
-def _fits(path: str, pattern: str) -> bool:
-    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
-
-
 def _nearby(root: Path, name: str) -> str:
     """A hint if the folder `name` exists one level up or down: the usual mistake with data.root."""
     for found in (root.parent / name, *sorted(root.glob(f"*/{name}"))):
@@ -198,34 +155,47 @@ def _refuse_train_ids_only(labels: Source) -> None:
         )
 
 
-LAYOUTS: dict[str, Callable[[Path, str], Listing]] = {"cityscapes": _cityscapes, "camvid": _camvid}
+# They take the root, the split and the data group, which the layout "folder" alone needs.
+LAYOUTS: dict[str, Callable[[Path, str, Mapping[str, Any]], Listing]] = {
+    "cityscapes": lambda root, split, _: _cityscapes(root, split),
+    "camvid": lambda root, split, _: _camvid(root, split),
+    "folder": list_folders,
+}
+_HELP = {"cityscapes": _CITYSCAPES_HELP, "camvid": _CAMVID_HELP, "folder": FOLDER_HELP}
 CITYSCAPES_IMAGES = {"train": 2975, "val": 500, "test": 1525}
 """https://www.cityscapes-dataset.com/dataset-overview"""
 SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
 
 
-def find_pairs(layout: str, root: str | Path | None, split: str) -> list[Pair]:
-    """The pairs of a split, sorted by name within each of its folders. Raises UserError with the fix."""
+def find_pairs(
+    layout: str, root: str | Path | None, split: str, data: Mapping[str, Any] | None = None
+) -> list[Pair]:
+    """The pairs of a split, sorted by name within each of its folders. Raises UserError with the fix.
+
+    Args:
+        data: the data group; without it, the layout "folder" has no patterns.
+    """
     pairs = []
-    for folder, listing in list_split(layout, root, split).items():
+    for folder, listing in list_split(layout, root, split, data).items():
         if listing.problems:
             raise UserError(
                 f"The split '{folder}' is incomplete: {listing.images} images, {listing.labels} labels.\n"
                 f"{shorten(listing.problems)}\n"
-                f"Download or extract the dataset again, or remove the other half of each pair.\n"
+                f"{listing.fix}\n"
                 f"{ASK_THE_DOCTOR}"
             )
         pairs += listing.pairs
     return pairs
 
 
-def list_split(layout: str, root: str | Path | None, split: str) -> dict[str, Listing]:
+def list_split(
+    layout: str, root: str | Path | None, split: str, data: Mapping[str, Any] | None = None
+) -> dict[str, Listing]:
     """What each folder of a split holds, incomplete or not. Raises UserError where there are no images."""
     if layout not in LAYOUTS:
         raise UserError(f"data.layout={layout}: unknown, choose one of {', '.join(LAYOUTS)}.")
     if split not in SPLITS:
         raise UserError(f"The split '{split}' is unknown, choose one of {', '.join(SPLITS)}.")
     if not root:  # None, or an environment variable that is set to nothing
-        help_text = _CITYSCAPES_HELP if layout == "cityscapes" else _CAMVID_HELP
-        raise UserError(f"data.root is not set: where is the dataset?\n{help_text}")
-    return {folder: LAYOUTS[layout](Path(root).expanduser(), folder) for folder in SPLITS[split]}
+        raise UserError(f"data.root is not set: where is the dataset?\n{_HELP[layout]}")
+    return {folder: LAYOUTS[layout](Path(root).expanduser(), folder, data or {}) for folder in SPLITS[split]}

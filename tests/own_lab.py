@@ -1,0 +1,145 @@
+"""Files of a user's own, in a folder outside of this project, as the extension guide in README says."""
+
+QUICK = (
+    "experiment=debug",
+    "data.street.val=7",
+    "data.val_batch_size=3",
+    "trainer.accelerator=cpu",
+    "trainer.detect_anomaly=false",
+    "callbacks.pictures=null",
+    "callbacks.last.every_n_train_steps=3",
+)
+
+FILES = {
+    # A network of one's own: one class, one YAML. The auxiliary head is for training only.
+    "mylab/unet.py": """
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+
+
+        def block(inputs, outputs):
+            return nn.Sequential(
+                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
+                nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
+            )
+
+
+        class UNet(nn.Module):
+            min_size = 16
+
+            def __init__(self, num_classes, width=8):
+                super().__init__()
+                self.down = nn.ModuleList(block(i * width or 3, 2 * i * width or width) for i in (0, 1, 2))
+                self.up = nn.ModuleList([block(6 * width, 2 * width), block(3 * width, width)])
+                self.head = nn.Conv2d(width, num_classes, 1)
+                self.deep = nn.Conv2d(4 * width, num_classes, 1)
+
+            def forward(self, image):
+                x, kept = image, []
+                for stage in self.down:
+                    x = stage(F.max_pool2d(x, 2) if kept else x)
+                    kept.append(x)
+                deep = self.deep(kept.pop())
+                for stage in self.up:
+                    side = kept.pop()
+                    x = stage(torch.cat([F.interpolate(x, side.shape[-2:], mode="bilinear"), side], 1))
+                return {"logits": self.head(x), "auxiliary": {"deep": deep}}
+        """,
+    "conf/model/unet.yaml": """
+        _target_: mylab.unet.UNet
+        num_classes: ${data.num_classes}
+        width: 4
+        preprocessing: {mean: "${data.mean}", std: "${data.std}"}
+        """,
+    # A network that begins with pretrained weights: a new training alone calls load_pretrained.
+    "mylab/pretrained.py": """
+        from pathlib import Path
+
+        import torch
+
+        from mylab.unet import UNet
+
+        FILE = Path(__file__).with_name("pretrained.pt")  # instead of a download
+
+
+        class Pretrained(UNet):
+            def load_pretrained(self):
+                self.down.load_state_dict(torch.load(FILE, weights_only=True))
+        """,
+    # A loss of one's own: (logits, target) -> a mean, or a sum and its weight.
+    "mylab/focal.py": """
+        import torch.nn.functional as F
+        from torch import nn
+
+
+        class Focal(nn.Module):
+            def __init__(self, gamma=2.0):
+                super().__init__()
+                self.gamma = gamma
+
+            def forward(self, logits, target):
+                entropy = F.cross_entropy(logits, target.long(), ignore_index=255, reduction="none")
+                return ((1 - (-entropy).exp()) ** self.gamma * entropy)[target != 255].mean()
+        """,
+    "conf/loss/focal.yaml": """
+        _target_: mylab.focal.Focal
+        gamma: 2.0
+        """,
+    "mylab/__init__.py": "",
+}
+
+# Something that a class of one's own may do wrong.
+MISTAKES = {
+    "mylab/wrong.py": """
+        import torch
+        from torch import nn
+
+
+        class Wrong(nn.Module):
+            def __init__(self, num_classes, mistake="", width=4):
+                super().__init__()
+                self.mistake = mistake
+                self.levels = torch.linspace(0, 1, 4).tolist()  # no values on the device meta
+                channels = num_classes + (mistake == "channels")
+                self.head = nn.Conv2d(3, channels, 1)
+                if mistake == "init":
+                    raise KeyError("width")
+
+            def forward(self, image):
+                if self.mistake == "forward":
+                    return self.head(image[:, :2])
+                logits = self.head(image)
+                if self.mistake == "tuple":
+                    return logits, logits
+                if self.mistake == "out":
+                    return {"out": logits}
+                return logits
+
+
+        def loss(logits, target):
+            return logits.sum((1, 2, 3))
+
+
+        class WrongLoss(nn.Module):
+            def __init__(self, mistake=""):
+                super().__init__()
+                self.mistake = mistake
+
+            def forward(self, logits, target):
+                if self.mistake == "index":
+                    return nn.functional.cross_entropy(logits, target.long() + 1)
+                return logits.sum() / 0
+        """,
+    "conf/model/wrong.yaml": """
+        _target_: mylab.wrong.Wrong
+        num_classes: ${data.num_classes}
+        mistake: ""
+        preprocessing: {mean: "${data.mean}", std: "${data.std}"}
+        """,
+    "conf/loss/wrong.yaml": """
+        _target_: mylab.wrong.WrongLoss
+        mistake: ""
+        """,
+    "mylab/broken.py": "import nothing_of_this_name\n",
+}
