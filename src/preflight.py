@@ -32,7 +32,8 @@ def check_training(config: DictConfig) -> None:
     if weights and not (Path(config.run_dir) / "checkpoints/last.ckpt").exists():
         check_weights_file(weights)
     if not data["street"]:
-        for split in dict.fromkeys((data["train_split"], data["val_split"])):
+        splits = (data["train_split"], data["val_split"], values["teacher"]["unlabelled_split"])
+        for split in dict.fromkeys(filter(None, splits)):
             list_split(data["layout"], data["root"], split, data)
 
     import torch

@@ -7,6 +7,7 @@ from own_lab import QUICK
 
 from src.network import trust
 from src.weights.checkpoint_files import load_checkpoint
+from src.weights.trained_network import restore
 
 
 def last(run):
@@ -113,3 +114,27 @@ def test_a_teacher(train, doors):
     assert "teacher" in other.err
     other = train(*student, "data.labels=camvid", name="other")
     assert other.code == 2
+
+
+def test_images_without_labels_are_learned_from_the_teacher(doors, cityscapes_root):
+    """The test split's 5 images are in the batches, and no label of theirs counts."""
+    small = (
+        *("trainer.accelerator=cpu", "callbacks.pictures=null", "report.images=0", "data=cityscapes"),
+        *(f"data.root={cityscapes_root}", "data.crop_size=[64,64]", "data.batch_size=4"),
+        *("model.num_blocks=[1,1]", "trainer.max_epochs=1", "data.num_workers=0"),
+    )
+    teacher = doors("train", *small, name="teacher")
+    assert teacher.code == 0, teacher.err
+    file = f"teacher.checkpoint='{teacher.directory}/checkpoints/last.ckpt'"
+    run = doors("train", *small, file, "teacher.unlabelled_split=test", "data.class_weights=labels")
+    assert run.code == 0, run.err
+    assert "17 training and 7 validation images" in run.out
+    assert "5 of the training images are learned from the teacher alone" in run.out
+    alone = doors("train", *small, "teacher.unlabelled_split=test", name="other")
+    assert "teacher.unlabelled_split=test: without labels" in alone.err
+    again = doors("train", *small, file, "teacher.unlabelled_split=train", name="other")
+    assert "is a training image of the split 'train' already" in again.err
+    assert [seen["split"] for seen in restore(f"{run.directory}/checkpoints/last.ckpt").trained_on] == [
+        "train",
+        "test",
+    ]

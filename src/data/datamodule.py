@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class SegmentationDataModule(LightningDataModule):
     Args:
         data: the values of a file in conf/data.
         augment: the values of a file in conf/augment; None where there is no training.
+        unlabelled_split: training has the images of this split, too, with targets that are IGNORE everywhere.
         seed: of the order of the samples and of their augmentation.
         cache_dir: where decoded frames and class frequencies are kept.
         needs_labels: True refuses a validation split without public labels. False is for prediction alone:
@@ -54,6 +56,7 @@ class SegmentationDataModule(LightningDataModule):
         cache_dir: str | Path = ".cache",
         needs_labels: bool = True,
         instances: bool = False,
+        unlabelled_split: str | None = None,
     ):
         super().__init__()
         self.config = data
@@ -62,6 +65,7 @@ class SegmentationDataModule(LightningDataModule):
         self.cache_dir = cache_dir
         self.needs_labels = needs_labels
         self.instances = instances
+        self.unlabelled_split = unlabelled_split
         self.table = table_of(data)
         self.train_set: SegmentationDataset | None = None
         self.val_set: SegmentationDataset | None = None
@@ -93,6 +97,8 @@ class SegmentationDataModule(LightningDataModule):
             assert self.augment is not None, "training needs an augmentation"
             steps = build_steps(self.augment, self.config["mean"])
             train_set, self.train_sizes = self._open(self.config["train_split"], needs_labels=True)
+            if self.unlabelled_split:
+                self._add_unlabelled(train_set, self.unlabelled_split)
             size = check_steps(self.augment, self.config["mean"], self.train_sizes)
             train_set.transform = SeededTransform(list(steps.values()), self.seed, size)
             self.train_set = train_set
@@ -111,6 +117,17 @@ class SegmentationDataModule(LightningDataModule):
         sizes = check_pairs(pairs, self.table)
         log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
         return SegmentationDataset(pairs, self.table), sizes
+
+    def _add_unlabelled(self, train_set: SegmentationDataset, split: str) -> None:
+        more, sizes = self._open(split, needs_labels=False)
+        used = {pair.image for pair in train_set.pairs}
+        if shared := [pair for pair in more.pairs if pair.image in used]:
+            raise UserError(
+                f"teacher.unlabelled_split={split}: {shared[0].image} is a training image of the split "
+                f"'{self.config['train_split']}' already. Choose another split."
+            )
+        train_set.pairs = [*train_set.pairs, *(replace(pair, label=None) for pair in more.pairs)]
+        self.train_sizes += sizes
 
     def frames(self) -> tuple[list[Pair], list[tuple[int, int]]]:
         """The pairs of all splits that were set up, each once, with (height, width) of each."""
@@ -140,7 +157,8 @@ class SegmentationDataModule(LightningDataModule):
         """One weight per class for the loss: as given, or computed from the training labels for "labels"."""
         if weights == "labels":
             assert self.train_set is not None, "call setup('fit') first"
-            return statistics.class_weights(self.train_set.pairs, self.table, self.cache_dir)
+            labelled = [pair for pair in self.train_set.pairs if pair.label is not None]
+            return statistics.class_weights(labelled, self.table, self.cache_dir)
         assert not isinstance(weights, str)
         return weights
 

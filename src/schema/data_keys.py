@@ -10,7 +10,7 @@ STATISTICS = {
     "std": ListOf(Number(1e-3, 255), 3),
 }
 WEIGHTS = ListOf(Number(0, 1e6), some_positive=True) | Choice(("labels",)) | Null()
-_SPLIT = Choice(("train", "val", "test", "trainval"))
+SPLIT = Choice(("train", "val", "test", "trainval"))
 
 DATA_KEYS: dict[str, Kind] = {
     "data.name": Text(),
@@ -29,8 +29,8 @@ DATA_KEYS: dict[str, Kind] = {
     "data.ignored.ids": ListOf(Integer(0, 255), may_be_empty=True),
     "data.ignored.colors": ListOf(ListOf(Integer(0, 255), 3), may_be_empty=True),
     "data.num_classes": Integer(1, 255),
-    "data.train_split": _SPLIT,
-    "data.val_split": _SPLIT,
+    "data.train_split": SPLIT,
+    "data.val_split": SPLIT,
     "data.crop_size": ListOf(SIDE, 2),
     "data.mean": STATISTICS["mean"],
     "data.std": STATISTICS["std"],
@@ -45,5 +45,5 @@ DATA_KEYS: dict[str, Kind] = {
     "data.street.width": Integer(64, 2048),
     "data.street.height": Integer(32, 1024),
     "data.street.seed": Integer(0, 2**63 - 1),
-    "data.split": _SPLIT | Null(),  # of an evaluation
+    "data.split": SPLIT | Null(),  # of an evaluation
 }

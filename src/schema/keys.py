@@ -5,7 +5,7 @@ that class and is in TARGETS; every other key is in KEYS. What a single command 
 OF_TASK. Classes that are not in the table check their arguments themselves.
 """
 
-from src.schema.data_keys import DATA_KEYS, SIDE, STATISTICS, WEIGHTS
+from src.schema.data_keys import DATA_KEYS, SIDE, SPLIT, STATISTICS, WEIGHTS
 from src.schema.kinds import (
     Choice,
     Group,
@@ -48,6 +48,7 @@ KEYS: dict[str, Kind] = {
     "teacher.checkpoint": Path() | _NULL,
     "teacher.sha256": _SHA256,
     "teacher.model": Group() | _NULL,
+    "teacher.unlabelled_split": SPLIT | _NULL,
     "teacher.temperature": Number(0, 1000, above=True),
     "teacher.weight": Number(0, 10**6),
     "compile": _SWITCH,

@@ -135,6 +135,16 @@ def _length(values: Values) -> str:
     return ""
 
 
+def _unlabelled(values: Values) -> str:
+    split = values.get("teacher.unlabelled_split")
+    if split is None or values.get("teacher.checkpoint") or values.get("teacher.model"):
+        return ""
+    return (
+        f"teacher.unlabelled_split={split}: without labels these images can only be learned from a teacher. "
+        f"Set teacher.checkpoint."
+    )
+
+
 RULES: tuple[Callable[[Values], str], ...] = (
     _labels,
     _num_classes,
@@ -145,4 +155,5 @@ RULES: tuple[Callable[[Values], str], ...] = (
     _scales,
     _stride,
     _length,
+    _unlabelled,
 )

@@ -31,7 +31,13 @@ def build_callbacks(config: DictConfig) -> list[pl.Callback]:
 
 
 def assemble_data(config: DictConfig) -> SegmentationDataModule:
-    return SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
+    return SegmentationDataModule(
+        plain(config.data),
+        plain(config.augment),
+        config.seed,
+        config.cache_dir,
+        unlabelled_split=config.teacher.unlabelled_split,
+    )
 
 
 def assemble_trainer(config: DictConfig, callbacks: list[pl.Callback], checkpoint: Path | None) -> pl.Trainer:
@@ -95,6 +101,7 @@ def build_module(
     keys = ("optimizer", "schedule", "auxiliary_weight", "compile", "channels_last")
     training = {
         "loss": replace_class_weights(config["loss"], data.class_weights),
+        "unlabelled_split": config["teacher"]["unlabelled_split"],
         **{key: config[key] for key in keys},
         "fp32_precision": config["trainer"]["fp32_precision"],
     }

@@ -116,6 +116,7 @@ _DATA: dict[str, _Check] = {
 _TRAINING: dict[str, _Check] = {
     "channels_last": KEYS["channels_last"].allows,
     "fp32_precision": KEYS["trainer.fp32_precision"].allows,
+    "unlabelled_split": KEYS["teacher.unlabelled_split"].allows,
 }
 _DATA_NEEDED = ("name", "layout", "labels", "train_split", "val_split", "crop_size")
 _GROUPS: dict[str, dict[str, _Check]] = {

@@ -162,7 +162,8 @@ def _restore_ours(path: str) -> TrainedNetwork:
     began = recorded.get("began_from")
     training = recorded.get("training") or {}
     before: Seen | None = began["trained_on"] if began else []
-    here = {"data": recorded["data"]["name"], "split": recorded["data"]["train_split"]}
+    splits = [recorded["data"]["train_split"], training.get("unlabelled_split")]
+    here = [{"data": recorded["data"]["name"], "split": split} for split in splits if split]
     return TrainedNetwork(
         path=path,
         family=OURS,
@@ -174,7 +175,7 @@ def _restore_ours(path: str) -> TrainedNetwork:
         # Older checkpoints do not have the key: they are evaluated in the more exact "ieee".
         fp32_precision="tf32" if training.get("fp32_precision") == "tf32" else "ieee",
         channels_last=bool(training.get("channels_last")),
-        trained_on=None if before is None else [*before, here],
+        trained_on=None if before is None else [*before, *here],
         epoch=checkpoint["epoch"] + 1,
     )
 
