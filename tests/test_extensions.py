@@ -129,7 +129,7 @@ def test_images_without_labels_are_learned_from_the_teacher(doors, cityscapes_ro
     run = doors("train", *small, file, "teacher.unlabelled_split=test", "data.class_weights=labels")
     assert run.code == 0, run.err
     assert "17 training and 7 validation images" in run.out
-    assert "5 of the training images are learned from the teacher alone" in run.out
+    assert "The 5 images of 'test' are learned from the teacher alone" in run.out
     alone = doors("train", *small, "teacher.unlabelled_split=test", name="other")
     assert "teacher.unlabelled_split=test: without labels" in alone.err
     again = doors("train", *small, file, "teacher.unlabelled_split=train", name="other")

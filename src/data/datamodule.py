@@ -128,6 +128,7 @@ class SegmentationDataModule(LightningDataModule):
             )
         train_set.pairs = [*train_set.pairs, *(replace(pair, label=None) for pair in more.pairs)]
         self.train_sizes += sizes
+        log.info("The %d images of '%s' are learned from the teacher alone, without labels", len(more), split)
 
     def frames(self) -> tuple[list[Pair], list[tuple[int, int]]]:
         """The pairs of all splits that were set up, each once, with (height, width) of each."""

@@ -90,9 +90,6 @@ def _say_what_runs(
         counted(trainer.world_size, "device"),
         trainer.accumulate_grad_batches,
     )
-    unlabelled = sum(pair.label is None for pair in data.train_set.pairs)
-    if unlabelled:
-        log.info("%d of the training images are learned from the teacher alone, without labels", unlabelled)
     if trainer.strategy.root_device.type == "cuda":
         log.info("float32 on the GPU: %s (trainer.fp32_precision)", run.config["trainer"]["fp32_precision"])
     if run.last_checkpoint:

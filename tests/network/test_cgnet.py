@@ -140,12 +140,6 @@ def test_output_is_an_eighth_rounded_up(size):
     assert shape == (1, 5, -(-size[0] // 8), -(-size[1] // 8))
 
 
-@pytest.mark.parametrize("size", [(31, 64), (64, 31), (8, 8)])
-def test_a_small_image_is_refused(size):
-    with pytest.raises(ValueError, match=rf"{size[0]}x{size[1]} pixels.*32x32"):
-        CGNet(**SMALL)(torch.zeros(1, 3, *size))
-
-
 ABLATIONS = [
     dict(zip(("surrounding", "global_context", "input_injection", "residual"), values, strict=True))
     for values in itertools.product((True, False), (True, False), (True, False), ("global", "local", "none"))

@@ -49,6 +49,12 @@ def test_predict_is_the_best_class(segmenter):
     assert len(classes.unique()) > 1
 
 
+@pytest.mark.parametrize("size", [(31, 64), (64, 31), (8, 8)])
+def test_a_small_image_is_refused(size):
+    with pytest.raises(ValueError, match=rf"{size[0]}x{size[1]} pixels.*32x32"):
+        Segmenter.from_config(CONFIG)(pixels(*size))
+
+
 def test_predict_refuses_training_mode():
     with pytest.raises(RuntimeError, match="eval"):
         Segmenter.from_config(CONFIG).train().predict(pixels(32, 32))

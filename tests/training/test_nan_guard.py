@@ -24,7 +24,7 @@ def _explode_after(step: int, monkeypatch, value: float = float("nan")) -> None:
         loss = training_step(module, batch, batch_idx)
         if module.trainer.global_step != step:
             return loss
-        module._parts[-1][0] *= value
+        module._sums[-1][0, 0] *= value
         return loss * value
 
     monkeypatch.setattr(SegmentationModule, "training_step", spoilt)
