@@ -122,6 +122,20 @@ def test_all_errors_of_a_training_without_classes(doors, root):
     assert "python -m src.doctor data=folder" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"clases": []}, "Unknown config key: data.clases. The nearest one is data.classes"),
+        ({"ignored": [255]}, "data/mine: a list where keys with values are expected"),
+    ],
+)
+def test_a_wrong_file_of_one_s_own(doors, root, tmp_path, keys, said):
+    given = write_yaml(tmp_path, root, RGB_CLASSES, **{"ignored": RGB_IGNORED, **keys})
+    outcome = doors("train", *given, *SHORT)
+    assert outcome.code == 2
+    assert outcome.err.strip().startswith(said)
+
+
 # ---- the doctor
 
 
@@ -218,6 +232,7 @@ def test_the_doctor_names_each_bad_file(doors, tmp_path):
         f"{root}/masks/train/002.png: 96x32 pixels, but its image 002.jpg has 96x64",
         f"{root}/images/train/004.jpg: 8-bit grey JPEG; it is read as 8-bit RGB, with three equal channels",
         f"{root}/images/train/town/001.jpg: no mask, expected {root}/masks/train/town/001.*",
-        "Classes that never occur in train: unicorn",
+        "Classes that never occur in train: unicorn.",
+        "correct their ids or colors in data.classes",
     ):
         assert text in outcome.out, outcome.out

@@ -34,6 +34,14 @@ def test_subfolders_are_kept(root):
     assert len(pairs(root, "trainval")) == 9
 
 
+def test_links_to_folders_are_followed_but_not_in_a_circle(root, tmp_path):
+    for kind in ("images", "masks"):
+        (root / kind / "train/town").rename(tmp_path / kind)
+        (root / kind / "train/town").symlink_to(tmp_path / kind)
+        (tmp_path / kind / "back").symlink_to(root / kind / "train")
+    assert len(pairs(root)) == 6
+
+
 def test_a_pattern_without_subfolders(root, refused):
     assert len(pairs(root, images="images/{split}/town/*.jpg", masks="masks/{split}/town/{name}.png")) == 3
     with refused(

@@ -53,8 +53,8 @@ def _coarse(root: Path, split: str) -> Listing:
         else:
             raise UserError(
                 f"{root}: no images with coarse labels here (neither {name}/{split}/ nor {archive}). "
-                f"Download leftImg8bit_trainextra.zip (44 GB) and gtCoarse.zip (1.3 GB) into this folder, from "
-                f"https://www.cityscapes-dataset.com; they need not be extracted."
+                f"Download leftImg8bit_trainextra.zip (44 GB) and gtCoarse.zip (1.3 GB) into this folder, "
+                f"from https://www.cityscapes-dataset.com; they need not be extracted."
             )
     images, labels = folders
     return _list(images, labels, "*/*", "_leftImg8bit.png", "_gtCoarse_labelIds.png", split)

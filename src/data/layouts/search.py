@@ -68,7 +68,7 @@ def find_folders(root: Path) -> Found:
 
 
 def _places(root: Path) -> dict[str, _Place]:
-    paths = [path for path in files_below(root) if Path(path.name).suffix.lower() in SUFFIXES]
+    paths = [path for path in files_below(root, follow=True) if Path(path.name).suffix.lower() in SUFFIXES]
     inside = [str(path).removeprefix(f"{root}/").split("/") for path in paths]
     above = 0  # folders that all files share, such as archive/data
     while inside and len({tuple(parts[: above + 1]) for parts in inside}) == 1 and len(inside[0]) > above + 2:
