@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from front_doors import REPOSITORY
 from own_data import CLASSES, IGNORED, RGB_CLASSES, RGB_IGNORED, ids_of, rgb_of, save, write_folders
 from published_networks import MmsegNetwork
 
@@ -98,6 +99,18 @@ def test_ids_and_colours_train_the_same_network(trained, doors, root, tmp_path):
         for run in (trained, outcome)
     ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_the_yaml_of_the_readme(doors, tmp_path):
+    root = write_folders(tmp_path / "fields")
+    for mask in root.glob("masks/**/*.png"):
+        save(mask, np.where(ids_of(1) == 3, 2, ids_of(1)).astype(np.uint8))
+    text = (REPOSITORY / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/fields.yaml").write_text(text.replace("/path/to/fields", str(root)))
+    outcome = doors("train", f"--config-dir={tmp_path}/conf", "data=fields", *TINY, "trainer.max_epochs=1")
+    assert outcome.code == 0, outcome.err
+    assert list(outcome.metrics["IoU"]) == ["soil", "plant"]
 
 
 def test_weights_for_other_classes_are_refused(doors, mine, tmp_path):

@@ -167,6 +167,7 @@ def _lines(name: str, root: Path, files: _Files, values: Survey, folder: Path) -
         f"name: {name}",
         f"root: {_quoted(str(root))}",
         *(f"{key}: {_quoted(value)}" for key, value in where.items()),
+        *(["# Change the path of the lists if their folder is moved."] if files.lists else []),
         *(["splits:", *(f"  {key}: {_quoted(value)}" for key, value in splits.items())] if splits else []),
         "classes:",
         *_classes(values, ignored),

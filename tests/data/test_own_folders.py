@@ -107,6 +107,13 @@ def test_lists_of_names(root):
     assert inside(root, found) == inside(root, pairs(root))[::3][:2]
 
 
+def test_lists_of_several_datasets(root, tmp_path):
+    other = write_folders(tmp_path / "other")
+    lines = [f"{pair.image}\t{pair.label}" for place in (root, other) for pair in pairs(place)]
+    (root / "train.txt").write_text("\n".join(lines))
+    assert len(pairs(root, lists="{split}.txt")) == 12
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
