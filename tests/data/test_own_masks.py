@@ -202,5 +202,5 @@ def test_smoothed_edges(tmp_path, refused):
 def test_another_size(tmp_path, refused):
     image = save(tmp_path / "i.jpg", image_of(IDS, 0))
     mask = save(tmp_path / "m.png", np.ascontiguousarray(IDS.T))
-    with refused(mask, "64x96 pixels, but its image i.jpg has 96x64", "EXIF"):
+    with refused(mask, "64x96 pixels, but its image i.jpg has 96x64", "EXIF", "nearest neighbour"):
         check_pairs([Pair("a", image, mask)], BY_ID)
