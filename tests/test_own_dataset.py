@@ -120,6 +120,7 @@ def test_weights_for_other_classes_are_refused(doors, mine, tmp_path):
     assert "a network for 19 classes (those of cityscapes), but data=mine has 3 of its own" in outcome.err
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_a_new_classifier(doors, mine, tmp_path):
     path = cityscapes_weights(tmp_path)
     keys = [key for key in TINY if not key.startswith("model.")]
@@ -157,6 +158,7 @@ def proposed(outcome):
     return f"--config-dir={outcome.directory}/conf", f"data={path.stem}", yaml.safe_load(path.read_text())
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("rgb", [True, False], ids=["colours", "ids"])
 def test_the_doctor_proposes_a_yaml_that_trains(doors, tmp_path, rgb):
     root = write_folders(tmp_path / "parts", suffix=".png", rgb=rgb)
@@ -205,6 +207,7 @@ def test_two_classes_of_0_and_255(doors, tmp_path):
     assert values["ignored"]["ids"] == []
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -18,6 +18,7 @@ _SPLITS = {
     "test": ("test", "testing"),
 }
 _SPLIT_OF = {folder: split for split, folders in _SPLITS.items() for folder in folders}
+_PLACES = 50  # each is compared with each
 _OF_MASKS = re.compile(r"mask|label|annot|gt|seg|truth|target|class", re.IGNORECASE)
 
 
@@ -86,7 +87,8 @@ def _places(root: Path) -> dict[str, _Place]:
             place.splits.setdefault(_SPLIT_OF[split.lower()], split)
         name = "/".join([*rest, Path(path.name).stem])
         place.files[f"{split}/{name}" if at is not None else name] = path
-    return {key: place for key, place in places.items() if key}
+    largest = sorted((key for key in places if key), key=lambda key: -len(places[key].files))
+    return {key: places[key] for key in largest[:_PLACES]}
 
 
 def _endings(images: _Place, masks: _Place) -> Sequence[str]:
