@@ -197,7 +197,8 @@ def _classes(values: Survey, ignored: Sequence[int]) -> list[str]:
             title = "background" if value == 0 else "color_{}_{}_{}".format(*color)
             kind, key = "colors", f"[{color}]"
         entry = f"  - {{name: {title}, {kind}: {key}}}"
-        lines.append(f"{entry:<60}  # {_said(value, values)}")
+        unsure = "" if value else "; if it is no class, move it to ignored"
+        lines.append(f"{entry:<60}  # {_said(value, values)}{unsure}")
     return lines
 
 
