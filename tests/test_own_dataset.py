@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from front_doors import REPOSITORY
 from own_data import CLASSES, IGNORED, RGB_CLASSES, RGB_IGNORED, ids_of, rgb_of, save, write_folders
 from published_networks import MmsegNetwork
 
@@ -100,6 +101,18 @@ def test_ids_and_colours_train_the_same_network(trained, doors, root, tmp_path):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+def test_the_yaml_of_the_readme(doors, tmp_path):
+    root = write_folders(tmp_path / "fields")
+    for mask in root.glob("masks/**/*.png"):
+        save(mask, np.where(ids_of(1) == 3, 2, ids_of(1)).astype(np.uint8))
+    text = (REPOSITORY / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/fields.yaml").write_text(text.replace("/path/to/fields", str(root)))
+    outcome = doors("train", f"--config-dir={tmp_path}/conf", "data=fields", *TINY, "trainer.max_epochs=1")
+    assert outcome.code == 0, outcome.err
+    assert list(outcome.metrics["IoU"]) == ["soil", "plant"]
+
+
 def test_weights_for_other_classes_are_refused(doors, mine, tmp_path):
     path = cityscapes_weights(tmp_path)
     outcome = doors("eval", f"checkpoint={path}", *mine, "trainer.accelerator=cpu")
@@ -107,6 +120,7 @@ def test_weights_for_other_classes_are_refused(doors, mine, tmp_path):
     assert "a network for 19 classes (those of cityscapes), but data=mine has 3 of its own" in outcome.err
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_a_new_classifier(doors, mine, tmp_path):
     path = cityscapes_weights(tmp_path)
     keys = [key for key in TINY if not key.startswith("model.")]
@@ -122,6 +136,20 @@ def test_all_errors_of_a_training_without_classes(doors, root):
     assert "python -m src.doctor data=folder" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"clases": []}, "Unknown config key: data.clases. The nearest one is data.classes"),
+        ({"ignored": [255]}, "data/mine: a list where keys with values are expected"),
+    ],
+)
+def test_a_wrong_file_of_one_s_own(doors, root, tmp_path, keys, said):
+    given = write_yaml(tmp_path, root, RGB_CLASSES, **{"ignored": RGB_IGNORED, **keys})
+    outcome = doors("train", *given, *SHORT)
+    assert outcome.code == 2
+    assert outcome.err.strip().startswith(said)
+
+
 # ---- the doctor
 
 
@@ -130,6 +158,7 @@ def proposed(outcome):
     return f"--config-dir={outcome.directory}/conf", f"data={path.stem}", yaml.safe_load(path.read_text())
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("rgb", [True, False], ids=["colours", "ids"])
 def test_the_doctor_proposes_a_yaml_that_trains(doors, tmp_path, rgb):
     root = write_folders(tmp_path / "parts", suffix=".png", rgb=rgb)
@@ -178,6 +207,7 @@ def test_two_classes_of_0_and_255(doors, tmp_path):
     assert values["ignored"]["ids"] == []
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -218,6 +248,7 @@ def test_the_doctor_names_each_bad_file(doors, tmp_path):
         f"{root}/masks/train/002.png: 96x32 pixels, but its image 002.jpg has 96x64",
         f"{root}/images/train/004.jpg: 8-bit grey JPEG; it is read as 8-bit RGB, with three equal channels",
         f"{root}/images/train/town/001.jpg: no mask, expected {root}/masks/train/town/001.*",
-        "Classes that never occur in train: unicorn",
+        "Classes that never occur in train: unicorn.",
+        "correct their ids or colors in data.classes",
     ):
         assert text in outcome.out, outcome.out

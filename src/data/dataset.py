@@ -80,7 +80,7 @@ def read_pair(pair: Pair, table: LabelTable) -> tuple[np.ndarray, np.ndarray]:
         return image, np.full(image.shape[:2], IGNORE, np.uint8)
     target = read_target(pair, table)
     if target.shape != image.shape[:2]:
-        raise size_mismatch(pair, image.shape[:2], target.shape)
+        raise size_mismatch(pair, image.shape[:2], target.shape, table)
     return image, target
 
 

@@ -138,7 +138,7 @@ def read_label(path: Source) -> np.ndarray:
 
 def read_grey16(path: Source) -> np.ndarray:
     """(H, W) uint16, the values as stored. Raises UserError for any other kind of PNG."""
-    pixels = decode(path, read_bytes(path), cv2.IMREAD_UNCHANGED)
+    pixels = _decode(path, read_bytes(path), cv2.IMREAD_UNCHANGED)
     if pixels.ndim != 2 or pixels.dtype != np.uint16:
         raise UserError(f"{path}: {pixels.dtype} of shape {pixels.shape}, not a 16-bit PNG of one channel.")
     return pixels
@@ -149,7 +149,7 @@ def decode_image(path: Source, data: bytes) -> np.ndarray:
     image = _decode_fast(data, _RGB)
     if image is None:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a label has no orientation
-        image = decode(path, data, flags)
+        image = _decode(path, data, flags)
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return image
 
@@ -158,7 +158,7 @@ def decode_label(path: Source, data: bytes) -> np.ndarray:
     """As `read_label`, for the bytes of a file that is already read."""
     label = _decode_fast(data, _GREY)
     if label is None:
-        label = decode(path, data, cv2.IMREAD_UNCHANGED)
+        label = _decode(path, data, cv2.IMREAD_UNCHANGED)
     if label.ndim != 2 or label.dtype != np.uint8:
         raise UserError(
             f"{path}: a label must be an 8-bit PNG of one channel, this one is {label.dtype} of shape "
@@ -205,25 +205,34 @@ def _decode_fast(data: bytes, kind: tuple[int, int]) -> np.ndarray | None:
     width, height = struct.unpack(">II", data[16:24])
     try:
         pixels = decode_image_png_u8(data, (height, width), "rgb" if kind == _RGB else "mono")
-    except Exception:  # it raises nothing narrower; `decode` says what is wrong
+    except Exception:  # it raises nothing narrower; `_decode` says what is wrong
         return None
     return pixels if kind == _RGB else pixels.reshape(height, width)
 
 
-def decode(path: Source, data: bytes, flags: int) -> np.ndarray:
+def _decode(path: Source, data: bytes, flags: int) -> np.ndarray:
     """Decode a file with OpenCV. Damage is found before that, by the PNG's checksums, in a thirtieth of the
     time: libpng, which OpenCV uses, would print messages of its own."""
-    broken = _fault(path, data)
+    check_complete(path, data)
     try:
-        image = None if broken else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # a header that asks for more than a gigapixel
         image = None
     if image is None:
-        why = f" ({broken})" if broken else ""
-        raise UserError(
-            f"{path}: damaged or truncated, it cannot be decoded{why}. Download or extract it again."
-        )
+        raise damaged(path)
     return image
+
+
+def check_complete(path: Source, data: bytes) -> None:
+    """Raises UserError for damage that shows without decoding."""
+    if fault := _fault(path, data):
+        raise damaged(path, f" ({fault})")
+
+
+def damaged(path: Source, why: str = "") -> UserError:
+    return UserError(
+        f"{path}: damaged or truncated, it cannot be decoded{why}. Download or extract it again."
+    )
 
 
 def _fault(path: Source, data: bytes) -> str:

@@ -69,19 +69,23 @@ def check_name(path: str) -> None:
         )
 
 
-def files_below(folder: Source) -> list[Source]:
-    """All files at any depth, sorted, without hidden ones. Links count as files, even broken ones.
+def files_below(folder: Source, follow: bool = False) -> list[Source]:
+    """All files at any depth, sorted, without hidden ones. Links count as files, even broken ones, unless
+    `follow` enters those that lead to folders.
 
     Raises UserError for a folder that cannot be read.
     """
-    found: list[Source] = list(folder.files_below() if isinstance(folder, ZipPath) else _walk(folder))
+    found: list[Source] = list(folder.files_below() if isinstance(folder, ZipPath) else _walk(folder, follow))
     return sorted((path for path in found if not path.name.startswith(".")), key=str)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, follow: bool, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    place = folder.resolve() if follow else folder
+    if place in above:  # a link to a folder above it
+        return
     for entry in _visible(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(folder / entry.name)
+        if entry.is_dir(follow_symlinks=follow):
+            yield from _walk(folder / entry.name, follow, (*above, place))
         else:
             yield folder / entry.name
 

@@ -6,6 +6,7 @@ from src.data.datamodule import SegmentationDataModule
 from src.data.statistics import weights_of
 from src.diagnosis.dataset_health import Folders
 from src.diagnosis.notes import DATASET, Notes
+from src.label_tables import OWN
 
 Statistics = dict[str, Any]
 _FAR = 1.5  # factor between a configured class weight and the one from the data's labels
@@ -55,6 +56,8 @@ def statistics_of(
                 "val": "The mean IoU is over the other classes, unless the network predicts them.",
             }[split]
             text = f"Classes that never occur in {split}: {', '.join(absent)}. {meaning}"
+            if data.table.name == OWN:
+                text += " If they should occur, correct their ids or colors in data.classes."
             notes.add(DATASET, "remark", "class that never occurs", text)
     return result
 

@@ -167,6 +167,7 @@ def _lines(name: str, root: Path, files: _Files, values: Survey, folder: Path) -
         f"name: {name}",
         f"root: {_quoted(str(root))}",
         *(f"{key}: {_quoted(value)}" for key, value in where.items()),
+        *(["# Change the path of the lists if their folder is moved."] if files.lists else []),
         *(["splits:", *(f"  {key}: {_quoted(value)}" for key, value in splits.items())] if splits else []),
         "classes:",
         *_classes(values, ignored),
@@ -196,7 +197,8 @@ def _classes(values: Survey, ignored: Sequence[int]) -> list[str]:
             title = "background" if value == 0 else "color_{}_{}_{}".format(*color)
             kind, key = "colors", f"[{color}]"
         entry = f"  - {{name: {title}, {kind}: {key}}}"
-        lines.append(f"{entry:<60}  # {_said(value, values)}")
+        unsure = "" if value else "; if it is no class, move it to ignored"
+        lines.append(f"{entry:<60}  # {_said(value, values)}{unsure}")
     return lines
 
 

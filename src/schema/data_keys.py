@@ -10,7 +10,7 @@ STATISTICS = {
     "std": ListOf(Number(1e-3, 255), 3),
 }
 WEIGHTS = ListOf(Number(0, 1e6), some_positive=True) | Choice(("labels",)) | Null()
-SPLIT = Choice(("train", "val", "test", "trainval"))
+SPLIT = Choice(("train", "val", "test", "trainval", "train_extra"))
 
 DATA_KEYS: dict[str, Kind] = {
     "data.name": Text(),

@@ -34,6 +34,14 @@ def test_subfolders_are_kept(root):
     assert len(pairs(root, "trainval")) == 9
 
 
+def test_links_to_folders_are_followed_but_not_in_a_circle(root, tmp_path):
+    for kind in ("images", "masks"):
+        (root / kind / "train/town").rename(tmp_path / kind)
+        (root / kind / "train/town").symlink_to(tmp_path / kind)
+        (tmp_path / kind / "back").symlink_to(root / kind / "train")
+    assert len(pairs(root)) == 6
+
+
 def test_a_pattern_without_subfolders(root, refused):
     assert len(pairs(root, images="images/{split}/town/*.jpg", masks="masks/{split}/town/{name}.png")) == 3
     with refused(
@@ -97,6 +105,13 @@ def test_lists_of_names(root):
     (root / "train.txt").write_text("000\ntown/001\n")
     found = pairs(root, lists="{split}.txt", images="images/train/{name}.jpg", masks="masks/train/{name}.*")
     assert inside(root, found) == inside(root, pairs(root))[::3][:2]
+
+
+def test_lists_of_several_datasets(root, tmp_path):
+    other = write_folders(tmp_path / "other")
+    lines = [f"{pair.image}\t{pair.label}" for place in (root, other) for pair in pairs(place)]
+    (root / "train.txt").write_text("\n".join(lines))
+    assert len(pairs(root, lists="{split}.txt")) == 12
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,14 @@ def test_the_colours_of_a_palette_count_if_colours_are_listed(tmp_path):
     assert np.array_equal(BY_COLOR.to_train_id[read_mask(tmp_path / "m.png", BY_COLOR)], TRAIN_IDS)
 
 
+def test_a_damaged_palette(tmp_path, refused):
+    data = bytearray(palette(IDS))
+    data[-40] ^= 255
+    (tmp_path / "m.png").write_bytes(data)
+    with refused("m.png", "damaged or truncated", "wrong checksum"):
+        read_mask(tmp_path / "m.png", BY_ID)
+
+
 def test_black_and_white_of_one_bit(tmp_path):
     Image.fromarray(IDS > 1).save(tmp_path / "m.png")
     assert np.array_equal(read_mask(tmp_path / "m.png", BY_ID), IDS > 1)
@@ -194,5 +202,5 @@ def test_smoothed_edges(tmp_path, refused):
 def test_another_size(tmp_path, refused):
     image = save(tmp_path / "i.jpg", image_of(IDS, 0))
     mask = save(tmp_path / "m.png", np.ascontiguousarray(IDS.T))
-    with refused(mask, "64x96 pixels, but its image i.jpg has 96x64", "EXIF"):
+    with refused(mask, "64x96 pixels, but its image i.jpg has 96x64", "EXIF", "nearest neighbour"):
         check_pairs([Pair("a", image, mask)], BY_ID)

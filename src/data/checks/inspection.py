@@ -103,7 +103,7 @@ def inspect_pair(pair: Pair, table: LabelTable) -> PairFacts:
     if pair.label is not None:
         label_size = _look_at_label(facts, table)
         if facts.size and label_size and facts.size != label_size:
-            facts.error(SIZES, size_mismatch(pair, facts.size, label_size))
+            facts.error(SIZES, size_mismatch(pair, facts.size, label_size, table))
     if facts.size and min(facts.size) < SMALLEST:
         facts.error(SMALL, too_small(pair, facts.size))
     return facts

@@ -80,7 +80,7 @@ def _pair_size(pair: Pair, table: LabelTable) -> tuple[int, int]:
         label = header_of(pair.label)
         check_mask_header(pair.label, label, table)
         if label.size != size:
-            raise size_mismatch(pair, size, label.size)
+            raise size_mismatch(pair, size, label.size, table)
     if min(size) < SMALLEST:
         raise too_small(pair, size)
     return size

@@ -62,7 +62,8 @@ class FrameCache:
         # Two splits may use one name for different frames. The root may be typed in several ways.
         inside = str(pair.image.absolute()).removeprefix(self.root)
         key = zlib.crc32(inside.encode(), self._table_key)
-        return self.directory / f"{pair.name[:120]}-{key:08x}.frame"
+        name = pair.name.encode()[:120].decode(errors="ignore")  # a file name has at most 255 bytes
+        return self.directory / f"{name}-{key:08x}.frame"
 
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) and target (H, W), uint8, read-only. Raises UserError where the file is no longer

@@ -32,12 +32,32 @@ python -m src.train experiment=demo"""
 
 
 def _cityscapes(root: Path, split: str) -> Listing:
+    if split == "train_extra":
+        return _coarse(root, split)
     images = _folder(root, "leftImg8bit") / split
     labels = _folder(root, "gtFine") / split if split != "test" else _labels_of_test(root)
     listing = _list(images, labels, "*/*", "_leftImg8bit.png", LABEL_END, split)
     if labels is not None and not listing.pairs:
         _refuse_train_ids_only(labels)
     return listing
+
+
+def _coarse(root: Path, split: str) -> Listing:
+    """The images that have coarse labels alone: extracted, or in the archives as they are downloaded."""
+    folders: list[Source] = []
+    for name, archive in (("leftImg8bit", "leftImg8bit_trainextra.zip"), ("gtCoarse", "gtCoarse.zip")):
+        if is_folder(root / name / split):
+            folders.append(root / name / split)
+        elif is_file(root / archive):
+            folders.append(ZipPath(root / archive, name) / split)
+        else:
+            raise UserError(
+                f"{root}: no images with coarse labels here (neither {name}/{split}/ nor {archive}). "
+                f"Download leftImg8bit_trainextra.zip (44 GB) and gtCoarse.zip (1.3 GB) into this folder, "
+                f"from https://www.cityscapes-dataset.com; they need not be extracted."
+            )
+    images, labels = folders
+    return _list(images, labels, "*/*", "_leftImg8bit.png", "_gtCoarse_labelIds.png", split)
 
 
 def _labels_of_test(root: Path) -> Source | None:
@@ -162,9 +182,15 @@ LAYOUTS: dict[str, Callable[[Path, str, Mapping[str, Any]], Listing]] = {
     "folder": list_folders,
 }
 _HELP = {"cityscapes": _CITYSCAPES_HELP, "camvid": _CAMVID_HELP, "folder": FOLDER_HELP}
-CITYSCAPES_IMAGES = {"train": 2975, "val": 500, "test": 1525}
+CITYSCAPES_IMAGES = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
 """https://www.cityscapes-dataset.com/dataset-overview"""
-SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
+SPLITS = {
+    "train": ("train",),
+    "val": ("val",),
+    "test": ("test",),
+    "trainval": ("train", "val"),
+    "train_extra": ("train_extra",),  # Cityscapes' coarse labels
+}
 
 
 def find_pairs(

@@ -78,7 +78,7 @@ class Pattern:
         wanted = re.compile(f"({''.join(parts)}){re.escape(self.ending.removesuffix(_ANY))}{suffix}")
         found: dict[str, Path] = {}
         twice = []
-        for path in files_below(self.folder):
+        for path in files_below(self.folder, follow=True):
             match = wanted.fullmatch(str(path).removeprefix(f"{self.folder}/"))
             if not match or (any_suffix and Path(path.name).suffix.lower() not in SUFFIXES):
                 continue

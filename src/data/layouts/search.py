@@ -18,6 +18,7 @@ _SPLITS = {
     "test": ("test", "testing"),
 }
 _SPLIT_OF = {folder: split for split, folders in _SPLITS.items() for folder in folders}
+_PLACES = 50  # each is compared with each
 _OF_MASKS = re.compile(r"mask|label|annot|gt|seg|truth|target|class", re.IGNORECASE)
 
 
@@ -68,7 +69,7 @@ def find_folders(root: Path) -> Found:
 
 
 def _places(root: Path) -> dict[str, _Place]:
-    paths = [path for path in files_below(root) if Path(path.name).suffix.lower() in SUFFIXES]
+    paths = [path for path in files_below(root, follow=True) if Path(path.name).suffix.lower() in SUFFIXES]
     inside = [str(path).removeprefix(f"{root}/").split("/") for path in paths]
     above = 0  # folders that all files share, such as archive/data
     while inside and len({tuple(parts[: above + 1]) for parts in inside}) == 1 and len(inside[0]) > above + 2:
@@ -86,7 +87,8 @@ def _places(root: Path) -> dict[str, _Place]:
             place.splits.setdefault(_SPLIT_OF[split.lower()], split)
         name = "/".join([*rest, Path(path.name).stem])
         place.files[f"{split}/{name}" if at is not None else name] = path
-    return {key: place for key, place in places.items() if key}
+    largest = sorted((key for key in places if key), key=lambda key: -len(places[key].files))
+    return {key: places[key] for key in largest[:_PLACES]}
 
 
 def _endings(images: _Place, masks: _Place) -> Sequence[str]:

@@ -8,7 +8,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from src.data.files import Header, Source, decode, decode_image, decode_label, read_bytes
+from src.data.files import (
+    Header,
+    Source,
+    check_complete,
+    damaged,
+    decode_image,
+    decode_label,
+    read_bytes,
+)
 from src.data.masks.formats import check_mask_header, header_in
 from src.errors import UserError
 from src.label_tables import MOST_COLORS, OWN
@@ -42,9 +50,11 @@ def decode_ids(path: Source, data: bytes, header: Header) -> np.ndarray:
     """(H, W) uint8 of a grey or palette file; the ids of a palette file are its indices."""
     if header.mode == "grey" and header.bits == 8:
         return decode_label(path, data)
-    decode(path, data, cv2.IMREAD_REDUCED_GRAYSCALE_8)  # finds damage, and names it
-    # OpenCV would return the palette's colours, and stretch fewer than 8 bits to 0-255.
-    ids = np.array(Image.open(BytesIO(data)), np.uint8)
+    check_complete(path, data)
+    try:  # OpenCV would return the palette's colours, and stretch fewer than 8 bits to 0-255
+        ids = np.array(Image.open(BytesIO(data)), np.uint8)
+    except Exception as error:  # Pillow's readers raise many kinds for damaged files
+        raise damaged(path) from error
     return ids // (255 // (2**header.bits - 1)) if header.mode == "grey" and header.bits > 1 else ids
 
 

@@ -53,15 +53,13 @@ def _fix(unknown: Sequence[int], found: Sequence[int], table: LabelTable) -> str
     return f"data.classes and data.ignored list {listed}. Add the ids to a class, or to data.ignored.ids."
 
 
-def size_mismatch(pair: Pair, image: Sequence[int], label: Sequence[int]) -> UserError:
-    turned = image[0] != image[1] and tuple(image) == (label[1], label[0])
-    hint = (
-        " One of them is turned: a camera's orientation tag (EXIF) is ignored here, so turn the pixels."
-        if turned
-        else ""
-    )
+def size_mismatch(pair: Pair, image: Sequence[int], label: Sequence[int], table: LabelTable) -> UserError:
+    fix = "Both must come from the same release; download or extract the pair again."
+    if table.name == OWN:
+        fix = "Resize the mask to its image, by nearest neighbour, or correct the pair."
+    if image[0] != image[1] and tuple(image) == (label[1], label[0]):
+        fix = f"One is turned: a camera's orientation tag (EXIF) is ignored here, so turn the pixels. {fix}"
     return UserError(
         f"{pair.label}: {label[1]}x{label[0]} pixels, but its image {pair.image.name} has "
-        f"{image[1]}x{image[0]}.{hint} Both must come from the same release; download or extract "
-        f"the pair again."
+        f"{image[1]}x{image[0]}. {fix}"
     )
