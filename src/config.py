@@ -146,8 +146,11 @@ def conf_choice(group: str, choice: str | None) -> str:
 
 
 def _is_new_entry(config: DictConfig, key: str) -> bool:
-    """Whether it is a callback, a step of the augmentation or a logger that the user adds."""
+    """Whether it is a callback, a step of the augmentation or a logger that the user adds, an argument of
+    the optimizer or the schedule, which its class checks, or a row of a table."""
     group, _, name = key.partition(".")
+    if group in ("optimizer", "schedule"):
+        return (bool(name) and "." not in name) or name.startswith("groups.")
     if group not in ("callbacks", "augment", "logger"):
         return False
     entry = OmegaConf.select(config, f"{group}.{name.partition('.')[0]}")

@@ -13,7 +13,8 @@ from src.errors import UserError
 from src.masking import without_secrets
 from src.network.segmenter import Segmenter
 from src.objects import build
-from src.training.early_checks import check_monitors, check_validations
+from src.training.callbacks.plateau import StepAfterValidation
+from src.training.early_checks import check_monitors, check_validations, planned_length
 from src.training.fine_tuning import InitialWeights
 from src.training.loggers.build import build_loggers
 from src.training.memory import check_memory
@@ -40,7 +41,9 @@ def assemble_trainer(config: DictConfig, callbacks: list[pl.Callback], checkpoin
     values = plain(config)
     ranks = RankConsistency(without_secrets(values), checkpoint)
     loggers = build_loggers(values["logger"], Path(config.run_dir), str(config.name))
-    return build_trainer(values["trainer"], [ranks, *callbacks], loggers)
+    monitor = values["schedule"].get("monitor")
+    plateau = [StepAfterValidation(monitor)] if monitor else []
+    return build_trainer(values["trainer"], [ranks, *callbacks, *plateau], loggers)
 
 
 def assemble_module(
@@ -55,6 +58,8 @@ def assemble_module(
     module = build_module(plain(config), data, trainer, initial.record)
     check_monitors(trainer, module, config.callbacks)
     check_validations(trainer, data)
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        module.build_optimizer(*planned_length(trainer, data))
     initial.load_into(module)
     return module
 
@@ -82,7 +87,7 @@ def build_module(
     )
     if trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision:
         _check_bf16_on_cpu(config, module.segmenter)
-    module.build_optimizer(total_steps=1)  # raises for wrong values before the training starts
+    module.build_optimizer(steps=10**6, epochs=10**6)  # raises for wrong values before the training starts
     check_memory(module, data, trainer)
     return module
 

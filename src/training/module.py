@@ -18,6 +18,7 @@ from src.network.segmenter import Segmenter
 from src.objects import build
 from src.training.compiled import Compiled
 from src.training.losses import upsampled_loss
+from src.training.optimization import build_optimizer, build_schedule, freeze, length, steps_when
 
 Batch = Mapping[str, Any]
 
@@ -63,9 +64,12 @@ class SegmentationModule(LightningModule):
         self._parts: list[Tensor] = []  # (total, weight) of the loss for each batch of this optimizer step
         self._pixels = 0
         self.training_config = training
+        self.total_steps = 0  # that the schedule is made for; known when the training starts
         self.step_loss: Tensor | None = None  # of the whole batch, over all devices
         self.epoch_loss: Tensor | float = 0.0  # summed over the steps of this epoch so far
         self.loss = build("loss", training["loss"]) if training else None
+        if training:
+            freeze(self.segmenter.network, training["optimizer"])
         if training and training["channels_last"]:
             self.segmenter.channels_last()
         # Only training steps are compiled: validation has images of many sizes, and has to give the same
@@ -176,22 +180,26 @@ class SegmentationModule(LightningModule):
         dist.all_reduce(total)
         return int(total)
 
-    def build_optimizer(self, total_steps: int) -> tuple[Optimizer, LRScheduler]:
-        """Raises UserError for values of the optimizer or the schedule that are not allowed."""
+    def build_optimizer(self, steps: int, epochs: int) -> tuple[Optimizer, LRScheduler]:
+        """For a training of this length. Raises UserError for values of the optimizer or the schedule that
+        are not allowed."""
         assert self.training_config is not None
-        optimizer = build("optimizer", self.training_config["optimizer"], params=self.parameters())
-        schedule = self.training_config["schedule"]
-        return optimizer, build("schedule", schedule, optimizer=optimizer, total_steps=total_steps)
+        optimizer = build_optimizer(self.training_config["optimizer"], self, self.segmenter.network)
+        return optimizer, build_schedule(self.training_config["schedule"], optimizer, steps, epochs)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer, scheduler = self.build_optimizer(int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        assert self.training_config is not None
+        self.total_steps, epochs = length(self.trainer)
+        optimizer, scheduler = self.build_optimizer(self.total_steps, epochs)
+        schedule = steps_when(self.training_config["schedule"], scheduler)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Each checkpoint carries the metrics of the validation before it, with the epoch they belong to.
         checkpoint["scores"] = self.scores
         checkpoint["scored_epoch"] = self.scored_epoch
         checkpoint["epoch_loss"] = float(self.epoch_loss)
+        checkpoint["total_steps"] = self.total_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.scores = checkpoint["scores"]

@@ -62,12 +62,13 @@ def check_resumable(
 ) -> None:
     """Raises UserError that names the values which this training could not have saved, since Lightning loads
     them without a check. Missing values are reported by Lightning itself."""
-    optimizer, scheduler = module.build_optimizer(total_steps=1)
+    optimizer, scheduler = module.build_optimizer(steps=10**6, epochs=10**6)
     fresh = {
         "epoch": 0,
         "global_step": 0,
         "scored_epoch": None,
         "epoch_loss": 0.0,
+        "total_steps": 0,
         "loops": {"fit_loop": trainer.fit_loop.state_dict()},
         "SegmentationDataModule": {"next_epoch": 0, "next_batch": 0},
         "averaging_state": {"n_averaged": torch.tensor(0)},
@@ -114,8 +115,10 @@ def _alike(found: Any, fresh: Any) -> bool:
         return type(found) is type(fresh)
     if isinstance(fresh, int):
         return type(found) is int and 0 <= found < 2**53
-    if isinstance(fresh, float):  # the best score so far is infinite at first
-        return type(found) in (int, float) and (math.isfinite(found) or math.isinf(fresh)) and found >= 0
+    if isinstance(fresh, float):  # the best score so far is infinite at first, and may be negative
+        if type(found) not in (int, float) or math.isnan(found):
+            return False
+        return math.isinf(fresh) or (math.isfinite(found) and (found >= 0 or fresh < 0))
     return found is None or type(found) in (int, float, Tensor)  # None: a value that is not known at first
 
 
