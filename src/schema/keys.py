@@ -45,6 +45,7 @@ KEYS: dict[str, Kind] = {
     # the training
     "checkpoint": Path() | _NULL,
     "checkpoint_sha256": Text("the 64 hexadecimal digits of a SHA-256", r"[0-9a-f]{64}") | _NULL,
+    "extend": _SWITCH,
     "compile": _SWITCH,
     "channels_last": _SWITCH,
     "model": Group(),

@@ -10,11 +10,12 @@ from src.data.datamodule import SegmentationDataModule
 from src.errors import counted
 from src.runs.directory import Run
 from src.training.callbacks.epoch_lines import say_why_it_ended
+from src.training.early_checks import planned_length
 from src.training.loggers.build import keep_wandb_id
 from src.training.loggers.wandb import EnduringWandbLogger
 from src.training.module import SegmentationModule
 from src.training.reliability.error_messages import clear_errors
-from src.training.resume import check_resumable
+from src.training.resume import check_resumable, spread_anew
 from src.training.trainer import honest_exit
 from src.weights.checkpoint_files import AtomicCheckpointIO
 
@@ -35,6 +36,8 @@ def fit(
     """
     if last and run.last_checkpoint:
         check_resumable(last, run.last_checkpoint, trainer, module)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            spread_anew(last, module, *planned_length(trainer, data), asked=run.config.get("extend", False))
         files = trainer.strategy.checkpoint_io
         assert isinstance(files, AtomicCheckpointIO)
         files.hand_over(run.last_checkpoint, last)
