@@ -29,7 +29,7 @@ _CLASSES: dict[str, tuple[str, ...]] = {
     "schedule": ("src.training.schedules.", "torch.optim.lr_scheduler."),
     "augment": ("src.data.augment.", "albumentations."),
     "callbacks": ("src.training.callbacks.", "pytorch_lightning.callbacks."),
-    "logger": (),
+    "logger": ("src.training.loggers.", "pytorch_lightning.loggers."),
 }
 _HYDRA: dict[str, Schema] = {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
 

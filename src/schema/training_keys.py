@@ -78,5 +78,25 @@ OF_TRAINING: dict[str, dict[str, Kind]] = {
     },
     "src.training.callbacks.image_ranking.BestAndWorstImages": {"path": Path(), "count": Integer(0, 100)},
     "src.training.callbacks.ema.WarmedUpEMA": {"decay": Number(0, 1, above=True, below=True)},
+    "src.training.loggers.wandb.wandb_logger": {
+        "save_dir": Path(),
+        "name": _TEXT | _NULL,
+        "project": _TEXT | _NULL,
+        "entity": _TEXT | _NULL,
+        "group": _TEXT | _NULL,
+        "job_type": _TEXT | _NULL,
+        "tags": ListOf(_TEXT, may_be_empty=True),
+        "notes": _TEXT | _NULL,
+        "offline": _SWITCH | Choice(("auto",)),
+        "id": Text("letters, digits, - and _", r"[\w-]{1,64}") | _NULL,
+        "log_model": _SWITCH | Choice(("all",)),
+    },
+    "pytorch_lightning.loggers.TensorBoardLogger": {
+        "save_dir": Path(),
+        "name": _TEXT | _NULL,
+        "version": Path("a text", empty=True) | Integer(0, _MANY) | _NULL,
+        "log_graph": _SWITCH,
+        "default_hp_metric": _SWITCH,
+    },
 }
 """The arguments of each `_target_`."""

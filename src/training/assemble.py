@@ -17,6 +17,7 @@ from src.training.callbacks.plateau import StepAfterValidation
 from src.training.early_checks import check_monitors, check_validations, planned_length
 from src.training.fine_tuning import InitialWeights
 from src.training.loggers.build import build_loggers
+from src.training.loggers.csv import MetricsCSV
 from src.training.memory import check_memory
 from src.training.module import SegmentationModule
 from src.training.reliability.rank_consistency import RankConsistency
@@ -40,7 +41,7 @@ def assemble_trainer(config: DictConfig, callbacks: list[pl.Callback], checkpoin
     """
     values = plain(config)
     ranks = RankConsistency(without_secrets(values), checkpoint)
-    loggers = build_loggers(values["logger"], Path(config.run_dir), str(config.name))
+    loggers = [MetricsCSV(Path(config.run_dir) / "metrics.csv"), *build_loggers(values["logger"])]
     monitor = values["schedule"].get("monitor")
     plateau = [StepAfterValidation(monitor)] if monitor else []
     return build_trainer(values["trainer"], [ranks, *callbacks, *plateau], loggers)
