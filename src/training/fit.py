@@ -73,13 +73,16 @@ def _say_what_runs(
     trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run
 ) -> None:
     parameters = sum(p.numel() for p in module.segmenter.parameters())
+    frozen = sum(p.numel() for p in module.segmenter.parameters() if not p.requires_grad)
     total, parts = run.config["data"]["batch_size"], trainer.world_size * trainer.accumulate_grad_batches
     assert data.train_set is not None
     assert data.val_set is not None
     log.info(
-        "%s, %s parameters, on %s: %d training and %d validation images, batch %d = %d x %s x %d accumulated",
+        "%s, %s parameters%s, on %s: %d training and %d validation images, "
+        "batch %d = %d x %s x %d accumulated",
         type(module.segmenter.network).__name__,
         f"{parameters:,}",
+        f" ({frozen:,} of them frozen)" if frozen else "",
         run.config["data"]["name"],
         len(data.train_set),
         len(data.val_set),

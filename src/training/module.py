@@ -106,7 +106,8 @@ class SegmentationModule(LightningModule):
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
-        torch._foreach_mul_(gradients, factor)
+        if gradients:  # none in the last epoch of StochasticWeightAveraging, which only sets BatchNorm
+            torch._foreach_mul_(gradients, factor)
         loss = total * factor / divisor
         self.epoch_loss = self.epoch_loss + loss
         self.step_loss = loss

@@ -146,10 +146,12 @@ def _matches_nothing(pattern: str, earlier: list[str], names: list[str]) -> str:
             f"optimizer.groups: {shown(_pattern(taken[0], earlier))} stands before {shown(pattern)} and "
             f"takes all its parameters. The first pattern that matches counts: put the narrower one first."
         )
-    close = get_close_matches(pattern, names, n=3, cutoff=0.0)
+    parts = [name.split(".") for name in names]
+    layers = dict.fromkeys(".".join(part[:end]) for part in parts for end in range(1, len(part)))
+    close = get_close_matches(pattern.strip("*."), layers, n=3, cutoff=0.0)
     return (
-        f"optimizer.groups: {shown(pattern)} matches no parameter of the network. Near names are "
-        f"{', '.join(close)}; a pattern may contain * for any text."
+        f"optimizer.groups: {shown(pattern)} matches no parameter of the network, such as {names[0]}. Near "
+        f"names are {', '.join(f'{layer}.*' for layer in close)}."
     )
 
 

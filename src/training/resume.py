@@ -177,7 +177,7 @@ def _alike(found: Any, fresh: Any) -> bool:
         if type(found) not in (int, float) or math.isnan(found):
             return False
         return math.isinf(fresh) or (math.isfinite(found) and (found >= 0 or fresh < 0))
-    return found is None or type(found) in (int, float, Tensor)  # None: a value that is not known at first
+    return found is None or type(found) in (int, float, str, Tensor)  # None: not known at first
 
 
 def _wrong_weights(checkpoint: Mapping[str, Any], module: SegmentationModule) -> list[str]:
