@@ -8,11 +8,8 @@ import pytest
 import yaml
 from front_doors import REPOSITORY, TINY
 
-_SECTION = re.search(
-    r"### Optimizers, schedules, callbacks and loggers\n(.*?)\n### ",
-    (REPOSITORY / "README.md").read_text(),
-    re.S,
-)
+_README = (REPOSITORY / "README.md").read_text()
+_SECTION = re.search(r"### Optimizers, schedules, callbacks and loggers\n(.*?)\n### ", _README, re.S)[1]
 COMMANDS = [
     shlex.split(line)[2:]
     for line in _SECTION.replace("\\\n", " ").splitlines()
