@@ -35,16 +35,16 @@ def freeze(network: nn.Module, config: Config) -> None:
 
     Raises UserError for a pattern that matches no parameter.
     """
-    table = config.get("groups") or {}
-    for name, parameter in network.named_parameters():
-        pattern = _pattern(name, table)
-        if pattern is not None and table[pattern].get("lr_factor") == 0:
-            parameter.requires_grad_(False)
-    names = [name for name, _ in network.named_parameters()]
+    table = config.get("groups")
+    if not table:
+        return
+    used = {name: _pattern(name, table) for name, _ in network.named_parameters()}
     for number, pattern in enumerate(table):
-        earlier = list(table)[:number]
-        if not any(_pattern(name, table) == pattern for name in names):
-            raise UserError(_matches_nothing(pattern, earlier, names))
+        if pattern not in used.values():
+            raise UserError(_matches_nothing(pattern, list(table)[:number], list(used)))
+    for name, parameter in network.named_parameters():
+        if (pattern := used[name]) is not None and table[pattern].get("lr_factor") == 0:
+            parameter.requires_grad_(False)
     for layer in network.modules():
         own = list(layer.parameters(recurse=False))
         if isinstance(layer, _NormBase) and own and not any(p.requires_grad for p in own):
@@ -65,7 +65,7 @@ def build_optimizer(config: Config, module: nn.Module, network: nn.Module) -> Op
 
     Raises UserError for values that are not allowed, and for a trainable parameter in no group or in two.
     """
-    if not config.get("groups") and not hasattr(network, "param_groups"):
+    if not config.get("groups") and not callable(getattr(network, "param_groups", None)):
         return build("optimizer", config, params=module.parameters())
     groups = _groups(config, module, network)
     return build("optimizer", config, params=iter(groups))  # Hydra would change a list
@@ -107,10 +107,11 @@ def _set_by(pattern: str | None, table: Config, rate: float, number: int | None)
 
 def _own_groups(network: nn.Module, rate: float) -> list[dict[str, Any]]:
     """What the network's param_groups returns, checked; empty if it has none."""
-    if not hasattr(network, "param_groups"):
+    param_groups = getattr(network, "param_groups", None)
+    if not callable(param_groups):
         return []
     where = f"{type(network).__name__}.param_groups({rate:g})"
-    found = network.param_groups(rate)  # type: ignore[operator]
+    found = param_groups(rate)
     if not isinstance(found, Iterable):
         raise UserError(f'{where} returns {shown(found)}: expected a list of dicts with "params".')
     groups = []

@@ -65,7 +65,7 @@ class ConstantLR(LambdaLR):
 
 def _floor(optimizer: Optimizer, min_lr: float) -> float:
     """min_lr as a share of the optimizer's own learning rate."""
-    own = float(optimizer.defaults["lr"])
+    own = float(optimizer.defaults.get("lr") or max(group["lr"] for group in optimizer.param_groups))
     if min_lr > own:
         raise UserError(
             f"schedule.min_lr={min_lr:g} is above optimizer.lr={own:g}, so that the learning rate would rise."
