@@ -14,7 +14,7 @@ from typing import Any
 from src.config import CONF_DIR
 from src.runs.atomic_files import write_text
 from src.schema.keys import KEYS, OF_TASK, OPEN, PARTS, TARGETED, TARGETS
-from src.schema.kinds import AnyOf, Choice, Group, Integer, Kind, ListOf, Null, Number, Switch, Text
+from src.schema.kinds import AnyOf, Choice, Group, Integer, Kind, ListOf, Null, Number, Switch, Table, Text
 
 FOLDER = CONF_DIR.parent / ".vscode"
 Schema = dict[str, Any]
@@ -25,11 +25,11 @@ _LATER = [{"type": "string", "pattern": r"\$\{"}, {"const": "???"}]
 _CLASSES: dict[str, tuple[str, ...]] = {
     "model": ("src.network.",),
     "loss": ("src.training.losses.",),
-    "optimizer": ("torch.optim.",),
-    "schedule": ("src.training.schedules.",),
+    "optimizer": ("torch.optim.Adam", "torch.optim.SGD"),
+    "schedule": ("src.training.schedules.", "torch.optim.lr_scheduler."),
     "augment": ("src.data.augment.", "albumentations."),
     "callbacks": ("src.training.callbacks.", "pytorch_lightning.callbacks."),
-    "logger": (),
+    "logger": ("src.training.loggers.", "pytorch_lightning.loggers."),
 }
 _HYDRA: dict[str, Schema] = {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
 
@@ -54,6 +54,9 @@ def of_kind(kind: Kind) -> Schema:
         least = kind.length or (0 if kind.may_be_empty else 1)
         most = {"maxItems": kind.length} if kind.length else {}
         return {"type": "array", "items": _or_later(kind.item), "minItems": least, **most}
+    if isinstance(kind, Table):
+        columns = {name: _or_later(column) for name, column in kind.columns.items()}
+        return _object({}, more=_object(columns) | {"minProperties": 1})
     if isinstance(kind, Text) and not kind.pattern.startswith("(?"):
         return {"type": "string", "pattern": f"^({kind.pattern})$"}
     return {"type": "object" if isinstance(kind, Group) else "string"}
@@ -91,6 +94,11 @@ def of_targets(group: str) -> Schema:
         key.removeprefix(f"{group}."): _object({name: _or_later(kind) for name, kind in keys.items()})
         for key, keys in PARTS.items()
         if key.startswith(f"{group}.")
+    }
+    own |= {
+        key.removeprefix(f"{group}."): _or_later(kind)
+        for key, kind in KEYS.items()
+        if group in TARGETED and key.startswith(f"{group}.")
     }
     cases = [
         {

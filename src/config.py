@@ -122,7 +122,7 @@ def check_keys(config: DictConfig, config_name: str) -> set[str]:
         key
         for key in _keys(OmegaConf.to_container(config))
         if key not in known and key.rpartition(".")[0] in parents  # for an unknown group, its name is enough
-        if not _is_new_entry(config, key)
+        if not _is_new_entry(config, key, known)
     ]
     if unknown:
         raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
@@ -145,17 +145,21 @@ def conf_choice(group: str, choice: str | None) -> str:
     return original if choice is None or in_conf(group, original) else choice
 
 
-def _is_new_entry(config: DictConfig, key: str) -> bool:
-    """Whether it is a callback, a step of the augmentation, a logger, or a weight that the user adds."""
+def _is_new_entry(config: DictConfig, key: str, known: set[str]) -> bool:
+    """Whether it is a callback, a step of the augmentation or a logger that the user adds, also in the place
+    of a null; an argument of the optimizer, the schedule or the teacher's network, which its class checks; a
+    row of a table; or the weight of an auxiliary head."""
     group, _, name = key.partition(".")
-    if group == "auxiliary_weight" or key.startswith(
-        "teacher.model."
-    ):  # names of heads; arguments of a class
+    if group in ("optimizer", "schedule"):
+        return (bool(name) and "." not in name) or name.startswith("groups.")
+    if key.startswith(("auxiliary_weight.", "teacher.model.")):
         return True
     if group not in ("callbacks", "augment", "logger"):
         return False
-    entry = OmegaConf.select(config, f"{group}.{name.partition('.')[0]}")
-    return OmegaConf.is_config(entry) and "_target_" in entry and "." not in name
+    place = f"{group}.{name.partition('.')[0]}"
+    entry = OmegaConf.select(config, place)
+    is_new = "." not in name or f"{place}._target_" not in known
+    return OmegaConf.is_config(entry) and "_target_" in entry and is_new
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[str]:

@@ -9,8 +9,9 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from src.config import plain
+from src.config import CONF_DIR, plain
 from src.errors import UserError, shorten
+from src.schema.keys import KEYS
 from src.schema.kinds import shown
 
 _HYDRAS_OWN = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}
@@ -21,7 +22,7 @@ def build(key: str, config: Mapping[str, Any], **arguments: Any) -> Any:
     if problem := problem_of(key, config):
         raise UserError(problem)
     try:
-        return instantiate(config, **arguments)
+        return instantiate({"_convert_": "all", **_arguments(key, config)}, **arguments)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -74,11 +75,18 @@ def problem_of(key: str, config: Mapping[str, Any]) -> str:
         parameters = {}
     known = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
     if parameters and len(known) == len(parameters):
-        for name in config.keys() - _HYDRAS_OWN - set(known):
+        for name in _arguments(key, config).keys() - _HYDRAS_OWN - set(known):
             close = get_close_matches(str(name), known, n=1)
             hint = f" Did you mean {close[0]}?" if close else f" It has {', '.join(known) or 'none'}."
+            if not close and (CONF_DIR / key / "any.yaml").is_file():
+                hint += f" {key}=any is for a class that has no file in conf/{key}."
             return f"{key}.{name}: {target} has no such argument.{hint}"
     return next(filter(None, (problem_of(where, inner) for where, inner in _inner(key, config))), "")
+
+
+def _arguments(key: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry without what the table of keys lists beside its arguments, such as schedule.interval."""
+    return {name: value for name, value in config.items() if f"{key}.{name}" not in KEYS}
 
 
 def _inner(key: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 import torch
 from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
 from own_lab import FILES, MISTAKES, QUICK
+from spy import Crash
 
 from src.errors import UserError
 from src.street import write_street
@@ -191,6 +193,25 @@ def whole(module_doors, faulty_conf):
             )
             assert runs[overrides].code == 0, runs[overrides].err
         return runs[overrides]
+
+    return run
+
+
+@pytest.fixture
+def stop(doors, faulty_conf):
+    """Runs a command that a fault ends; returns what it exits with."""
+
+    def run(*overrides, hook, at, what):
+        orders = doors.folder / "fault.json"
+        orders.write_text(json.dumps({"hook": hook, "at": at, "what": what, "rank": 0}))
+        try:
+            ended = doors("train", f"--config-dir={faulty_conf}", *overrides).code
+        except SystemExit as stopped:
+            ended = stopped.code
+        except Crash:
+            ended = "Crash"
+        assert not orders.exists(), "the fault did not strike"
+        return ended
 
     return run
 

@@ -32,6 +32,7 @@ def assert_same(run, whole):
             assert weights[0].keys() == weights[1].keys()
             assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[1]), (name, key)
         assert one["optimizer_states"][0]["param_groups"] == other["optimizer_states"][0]["param_groups"]
+        assert one["lr_schedulers"] == other["lr_schedulers"]
         assert one["global_step"] == other["global_step"]
     assert run.metrics["confusion_matrix"] == whole.metrics["confusion_matrix"]
     assert rows(run) == rows(whole)

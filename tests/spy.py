@@ -91,3 +91,32 @@ class Notebook(Logger):
             raise ConnectionError("no server at http://notebook")
         with self.path.open("a") as file:
             file.write(json.dumps({what: values}) + "\n")
+
+
+class FirstWeights(pl.Callback):
+    """The weights before the first step."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.save(pl_module.state_dict(), Path(trainer.default_root_dir) / "first_weights.pt")
+
+
+class FirstStep(pl.Callback):
+    """How far the first step moves all parameters: the norm of the difference."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        self.before = [p.detach().clone() for p in pl_module.parameters()]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        moved = [after - before for after, before in zip(pl_module.parameters(), self.before, strict=True)]
+        norm = torch.stack([difference.detach().norm() for difference in moved]).norm()
+        (Path(trainer.default_root_dir) / "first_step.txt").write_text(str(float(norm)))
+
+
+class Notes(Notebook):
+    """In an evaluation, whose config has no optimizer: its metrics, in a file of the run directory."""
+
+    def __init__(self) -> None:
+        super().__init__(path="")
+
+    def log_hyperparams(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        self.path = Path(params["run_dir"]) / "notes"

@@ -4,11 +4,10 @@ import json
 
 import pytest
 from front_doors import TINY
-from pytorch_lightning.loggers import WandbLogger
 from spy import Notebook
 
 from src.training.loggers.build import build_loggers
-from src.training.loggers.csv import MetricsCSV
+from src.training.loggers.wandb import EnduringWandbLogger
 
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.images=0")
 
@@ -39,14 +38,14 @@ def test_one_s_own_gets_metrics_and_hyperparameters(doors, conf):
 
 
 def test_a_file_may_join_several(tmp_path):
-    wandb = {"project": "x", "offline": True, "id": None}
+    wandb = {
+        "_target_": "src.training.loggers.wandb.wandb_logger",
+        "save_dir": str(tmp_path),
+        "offline": True,
+    }
     own = {"_target_": "spy.Notebook", "path": "notes"}
-    built = build_loggers({"wandb": wandb, "tensorboard": None, "mine": own, "off": None}, tmp_path, "run")
-    assert [type(logger).__mro__[1 if isinstance(logger, WandbLogger) else 0] for logger in built] == [
-        MetricsCSV,
-        WandbLogger,
-        Notebook,
-    ]
+    built = build_loggers({"wandb": wandb, "tensorboard": None, "mine": own, "off": None})
+    assert [type(logger) for logger in built] == [EnduringWandbLogger, Notebook]
 
 
 @pytest.mark.sampled(1)

@@ -1,6 +1,5 @@
 """A run that was stopped, whenever and however, ends to the bit as one that was not."""
 
-import json
 import signal
 
 import pytest
@@ -10,25 +9,6 @@ from spy import Crash
 from src.training.callbacks.last_checkpoint import LastCheckpoint
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import load_checkpoint
-
-
-@pytest.fixture
-def stop(doors, faulty_conf):
-    """Runs a command that a fault ends; returns what it exits with."""
-
-    def run(*overrides, hook, at, what):
-        orders = doors.folder / "fault.json"
-        orders.write_text(json.dumps({"hook": hook, "at": at, "what": what, "rank": 0}))
-        try:
-            ended = doors("train", f"--config-dir={faulty_conf}", *overrides).code
-        except SystemExit as stopped:
-            ended = stopped.code
-        except Crash:
-            ended = "Crash"
-        assert not orders.exists(), "the fault did not strike"
-        return ended
-
-    return run
 
 
 def step(doors, name="run"):

@@ -15,8 +15,10 @@ from src.inference.views import Inference, finite
 from src.report.reference_scores import find_baseline
 from src.report.write import IMAGES
 from src.runs.directory import Run
+from src.training.assemble import build_callbacks
 from src.training.callbacks.image_ranking import BestAndWorstImages
 from src.training.callbacks.picture_panel import PicturePanel
+from src.training.loggers.build import build_loggers, ended_with_exit_code, keep_wandb_id
 from src.training.memory import check_memory
 from src.training.reliability.error_messages import clear_errors
 from src.training.reliability.rank_consistency import RankConsistency
@@ -46,6 +48,7 @@ class Evaluator:
         values["trainer"] |= {"precision": precision, "fp32_precision": fp32_precision}
         self.run = Run(planned.directory, values)
         find_baseline(config.report.baseline, values["data"])  # raises its errors before the evaluation
+        own, loggers = build_callbacks(config.callbacks), build_loggers(values["logger"])
 
         self._data = SegmentationDataModule(
             values["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
@@ -62,8 +65,9 @@ class Evaluator:
             OfficialScores(),
             self._cost,
             *([self._submission] if self._submission else []),
+            *own,
         ]
-        self._trainer = build_trainer(values["trainer"], callbacks)
+        self._trainer = build_trainer(values["trainer"], callbacks, loggers)
         values["trainer"]["precision"] = str(self._trainer.precision)
         if self._trainer.precision != precision:
             log.warning(
@@ -82,7 +86,16 @@ class Evaluator:
     def evaluate(self) -> dict[str, Any] | None:
         """Run it; returns the metrics as in metrics.json, None on ranks other than 0 and without labels."""
         self.run.open(self._trainer.world_size)
-        with clear_errors(self.run, self._trainer), honest_exit(self._trainer):
+        loggers = self._trainer.loggers
+        if self._trainer.is_global_zero:
+            keep_wandb_id(loggers, self.run.directory)
+        with (
+            ended_with_exit_code(loggers),
+            clear_errors(self.run, self._trainer),
+            honest_exit(self._trainer),
+        ):
+            for logger in loggers:
+                logger.log_hyperparams(self.run.config)
             self._trainer.validate(self._module, datamodule=self._data, verbose=False)
         if not self._trainer.is_global_zero:
             return None

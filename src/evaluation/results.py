@@ -27,7 +27,10 @@ def report_training(run: Run) -> float | None:
     """
     metrics = run.finished
     if metrics:
-        log.info("%s is finished. Nothing to do; another run needs another name=.", run.directory)
+        log.info(
+            "%s is finished. Nothing to do; another run needs another name=, more epochs need extend=true.",
+            run.directory,
+        )
         _show(metrics, run.directory / "metrics.json")
     else:
         best, last = (_recorded(run, name) for name in ("best.ckpt", "last.ckpt"))

@@ -18,6 +18,7 @@ from src.runs.atomic_files import nearest_existing, set_aside, write_bytes, writ
 from src.runs.directory_checks import (
     check_kinds,
     check_same_config,
+    is_extended,
     kept_id,
     read_metrics,
 )
@@ -48,6 +49,7 @@ class Run:
     directory: Path
     config: dict[str, Any]
     id: str | None = None  # stays the same if the directory is renamed or copied; known after `open`
+    extended: bool = False  # whether it continues beyond the length that it had so far
     _lock: TextIO | None = field(default=None, repr=False)
 
     @classmethod
@@ -61,10 +63,13 @@ class Run:
                 f"without . and .."
             )
         run = cls(Path(config.run_dir), without_secrets(plain(config)))
+        run.extended = config.task == "train" and is_extended(run.directory, run.config)
         if rank() == 0:
             run._check_writable()
             if run.last_checkpoint or (config.task == "train" and run.finished):
                 check_same_config(run.directory, run.config)
+            if run.extended and not run.last_checkpoint:
+                raise UserError(f"extend=true: {run.directory} has no last.ckpt, so it cannot be continued.")
         return run
 
     @property
@@ -76,7 +81,7 @@ class Run:
     @property
     def finished(self) -> dict[str, Any] | None:
         """The metrics of a finished run; else None."""
-        return read_metrics(self.directory / "metrics.json")
+        return None if self.extended else read_metrics(self.directory / "metrics.json")
 
     def open(self, world_size: int = 1, resumed: Mapping[str, Any] | None = None) -> None:
         """Make the directory, lock it, write the config and start its log; on rank 0 only.
@@ -99,6 +104,8 @@ class Run:
         for folder in (self.directory, self.directory / "checkpoints"):
             for half_written in folder.glob(".*.tmp"):  # by a process that was killed
                 half_written.unlink(missing_ok=True)
+        if self.extended:
+            self._keep_metrics()
         comment = "\n# ".join(command(self.config["task"]).splitlines())  # a name may contain line breaks
         text = f"# {comment}\n{OmegaConf.to_yaml(self.config)}"
         write_text(self.directory / "config.yaml", text)
@@ -109,6 +116,13 @@ class Run:
         if self.config["task"] != "train" and (self.directory / "metrics.json").exists():
             log.warning("The directory already has metrics, which are replaced. To keep them, set name=...")
         self._record(world_size, hashlib.sha256(text.encode()).hexdigest(), resumed)
+
+    def _keep_metrics(self) -> None:
+        """Rename the metrics of the shorter training. Without metrics.json the run is not finished, whenever
+        it is stopped from here on."""
+        path = self.directory / "metrics.json"
+        if metrics := read_metrics(path):
+            path.rename(path.with_name(f"metrics_epoch_{(metrics.get('last') or metrics)['epoch']}.json"))
 
     def _log(self) -> logging.FileHandler:
         path = self.directory / f"{self.config['task']}.log"
@@ -140,6 +154,12 @@ class Run:
                 log.warning("Results may differ, since the run resumes with changes: %s.", changed)
         elif repeated and (changed := differences(read_starts(Path(repeated)), start)):
             log.warning("Results may differ from those of %s, because of changes: %s.", repeated, changed)
+        if repeated and self.config.get("extend") and not resumed:
+            log.warning(
+                "%s was extended while it trained, so its learning rate followed the schedule of a shorter "
+                "training first. This run follows that of the whole training.",
+                repeated,
+            )
         if start["packages"] == packages_of(starts):
             del start["packages"]
         self.id = self.id or uuid4().hex

@@ -11,7 +11,7 @@ from yaml import YAMLError
 
 from src.config import flatten
 from src.errors import UserError, brief
-from src.schema.roles import MAY_CHANGE
+from src.schema.roles import MAY_CHANGE, MAY_EXTEND
 
 _FOLDERS = ("checkpoints", "pictures", "submission", "tensorboard", "wandb")
 _FILES = (
@@ -84,32 +84,57 @@ def check_same_config(directory: Path, config: Mapping[str, Any]) -> None:
     kept = directory / "config.yaml"
     if not kept.exists():
         return
-    try:  # as plain data: its expressions are compared as texts, never resolved
-        loaded: Any = OmegaConf.to_container(OmegaConf.load(kept))
-        before, now = (dict(flatten(c)) for c in (loaded, config))
-    except (YAMLError, OmegaConfBaseException, OSError, AttributeError, ValueError, RecursionError) as error:
-        raise _damaged(kept, type(error).__name__) from error
+    loaded = _load(kept)
+    before, now = (dict(flatten(c)) for c in (loaded, config))
     keys = [key for key in config if key in loaded]
     if len(keys) < len(config) and keys == list(config)[: len(keys)]:
         raise _damaged(kept, f"cut off after {keys[-1] if keys else 'nothing'}")
+    allowed = (*MAY_CHANGE, *MAY_EXTEND) if config.get("extend") else MAY_CHANGE
     changed = [
         f"  {key}: {before.get(key)} before, {now.get(key)} now"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE)
+        if before.get(key) != now.get(key) and (not key.startswith(allowed) or _is_shorter(key, before, now))
     ]
     if changed:
-        longer = any(line.startswith(("  trainer.max_epochs:", "  trainer.max_steps:")) for line in changed)
+        longer = any(line.startswith(tuple(f"  {key}" for key in MAY_EXTEND)) for line in changed)
         raise UserError(
             f"{directory}: this run was started with another config, it cannot resume with this one:\n"
             + "\n".join(changed)
             + "\nRepeat its own command to resume it, or choose another name=."
-            + (_HOW_LONGER.format(directory) if longer else "")
+            + (_HOW_LONGER.format(directory) if longer and not config.get("extend") else "")
         )
 
 
+def _is_shorter(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a changed limit of the training is lower than before; null and -1 are no limit."""
+    if key not in ("trainer.max_epochs", "trainer.max_steps") or now.get(key) in (None, -1):
+        return False
+    return before.get(key) in (None, -1) or now[key] < before[key]
+
+
+def is_extended(directory: Path, config: Mapping[str, Any]) -> bool:
+    """Whether this command continues a run beyond the length with which it was started."""
+    kept = directory / "config.yaml"
+    if not config.get("extend") or not kept.exists():
+        return False
+    before, now = (dict(flatten(c)) for c in (_load(kept), config))
+    return any(before.get(k) != now.get(k) for k in before.keys() | now.keys() if k.startswith(MAY_EXTEND))
+
+
+def _load(kept: Path) -> dict[str, Any]:
+    """The config of a run as plain data: its expressions are compared as texts, never resolved."""
+    try:
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(kept))
+        dict(flatten(loaded))
+    except (YAMLError, OmegaConfBaseException, OSError, AttributeError, ValueError, RecursionError) as error:
+        raise _damaged(kept, type(error).__name__) from error
+    return loaded
+
+
 _HOW_LONGER = (
-    "\nIts learning-rate schedule covers exactly its own number of steps: with more steps it is another one. "
-    "To train longer, begin a new run with its weights:\n"
+    "\nTo train longer, either continue this run: give its own command a larger trainer.max_epochs and "
+    "extend=true. Its learning-rate schedule is then spread over the new length, so the learning rate jumps. "
+    "Or begin a new run with its weights and a schedule of its own:\n"
     "  checkpoint={}/checkpoints/best.ckpt name=longer trainer.max_epochs=..."
 )
 

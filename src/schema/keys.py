@@ -16,26 +16,24 @@ from src.schema.kinds import (
     Number,
     Path,
     Switch,
+    Table,
     Text,
 )
+from src.schema.training_keys import DECAY, OF_TRAINING, SEED
 
 _NULL, _SWITCH, _TEXT = Null(), Switch(), Text()
-_OFF = Switch(only=False)
 _MANY = 10**9
 _LEVEL = Number(0, 255)  # value of a pixel
 _SHARE = Number(0, 1)
 _SHA256 = Text("the 64 hexadecimal digits of a SHA-256", r"[0-9a-f]{64}") | _NULL
 _LIMIT = _NULL | Integer(0, _MANY) | _SHARE
-_RATE = Number(0, 100, above=True)
-_BETAS = ListOf(Number(0, 1, below=True), 2)
-_DECAY = Number(0, 100)
 
 KEYS: dict[str, Kind] = {
     "name": Path("a name for the run"),
     "runs_dir": Path(),
     "run_dir": Path(),
     "cache_dir": Path(),
-    "seed": Integer(0, 2**32 - 1),
+    "seed": SEED,
     "report": Group(),
     "report.images": Integer(0, 100),
     "report.baseline": Path() | _NULL,
@@ -51,13 +49,17 @@ KEYS: dict[str, Kind] = {
     "teacher.unlabelled_split": SPLIT | _NULL,
     "teacher.temperature": Number(0, 1000, above=True),
     "teacher.weight": Number(0, 10**6),
+    "extend": _SWITCH,
     "compile": _SWITCH,
     "channels_last": _SWITCH,
     "model": Group(),
     "augment": Group(),
     "loss": Group(),
     "optimizer": Group(),
+    "optimizer.groups": Table({"lr_factor": Number(0, 1000), "weight_decay": DECAY}) | _NULL,
     "schedule": Group(),
+    "schedule.interval": Choice(("step", "epoch")),
+    "schedule.monitor": _TEXT | _NULL,
     "callbacks": Group(),
     "data": Group(),
     **DATA_KEYS,
@@ -104,19 +106,6 @@ KEYS: dict[str, Kind] = {
     "trainer.barebones": _SWITCH,
     "trainer.model_registry": _TEXT | _NULL,
     "logger": Group(),
-    "logger.wandb": Group() | _NULL,
-    "logger.wandb.project": _TEXT | _NULL,
-    "logger.wandb.entity": _TEXT | _NULL,
-    "logger.wandb.group": _TEXT | _NULL,
-    "logger.wandb.job_type": _TEXT | _NULL,
-    "logger.wandb.tags": ListOf(_TEXT, may_be_empty=True),
-    "logger.wandb.notes": _TEXT | _NULL,
-    "logger.wandb.offline": _SWITCH | Choice(("auto",)),
-    "logger.wandb.id": Text("letters, digits, - and _", r"[\w-]{1,64}") | _NULL,
-    "logger.wandb.log_model": _SWITCH | Choice(("all",)),
-    "logger.tensorboard": Group() | _NULL,
-    "logger.tensorboard.log_graph": _SWITCH,
-    "logger.tensorboard.default_hp_metric": _SWITCH,
     # the doctor and the benchmark
     "samples": Integer(0, 100),
     "target": Choice(("data", "step")),
@@ -152,7 +141,7 @@ OF_TASK: dict[str, dict[str, Kind]] = {
 OPEN = ("callbacks", "augment", "logger")
 """Groups whose entries are objects that users add (with a `_target_`) or switch off (null)."""
 TARGETED = ("model", "loss", "optimizer", "schedule")
-"""Groups that are one object, with a `_target_`."""
+"""Groups that are one object, with a `_target_`. Their keys in KEYS are not arguments of its class."""
 
 TARGETS: dict[str, dict[str, Kind]] = {
     "src.network.cgnet.CGNet": {
@@ -210,58 +199,6 @@ TARGETS: dict[str, dict[str, Kind]] = {
     "src.training.losses.Dice": {"smooth": Number(0, 10**6)},
     "src.training.losses.LovaszSoftmax": {},
     "src.training.losses.WeightedSum": {"parts": Group()},
-    "torch.optim.Adam": {
-        "lr": _RATE,
-        "betas": _BETAS,
-        "eps": Number(0, 1, above=True),
-        "weight_decay": _DECAY,
-        "fused": _SWITCH | _NULL,
-    },
-    "torch.optim.AdamW": {
-        "lr": _RATE,
-        "betas": _BETAS,
-        "eps": Number(0, 1, above=True),
-        "weight_decay": _DECAY,
-        "fused": _SWITCH | _NULL,
-    },
-    "torch.optim.SGD": {
-        "lr": _RATE,
-        "momentum": Number(0, 1, below=True),
-        "nesterov": _SWITCH,
-        "weight_decay": _DECAY,
-    },
-    "src.training.schedules.PolyLR": {"power": Number(0, 100, above=True), "min_lr": Number(0, 100)},
-    "src.training.schedules.ConstantLR": {},
-    "src.training.callbacks.best_checkpoint.RunCheckpoint": {
-        "dirpath": Path(),
-        # One name means one file: to keep more checkpoints, add a ModelCheckpoint beside this one.
-        "filename": Choice(("best",)),
-        "monitor": _TEXT,
-        "mode": Choice(("min", "max")),
-        "save_top_k": Integer(1, 1),
-        "auto_insert_metric_name": _SWITCH,
-        "enable_version_counter": _OFF,
-        "save_on_train_epoch_end": _SWITCH | _NULL,
-    },
-    "src.training.callbacks.last_checkpoint.LastCheckpoint": {
-        "path": Path(),
-        "every_n_train_steps": Integer(1, _MANY) | _NULL,
-    },
-    "src.training.callbacks.seeding.SeedEachBatch": {"seed": KEYS["seed"]},
-    "src.training.callbacks.nan_guard.NanGuard": {},
-    "pytorch_lightning.callbacks.LearningRateMonitor": {
-        "logging_interval": Choice(("step", "epoch")) | _NULL,
-    },
-    "src.training.callbacks.network_summary.NetworkSummary": {"max_depth": Integer(-1, 100)},
-    "src.training.callbacks.epoch_lines.EpochLines": {"seconds": Number(0, 1e6)},
-    "src.training.callbacks.picture_panel.PicturePanel": {
-        "directory": Path(),
-        "count": Integer(0, 1000),
-        "every_n_epochs": Integer(1, 10**6),
-        "width": Integer(16, 2**14),
-        "keep": Integer(2, 10**6) | _NULL,
-    },
-    "src.training.callbacks.image_ranking.BestAndWorstImages": {"path": Path(), "count": Integer(0, 100)},
     "hydra_plugins.cgnet.GridSweeper": {
         "params": Group() | _NULL,
         "max_batch_size": Integer(1, 10**6) | _NULL,
@@ -275,7 +212,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "study_name": _TEXT,
         "sampler": Group(),
     },
-    "src.training.callbacks.ema.WarmedUpEMA": {"decay": Number(0, 1, above=True, below=True)},
+    **OF_TRAINING,
 }
 """The arguments of each `_target_`; those that are mappings have their own keys in PARTS."""
 

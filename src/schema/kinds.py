@@ -180,6 +180,27 @@ class ListOf(Kind):
 
 
 @dataclass(frozen=True)
+class Table(Kind):
+    """Rows under names that the user chooses, each with at least one of these columns."""
+
+    columns: Mapping[str, Kind]
+
+    @property
+    def expected(self) -> str:
+        row = ", ".join(f"{name}: {kind.expected}" for name, kind in self.columns.items())
+        return f"a table {{name: {{{row}}}, ...}}"
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, Mapping) and all(
+            isinstance(name, str)
+            and isinstance(row, Mapping)
+            and bool(row)
+            and all(column in self.columns and self.columns[column].allows(v) for column, v in row.items())
+            for name, row in value.items()
+        )
+
+
+@dataclass(frozen=True)
 class Group(Kind):
     """Keys with values of their own."""
 

@@ -1,9 +1,10 @@
-"""Which keys may change when a run resumes, and which may differ between the ranks of a run.
+"""Which keys may change when a run resumes or is extended, and which may differ between the ranks of a run.
 
 Each entry stands for all keys that begin with it. All other keys decide what is computed.
 """
 
 RESUME, RANKS = "may change when a run resumes", "may differ between ranks"
+EXTEND = "may change when a run is extended (extend=true)"
 
 _ROLES: dict[str, set[str]] = {
     # where a run is, and what it is called
@@ -24,6 +25,12 @@ _ROLES: dict[str, set[str]] = {
     "trainer.devices": {RESUME, RANKS},
     "trainer.num_nodes": {RESUME},
     "trainer.strategy": {RESUME},
+    # how long it trains
+    "extend": {RESUME},
+    "trainer.max_epochs": {EXTEND},
+    "trainer.max_steps": {EXTEND},
+    "trainer.max_time": {EXTEND},
+    "callbacks.stop": {EXTEND},
     # what it prints and writes
     "trainer.enable_progress_bar": {RESUME, RANKS},
     "trainer.enable_": {RESUME},
@@ -41,4 +48,5 @@ _ROLES: dict[str, set[str]] = {
     "report.": {RESUME},
 }
 MAY_CHANGE = tuple(key for key, roles in _ROLES.items() if RESUME in roles)
+MAY_EXTEND = tuple(key for key, roles in _ROLES.items() if EXTEND in roles)
 MAY_DIFFER = tuple(key for key, roles in _ROLES.items() if RANKS in roles)

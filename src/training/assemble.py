@@ -14,10 +14,12 @@ from src.errors import UserError
 from src.masking import without_secrets
 from src.network.segmenter import Segmenter
 from src.objects import build
+from src.training.callbacks.plateau import StepAfterValidation
 from src.training.distillation import Teacher
-from src.training.early_checks import check_monitors, check_validations
+from src.training.early_checks import check_monitors, check_validations, planned_length
 from src.training.fine_tuning import InitialWeights
 from src.training.loggers.build import build_loggers
+from src.training.loggers.csv import MetricsCSV
 from src.training.memory import check_memory
 from src.training.module import SegmentationModule
 from src.training.network_checks import check_network_and_loss
@@ -48,8 +50,10 @@ def assemble_trainer(config: DictConfig, callbacks: list[pl.Callback], checkpoin
     """
     values = plain(config)
     ranks = RankConsistency(without_secrets(values), checkpoint)
-    loggers = build_loggers(values["logger"], Path(config.run_dir), str(config.name))
-    return build_trainer(values["trainer"], [ranks, *callbacks], loggers)
+    loggers = [MetricsCSV(Path(config.run_dir) / "metrics.csv"), *build_loggers(values["logger"])]
+    monitor = values["schedule"].get("monitor")
+    plateau = [StepAfterValidation(monitor)] if monitor else []
+    return build_trainer(values["trainer"], [ranks, *callbacks, *plateau], loggers)
 
 
 def assemble_module(
@@ -72,6 +76,8 @@ def assemble_module(
     check_network_and_loss(module, data, trainer)
     check_monitors(trainer, module, config.callbacks)
     check_validations(trainer, data)
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        module.build_optimizer(*planned_length(trainer, data))
     return module
 
 
@@ -115,7 +121,7 @@ def build_module(
     )
     if trainer.strategy.root_device.type == "cpu" and "bf16" in trainer.precision:
         _check_bf16_on_cpu(config, module.segmenter)
-    module.build_optimizer(total_steps=1)  # raises for wrong values before the training starts
+    module.build_optimizer(steps=10**6, epochs=10**6)  # raises for wrong values before the training starts
     check_memory(module, data, trainer)
     return module
 

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from src.data.datamodule import SegmentationDataModule
 from src.data.samplers import EvalBatchSampler
 from src.errors import UserError
+from src.training.callbacks.plateau import StepAfterValidation
 from src.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,20 @@ def check_monitors(trainer: pl.Trainer, module: SegmentationModule, entries: Map
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     known = module.metric_names
+    for callback in callbacks:
+        if isinstance(callback, StepAfterValidation) and not callback.monitor.startswith("val"):
+            raise UserError(
+                f"schedule.monitor={callback.monitor}: not a metric of the validation, such as "
+                f"{', '.join(name for name in known if name.startswith('val/'))}."
+            )
     rates = any(isinstance(callback, LearningRateMonitor) for callback in callbacks)
     others_log = any(type(c).__module__.split(".")[0] not in ("src", "pytorch_lightning") for c in callbacks)
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
         if not isinstance(monitor, str):
             continue
-        key = f"callbacks.{_name(monitor, entries) or type(callback).__name__}"
+        own = isinstance(callback, StepAfterValidation)
+        key = "schedule" if own else f"callbacks.{_name(monitor, entries) or type(callback).__name__}"
         if monitor == "train/loss_epoch" and getattr(callback, "_save_on_train_epoch_end", None) is False:
             raise UserError(
                 f"{key}.monitor={monitor}: this metric is known only at the end of an epoch, but the "
@@ -58,10 +66,7 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
     if nothing would ever be validated."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
-    assert data.train_set is not None
-    parts = trainer.accumulate_grad_batches
-    steps = len(data.train_set) // data.config["batch_size"]
-    batches = _limited("train", steps * parts, trainer)
+    batches = _batches(trainer, data)
     if not batches:
         raise UserError(
             "trainer.limit_train_batches=0: there would be no training step. null takes all batches."
@@ -70,11 +75,8 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
         data.val_sizes, data.config["val_batch_size"], trainer.global_rank, trainer.world_size
     )
     validates = _limited("val", len(shares), trainer)
-    steps = math.ceil(batches / parts)
-    epochs: float = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
-    within_steps = trainer.max_steps > 0 and trainer.max_steps / steps < epochs
-    if within_steps:
-        epochs = math.ceil(trainer.max_steps / steps)
+    steps, epochs = planned_length(trainer, data)
+    within_steps = trainer.max_steps == steps
     every, interval = trainer.check_val_every_n_epoch, trainer.val_check_interval
     if validates and every is not None and isinstance(interval, int) and interval > batches:
         raise UserError(
@@ -95,6 +97,22 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
             "report, only last.ckpt.",
             why,
         )
+
+
+def planned_length(trainer: pl.Trainer, data: SegmentationDataModule) -> tuple[int, int]:
+    """Optimizer steps and epochs of the whole training, before the Trainer has the data."""
+    per_epoch = math.ceil(_batches(trainer, data) / trainer.accumulate_grad_batches)
+    limit = trainer.max_steps if trainer.max_steps > 0 else math.inf
+    epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
+    steps = int(min(limit, per_epoch * epochs))
+    return steps, math.ceil(steps / per_epoch)
+
+
+def _batches(trainer: pl.Trainer, data: SegmentationDataModule) -> int:
+    """Training batches of an epoch."""
+    assert data.train_set is not None
+    steps = len(data.train_set) // data.config["batch_size"]
+    return _limited("train", steps * trainer.accumulate_grad_batches, trainer)
 
 
 def _limited(kind: str, number: int, trainer: pl.Trainer) -> int:

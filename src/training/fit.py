@@ -10,11 +10,11 @@ from src.data.datamodule import SegmentationDataModule
 from src.errors import counted
 from src.runs.directory import Run
 from src.training.callbacks.epoch_lines import say_why_it_ended
-from src.training.loggers.build import keep_wandb_id
-from src.training.loggers.wandb import EnduringWandbLogger
+from src.training.early_checks import planned_length
+from src.training.loggers.build import ended_with_exit_code, keep_wandb_id
 from src.training.module import SegmentationModule
 from src.training.reliability.error_messages import clear_errors
-from src.training.resume import check_resumable
+from src.training.resume import check_resumable, spread_anew
 from src.training.trainer import honest_exit
 from src.weights.checkpoint_files import AtomicCheckpointIO
 
@@ -35,31 +35,29 @@ def fit(
     """
     if last and run.last_checkpoint:
         check_resumable(last, run.last_checkpoint, trainer, module)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            spread_anew(last, module, *planned_length(trainer, data), asked=run.config.get("extend", False))
         files = trainer.strategy.checkpoint_io
         assert isinstance(files, AtomicCheckpointIO)
         files.hand_over(run.last_checkpoint, last)
     if trainer.is_global_zero:
         keep_wandb_id(trainer.loggers, run.directory)
         _say_what_runs(trainer, module, data, run)
-    failed = True
-    try:
-        with clear_errors(run, trainer), honest_exit(trainer):
-            for logger in trainer.loggers:
-                logger.log_hyperparams(run.config)
-            trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
-        failed = False
-        if trainer.is_global_zero:
-            say_why_it_ended(trainer)
-    except (KeyboardInterrupt, SystemExit):
-        if trainer.is_global_zero:
-            _say_how_to_resume(run)
-        raise
-    finally:
-        with suppress(RuntimeError):  # from a loader that was interrupted while it was created
-            trainer.fit_loop.teardown()  # Lightning ends only the loader in use, not the one that waits
-        for logger in trainer.loggers:
-            if isinstance(logger, EnduringWandbLogger):
-                logger.finish(exit_code=int(failed))
+    with ended_with_exit_code(trainer.loggers):
+        try:
+            with clear_errors(run, trainer), honest_exit(trainer):
+                for logger in trainer.loggers:
+                    logger.log_hyperparams(run.config)
+                trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
+            if trainer.is_global_zero:
+                say_why_it_ended(trainer)
+        except (KeyboardInterrupt, SystemExit):
+            if trainer.is_global_zero:
+                _say_how_to_resume(run)
+            raise
+        finally:
+            with suppress(RuntimeError):  # from a loader that was interrupted while it was created
+                trainer.fit_loop.teardown()  # Lightning ends only the loader in use, not the one that waits
 
 
 def _say_how_to_resume(run: Run) -> None:
@@ -75,13 +73,16 @@ def _say_what_runs(
     trainer: pl.Trainer, module: SegmentationModule, data: SegmentationDataModule, run: Run
 ) -> None:
     parameters = sum(p.numel() for p in module.segmenter.parameters())
+    frozen = sum(p.numel() for p in module.segmenter.parameters() if not p.requires_grad)
     total, parts = run.config["data"]["batch_size"], trainer.world_size * trainer.accumulate_grad_batches
     assert data.train_set is not None
     assert data.val_set is not None
     log.info(
-        "%s, %s parameters, on %s: %d training and %d validation images, batch %d = %d x %s x %d accumulated",
+        "%s, %s parameters%s, on %s: %d training and %d validation images, "
+        "batch %d = %d x %s x %d accumulated",
         type(module.segmenter.network).__name__,
         f"{parameters:,}",
+        f" ({frozen:,} of them frozen)" if frozen else "",
         run.config["data"]["name"],
         len(data.train_set),
         len(data.val_set),

@@ -19,6 +19,7 @@ from src.objects import build
 from src.training.compiled import Compiled
 from src.training.losses.step_loss import StepLoss
 from src.training.losses.terms import ratio
+from src.training.optimization import build_optimizer, build_schedule, freeze, length, steps_when
 
 Batch = Mapping[str, Any]
 
@@ -64,12 +65,14 @@ class SegmentationModule(LightningModule):
         self._sums: list[Tensor] = []  # of the loss and its parts, for each batch of this optimizer step
         self._pixels = 0
         self.training_config = training
+        self.total_steps = 0  # that the schedule is made for; known when the training starts
         self.step_loss: Tensor | None = None  # of the whole batch, over all devices
         self.step_metrics: dict[str, Tensor] = {}  # the same and its parts, as they are logged
         self.epoch_loss: Tensor | float = 0.0  # summed over the steps of this epoch so far
         self.loss: StepLoss | None = None
         if training:
             self.loss = StepLoss(build("loss", training["loss"]), training["auxiliary_weight"])
+            freeze(self.segmenter.network, training["optimizer"])
         if training and training["channels_last"]:
             self.segmenter.channels_last()
         # Only training steps are compiled: validation has images of many sizes, and has to give the same
@@ -106,7 +109,8 @@ class SegmentationModule(LightningModule):
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
-        torch._foreach_mul_(gradients, factor)
+        if gradients:  # none in the last epoch of StochasticWeightAveraging, which only sets BatchNorm
+            torch._foreach_mul_(gradients, factor)
         loss = total * factor / divisor
         self.epoch_loss = self.epoch_loss + loss
         self.step_loss = loss
@@ -184,22 +188,26 @@ class SegmentationModule(LightningModule):
         dist.all_reduce(total)
         return int(total)
 
-    def build_optimizer(self, total_steps: int) -> tuple[Optimizer, LRScheduler]:
-        """Raises UserError for values of the optimizer or the schedule that are not allowed."""
+    def build_optimizer(self, steps: int, epochs: int) -> tuple[Optimizer, LRScheduler]:
+        """For a training of this length. Raises UserError for values of the optimizer or the schedule that
+        are not allowed."""
         assert self.training_config is not None
-        optimizer = build("optimizer", self.training_config["optimizer"], params=self.parameters())
-        schedule = self.training_config["schedule"]
-        return optimizer, build("schedule", schedule, optimizer=optimizer, total_steps=total_steps)
+        optimizer = build_optimizer(self.training_config["optimizer"], self, self.segmenter.network)
+        return optimizer, build_schedule(self.training_config["schedule"], optimizer, steps, epochs)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer, scheduler = self.build_optimizer(int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        assert self.training_config is not None
+        self.total_steps, epochs = length(self.trainer)
+        optimizer, scheduler = self.build_optimizer(self.total_steps, epochs)
+        schedule = steps_when(self.training_config["schedule"], scheduler)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Each checkpoint carries the metrics of the validation before it, with the epoch they belong to.
         checkpoint["scores"] = self.scores
         checkpoint["scored_epoch"] = self.scored_epoch
         checkpoint["epoch_loss"] = float(self.epoch_loss)
+        checkpoint["total_steps"] = self.total_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.scores = checkpoint["scores"]

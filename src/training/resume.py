@@ -1,6 +1,8 @@
 """What a run resumes from: its last.ckpt, read once, and compared with what this training would save."""
 
+import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from src.config import flatten
 from src.errors import UserError, brief, shorten
@@ -18,6 +21,8 @@ from src.schema.roles import MAY_CHANGE
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import WAYS_ON, AtomicCheckpointIO
 from src.weights.tensor_checks import fault
+
+log = logging.getLogger(__name__)
 
 _LIKE_THE_PARAMETER = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 
@@ -35,7 +40,20 @@ def read_last_checkpoint(run: Run) -> dict[str, Any] | None:
     if rank() == 0:
         check_own(run.directory, checkpoint, path)
         _check_same_training(checkpoint, run.config, path)
+        if run.extended:
+            _check_extendable(checkpoint, path)
     return checkpoint
+
+
+def _check_extendable(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raises UserError for a training that trainer.max_steps has ended within an epoch: the rest of this
+    epoch would be lost."""
+    state, steps = checkpoint.get("SegmentationDataModule"), checkpoint.get("total_steps")
+    if isinstance(state, dict) and state.get("next_batch") and steps == checkpoint.get("global_step"):
+        raise UserError(
+            f"extend=true: trainer.max_steps has ended the run within an epoch, and it can be extended only "
+            f"after a whole one. Begin a new run with its weights: checkpoint={path} name=longer"
+        )
 
 
 def _check_same_training(checkpoint: Mapping[str, Any], config: Mapping[str, Any], path: Path) -> None:
@@ -62,12 +80,13 @@ def check_resumable(
 ) -> None:
     """Raises UserError that names the values which this training could not have saved, since Lightning loads
     them without a check. Missing values are reported by Lightning itself."""
-    optimizer, scheduler = module.build_optimizer(total_steps=1)
+    optimizer, scheduler = module.build_optimizer(steps=10**6, epochs=10**6)
     fresh = {
         "epoch": 0,
         "global_step": 0,
         "scored_epoch": None,
         "epoch_loss": 0.0,
+        "total_steps": 0,
         "loops": {"fit_loop": trainer.fit_loop.state_dict()},
         "SegmentationDataModule": {"next_epoch": 0, "next_batch": 0},
         "averaging_state": {"n_averaged": torch.tensor(0)},
@@ -84,6 +103,46 @@ def check_resumable(
         raise UserError(
             f"{path}: not a checkpoint of this training:\n{shorten([f'  {line}' for line in lines])}\n"
             f"The run cannot resume from it: {WAYS_ON}"
+        )
+
+
+def spread_anew(
+    checkpoint: dict[str, Any], module: SegmentationModule, steps: int, epochs: int, asked: bool
+) -> None:
+    """Gives a checkpoint the schedule of a training of another length, at the step that it was saved at.
+
+    A schedule's state records its length, so it would end where the shorter training has ended. Nothing is
+    changed if the length is still the same, and for a schedule that does not depend on it.
+
+    Args:
+        steps: optimizer steps of the whole training.
+        epochs: of the whole training.
+        asked: whether the run is to be extended; older checkpoints do not record their length.
+    """
+    before = checkpoint.get("total_steps")
+    if before == steps or (before is None and not asked):
+        return
+    optimizer, scheduler = module.build_optimizer(steps, epochs)
+    name, groups = type(scheduler).__name__, checkpoint["optimizer_states"][0]["param_groups"]
+    rates = [group["lr"] for group in groups]
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        with warnings.catch_warnings():  # that the optimizer has not stepped yet
+            warnings.simplefilter("ignore")
+            for _ in range(min(checkpoint["lr_schedulers"][0]["last_epoch"], steps)):
+                scheduler.step()
+        checkpoint["lr_schedulers"] = [scheduler.state_dict()]
+        for group, new in zip(groups, optimizer.param_groups, strict=True):
+            group |= {key: value for key, value in new.items() if key != "params"}
+    if rank() == 0:
+        log.warning(
+            "The training has %d steps now%s. Its schedule, %s, continues at step %d as in a training of "
+            "that length: the learning rate is %s there, and was %s so far.",
+            steps,
+            f", and had {before} before" if before else "",
+            name,
+            checkpoint["global_step"],
+            ", ".join(f"{group['lr']:.3g}" for group in groups),
+            ", ".join(f"{rate:.3g}" for rate in rates),
         )
 
 
@@ -114,9 +173,11 @@ def _alike(found: Any, fresh: Any) -> bool:
         return type(found) is type(fresh)
     if isinstance(fresh, int):
         return type(found) is int and 0 <= found < 2**53
-    if isinstance(fresh, float):  # the best score so far is infinite at first
-        return type(found) in (int, float) and (math.isfinite(found) or math.isinf(fresh)) and found >= 0
-    return found is None or type(found) in (int, float, Tensor)  # None: a value that is not known at first
+    if isinstance(fresh, float):  # the best score so far is infinite at first, and may be negative
+        if type(found) not in (int, float) or math.isnan(found):
+            return False
+        return math.isinf(fresh) or (math.isfinite(found) and (found >= 0 or fresh < 0))
+    return found is None or type(found) in (int, float, str, Tensor)  # None: not known at first
 
 
 def _wrong_weights(checkpoint: Mapping[str, Any], module: SegmentationModule) -> list[str]:

@@ -12,6 +12,7 @@ _MOST_SHARED = 8
 """How many times larger than their memory all tensors together may be: layers may share their weights."""
 _PLAIN = (str, int, float, bool, type(None))
 _TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
+_WRAPPERS = ("torch._utils._rebuild_parameter", "collections.Counter")  # MultiStepLR has a Counter
 _HARMLESS = ("torch.Size", "torch.device", "torch.serialization._get_layout", "_codecs.encode")
 
 Place = tuple[Any, ...]  # (place of the container, key), () for the root
@@ -47,7 +48,7 @@ def check_content(pickled: Pickled) -> None:
                 waiting.append((node.state, place, depth + 1))
             if letters > _MOST_LETTERS:
                 raise ValueError(f"{_name(place)}: texts of more than {_MOST_LETTERS:,} letters")
-        elif isinstance(node, Asked) and node.path == "torch._utils._rebuild_parameter" and node.args:
+        elif isinstance(node, Asked) and node.path in _WRAPPERS and node.args:
             waiting.append((node.args[0], place, depth + 1))
         elif isinstance(node, Asked) and node.path in _TENSORS:
             storage, numbers = _tensor(node, place)

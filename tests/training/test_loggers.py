@@ -13,6 +13,8 @@ from src.training.loggers.build import build_loggers, keep_wandb_id
 from src.training.loggers.csv import MetricsCSV
 
 WANDB = {
+    "_target_": "src.training.loggers.wandb.wandb_logger",
+    "name": "a-name",
     "project": "cgnet",
     "entity": None,
     "group": None,
@@ -45,13 +47,22 @@ def nobody_logged_in(tmp_path, monkeypatch):
         yield home
 
 
-def build(run_dir, wandb=None, tensorboard=None):
-    return build_loggers({"wandb": wandb, "tensorboard": tensorboard}, run_dir, "a-name")
+TENSORBOARD = {
+    "_target_": "pytorch_lightning.loggers.TensorBoardLogger",
+    "name": "tensorboard",
+    "version": "",
+    "log_graph": False,
+    "default_hp_metric": False,
+}
+
+
+def build(run_dir, entry):
+    (logger,) = build_loggers({"off": None, "mine": entry | {"save_dir": str(run_dir)}})
+    return logger
 
 
 def build_wandb(run_dir, **changes):
-    csv, logger = build(run_dir, WANDB | changes)
-    assert isinstance(csv, MetricsCSV)
+    logger = build(run_dir, WANDB | changes)
     assert isinstance(logger, WandbLogger)
     return logger
 
@@ -66,13 +77,6 @@ def log_in(home, how):
     file.chmod(0o600)
     if how == "NETRC":
         os.environ["NETRC"] = str(file)
-
-
-def test_the_csv_alone(tmp_path):
-    (logger,) = build(tmp_path)
-    assert isinstance(logger, MetricsCSV)
-    assert logger.path == tmp_path / "metrics.csv"
-    assert {p.name for p in tmp_path.iterdir()} == {"home"}
 
 
 def test_wandb_without_a_login_is_offline(tmp_path):
@@ -117,7 +121,7 @@ def test_the_wandb_run_of_a_directory_stays_the_same(tmp_path):
 
 
 def test_without_wandb_no_id_is_kept(tmp_path):
-    keep_wandb_id(build(tmp_path), tmp_path)
+    keep_wandb_id([MetricsCSV(tmp_path / "metrics.csv")], tmp_path)
     assert not (tmp_path / "wandb_id.txt").exists()
 
 
@@ -141,7 +145,7 @@ def test_an_offline_run_asks_nobody_and_stays_here(tmp_path, monkeypatch):
 
 
 def test_tensorboard_writes_into_the_run_directory(tmp_path):
-    _, logger = build(tmp_path, tensorboard={"log_graph": False, "default_hp_metric": False})
+    logger = build(tmp_path, TENSORBOARD)
     assert isinstance(logger, TensorBoardLogger)
     assert Path(logger.log_dir) == tmp_path / "tensorboard"
 
@@ -151,5 +155,5 @@ def test_a_missing_tensorboard_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
     monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(UserError, match="pip install tensorboard"):
-        build(tmp_path, tensorboard={"log_graph": False})
+    with pytest.raises(UserError, match=r"logger.mine: .*TensorBoardLogger needs a package.*tensorboard"):
+        build(tmp_path, TENSORBOARD)

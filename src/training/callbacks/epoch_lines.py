@@ -78,9 +78,11 @@ def say_why_it_ended(trainer: pl.Trainer) -> None:
         return
     reasons = [
         f"EarlyStopping (monitor={callback.monitor}, patience={callback.patience}): "
-        + str(callback.stopping_reason_message).removesuffix(" Signaling Trainer to stop.")
+        + (callback.stopping_reason_message or "before this start.").removesuffix(
+            " Signaling Trainer to stop."
+        )
         for callback in trainer.early_stopping_callbacks
-        if getattr(callback, "stopping_reason_message", None)
+        if callback.stopped_epoch or callback.stopping_reason_message
     ]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Timer) and (callback.time_remaining() or 0.0) < 0:

@@ -36,6 +36,8 @@ class LastCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 logger.resume_from(trainer.global_step)
+        if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
+            trainer.should_stop = True  # it was stopped by its last epoch, and killed before its end
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         due = self.every_n_train_steps and trainer.global_step % self.every_n_train_steps == 0

@@ -1,15 +1,21 @@
-"""A W&B logger whose failure does not end the training."""
+"""A W&B logger whose failure does not end the training, and which never asks for a login."""
 
 import logging
+import netrc
 import os
+import re
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+from uuid import uuid4
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+
+from src.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -79,3 +85,47 @@ class EnduringWandbLogger(WandbLogger):
             log.warning("W&B has failed (%r): the training continues without it.", error)
             with suppress(OSError):  # without teardown, W&B would try again at exit, with a traceback
                 wandb.teardown()
+
+
+def wandb_logger(
+    save_dir: str | Path, offline: bool | str = "auto", id: str | None = None, **arguments: Any
+) -> EnduringWandbLogger:
+    """A W&B logger for a run directory; a run that resumes continues its W&B run.
+
+    Args:
+        save_dir: the run directory.
+        offline: True, False, or "auto": offline without a login.
+        id: of the W&B run; None = the one kept in the run directory, a new one for a new run.
+        arguments: any other argument of Lightning's WandbLogger and of wandb.init.
+    """
+    offline = not _logged_in() if offline == "auto" else bool(offline)
+    if offline:
+        os.environ.setdefault("WANDB_MODE", "offline")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    kept = id or _kept_id(Path(save_dir))
+    return EnduringWandbLogger(save_dir=save_dir, offline=offline, id=kept, resume="allow", **arguments)
+
+
+def _kept_id(run_dir: Path) -> str:
+    """The id of the W&B run, kept in the run directory once that exists (see Run.open)."""
+    kept = run_dir / "wandb_id.txt"
+    if not kept.exists():
+        return uuid4().hex[:8]
+    found = kept.read_bytes().decode(errors="replace").strip()
+    if not re.fullmatch(r"[\w-]{1,64}", found):
+        raise UserError(
+            f"{kept}: damaged, not the id of a W&B run. Write the id into it (the end of the address of the "
+            f"run's page), or delete the file: then W&B begins a new run."
+        )
+    return found
+
+
+def _logged_in() -> bool:
+    """Whether W&B would find an API key where it documents to look: WANDB_API_KEY and the netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

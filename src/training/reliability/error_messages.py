@@ -19,6 +19,8 @@ from src.errors import UserError
 from src.runs.atomic_files import CannotWriteError, nearest_existing
 from src.runs.directory import Run
 from src.runs.open_files import MORE_FILES
+from src.schema.keys import TARGETS
+from src.training.loggers.csv import MetricsCSV
 from src.training.reliability.rank_watchdog import RankWatchdog
 from src.weights.checkpoint_files import WAYS_ON
 
@@ -107,10 +109,11 @@ def explain(error: BaseException, config: dict[str, Any], trainer: pl.Trainer, t
 def _of_a_logger(error: BaseException, config: dict[str, Any], trainer: pl.Trainer) -> str | None:
     """The message for an error within a logger of the user's own; None for any other error."""
     entries = {key: entry for key, entry in (config.get("logger") or {}).items() if entry is not None}
+    configured = [logger for logger in trainer.loggers if not isinstance(logger, MetricsCSV)]
     own = {
         id(logger): f"logger.{key}"
-        for key, logger in zip(entries, trainer.loggers[1:], strict=False)  # the first is metrics.csv
-        if "_target_" in entries[key]
+        for key, logger in zip(entries, configured, strict=False)
+        if entries[key]["_target_"] not in TARGETS  # else a file of conf/logger
     }
     call = error.__traceback__
     while call is not None:
