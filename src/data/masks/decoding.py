@@ -24,6 +24,7 @@ from src.labels import Color, LabelTable
 
 _SHOWN = 4  # colours that a message names
 _SMOOTH = 16  # so many unknown colours come from smoothed edges or lossy compression
+_ROWS = 64  # looked up at once, so that their keys stay in the CPU's cache
 
 
 class UnknownColorsError(UserError):
@@ -59,7 +60,10 @@ def decode_ids(path: Source, data: bytes, header: Header) -> np.ndarray:
 
 
 def _ids_of_colors(path: Source, image: np.ndarray, table: LabelTable) -> np.ndarray:
-    ids = np.take(color_lookup(table.mask_colors), color_keys(image))  # 2.5 ms for 1024x2048
+    lookup, ids = color_lookup(table.mask_colors), np.empty(image.shape[:2], np.uint8)
+    for start in range(0, len(image), _ROWS):
+        strip = slice(start, start + _ROWS)
+        np.take(lookup, color_keys(image[strip]), out=ids[strip], mode="clip")
     if (ids == MOST_COLORS).any():
         raise _unknown_colors(path, image[ids == MOST_COLORS], ids.size, table.mask_colors)
     return ids
