@@ -40,14 +40,15 @@ def check_network_and_loss(
     image = torch.randint(256, (2, 3, height, width), dtype=torch.uint8, generator=generator)
     classes = len(module.classes)
     target = torch.randint(classes, (2, height, width), generator=generator).to(torch.uint8)
-    was_training = module.segmenter.training
+    modes = [(part, part.training) for part in module.segmenter.modules()]  # frozen parts have their own
     module.segmenter.eval()  # else BatchNorm would learn from it
     try:
         with torch.no_grad():
             outputs = _outputs(module, image, classes)
             _check_loss(module, outputs, {"image": image, "target": target}, trainer)
     finally:
-        module.segmenter.train(was_training)
+        for part, training in modes:
+            part.training = training
 
 
 def _name(module: SegmentationModule) -> str:
