@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
+from own_data import write_folders
 from own_lab import FILES, MISTAKES, QUICK
 from spy import Crash
 
@@ -105,10 +106,11 @@ def lab(tmp_path_factory):
         path.write_text(textwrap.dedent(text))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        from mylab.unet import UNet
+        from mylab.backbone import Backbone
 
         torch.manual_seed(1)
-        torch.save(UNet(19, width=4).down.state_dict(), folder / "mylab/pretrained.pt")
+        torch.save(Backbone(19, width=4).encoder.state_dict(), folder / "mylab/pretrained.pt")
+        write_folders(folder / "parts", rgb=True)
         yield folder
 
 

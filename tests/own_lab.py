@@ -2,8 +2,6 @@
 
 QUICK = (
     "experiment=debug",
-    "data.street.val=7",
-    "data.val_batch_size=3",
     "trainer.accelerator=cpu",
     "trainer.detect_anomaly=false",
     "callbacks.pictures=null",
@@ -52,20 +50,45 @@ FILES = {
         width: 4
         preprocessing: {mean: "${data.mean}", std: "${data.std}"}
         """,
-    # A network that begins with pretrained weights: a new training alone calls load_pretrained.
-    "mylab/pretrained.py": """
+    # A backbone with pretrained weights, which only a new training loads, and a tenth of the learning rate.
+    "mylab/backbone.py": """
         from pathlib import Path
 
         import torch
-
-        from mylab.unet import UNet
+        from torch import nn
 
         FILE = Path(__file__).with_name("pretrained.pt")  # instead of a download
 
 
-        class Pretrained(UNet):
+        class Backbone(nn.Module):
+            def __init__(self, num_classes, width=8):
+                super().__init__()
+                self.encoder = nn.ModuleList([self.stage(3, width), self.stage(width, 2 * width)])
+                self.head = nn.Conv2d(2 * width, num_classes, 1)
+                self.side = nn.Conv2d(width, num_classes, 1)
+
+            @staticmethod
+            def stage(inputs, outputs):
+                conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+                return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+
+            def forward(self, image):
+                first = self.encoder[0](image)
+                logits = self.head(self.encoder[1](first))
+                return {"logits": logits, "auxiliary": {"side": self.side(first)}}
+
             def load_pretrained(self):
-                self.down.load_state_dict(torch.load(FILE, weights_only=True))
+                self.encoder.load_state_dict(torch.load(FILE, weights_only=True))
+
+            def param_groups(self, lr):
+                heads = [*self.head.parameters(), *self.side.parameters()]
+                return [{"params": self.encoder.parameters(), "lr": lr / 10}, {"params": heads}]
+        """,
+    "conf/model/backbone.yaml": """
+        _target_: mylab.backbone.Backbone
+        num_classes: ${data.num_classes}
+        width: 4
+        preprocessing: {mean: "${data.mean}", std: "${data.std}"}
         """,
     # A loss of one's own: (logits, target) -> a mean, or a sum and its weight.
     "mylab/focal.py": """
@@ -85,6 +108,19 @@ FILES = {
     "conf/loss/focal.yaml": """
         _target_: mylab.focal.Focal
         gamma: 2.0
+        """,
+    # A dataset of one's own: JPEG images and RGB masks. Two colours become one class.
+    "conf/data/parts.yaml": """
+        defaults: [folder, _self_]
+        name: parts
+        classes:
+          - {name: ground, colors: [[10, 20, 30]]}
+          - {name: house, colors: [[128, 64, 128], [0, 0, 142]]}
+          - {name: car, colors: [[255, 255, 0]]}
+        ignored:
+          colors: [[0, 0, 0]]
+        batch_size: 4
+        crop_size: [32, 64]
         """,
     "mylab/__init__.py": "",
 }

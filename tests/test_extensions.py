@@ -5,6 +5,7 @@ import torch
 from faults import ALL_IS_WELL, fault
 from own_lab import QUICK
 
+from scripts.results import rows
 from src.network import trust
 from src.weights.checkpoint_files import load_checkpoint
 from src.weights.trained_network import restore
@@ -14,56 +15,66 @@ def last(run):
     return load_checkpoint(run.directory / "checkpoints/last.ckpt")
 
 
+SMALL = "model.num_blocks=[1,1]"
 EXTENSIONS = {
-    "network": ("model=unet",),
-    "pretrained network": ("model=unet", "model._target_=mylab.pretrained.Pretrained"),
-    "loss": ("model.num_blocks=[1,1]", "loss=focal"),
-    "two losses": ("model.num_blocks=[1,1]", "loss=dice"),
+    "a network": ("model=unet",),
+    "a backbone with pretrained weights and its own learning rate": ("model=backbone",),
+    "a loss": (SMALL, "loss=focal"),
+    "two losses": (SMALL, "loss=dice"),
+    "a schedule": (SMALL, "schedule=one_cycle"),
+    "an augmentation": (SMALL, "+augment.noise={_target_: albumentations.GaussNoise, p: 0.5}"),
+    "a logger": (
+        SMALL,
+        "+logger.own={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: '${run_dir}', name: own}",
+    ),
+    "a dataset": (SMALL, "data=parts"),
 }
+TRUSTED = "trust=[mylab.unet.UNet,mylab.backbone.Backbone]"
 
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", EXTENSIONS)
-def test_it_trains_resumes_and_evaluates(train, doors, monkeypatch, name):
+def test_it_trains_resumes_and_evaluates(train, doors, lab, monkeypatch, name):
     """After kill -9 it resumes, and ends to the bit as if nothing had happened."""
-    keys = EXTENSIONS[name]
+    root = (f"data.root={lab / 'parts'}",) if name == "a dataset" else ()
+    keys = (*EXTENSIONS[name], *root)
     whole = train(*keys, name="whole")
     assert whole.code == 0, whole.err
-    killed = (*keys, *fault("Die", step=5))
+    steps = last(whole)["global_step"]
+    killed = (*keys, *fault("Die", step=steps - 1))
     assert train(*killed, name="run", own_process=True).code == -9
     monkeypatch.setenv(ALL_IS_WELL, "1")
     run = train(*killed, name="run", own_process=True)
     assert run.code == 0, run.err
     assert "Resuming from" in run.out
     one, other = last(run), last(whole)
-    assert one["global_step"] == other["global_step"] == 8
+    assert one["global_step"] == steps >= 2
     assert all(torch.equal(one["state_dict"][k], other["state_dict"][k]) for k in other["state_dict"])
+    assert one["optimizer_states"][0]["param_groups"] == other["optimizer_states"][0]["param_groups"]
     best = f"checkpoint='{whole.directory}/checkpoints/best.ckpt'"
-    named = [f"trust={keys[-1].partition('=')[2]}"] if "_target_" in keys[-1] else ["trust=mylab.unet.UNet"]
-    evaluated = doors("eval", best, *named, "trainer.accelerator=cpu", "latency=0", name="eval")
+    evaluated = doors("eval", best, TRUSTED, "trainer.accelerator=cpu", "latency=0", name="eval")
     assert evaluated.code == 0, evaluated.err
     assert evaluated.metrics["mIoU"] == whole.metrics["mIoU"]
-    assert one["hyper_parameters"]["model"]["_target_"].rpartition(".")[2] in (
-        (evaluated.directory / "report.html").read_text()
-    )
+    assert f"{whole.metrics['mIoU']:.2%}"[:-1] in (whole.directory / "report.html").read_text()
+    assert {row["run"]: row["mIoU"] for row in rows([doors.folder / "train"])} == {
+        f"{doors.folder}/train/{name}": whole.metrics["mIoU"] for name in ("whole", "run")
+    }
 
 
 def test_a_new_training_alone_begins_with_pretrained_weights(train, lab, doors):
-    run = train(
-        *EXTENSIONS["pretrained network"], "optimizer.lr=1e-9", "schedule=constant", "trainer.max_epochs=1"
-    )
-    assert "Beginning with the pretrained weights of Pretrained" in run.out, run.err
+    run = train("model=backbone", "optimizer.lr=1e-9", "schedule=constant", "trainer.max_epochs=1")
+    assert "Beginning with the pretrained weights of Backbone" in run.out, run.err
     given = torch.load(lab / "mylab/pretrained.pt", weights_only=True)
     weights = last(run)["state_dict"]
-    torch.testing.assert_close(weights["segmenter.network.down.0.0.weight"], given["0.0.weight"])
+    torch.testing.assert_close(weights["segmenter.network.encoder.0.0.weight"], given["0.0.weight"])
+    assert [group["lr"] for group in last(run)["optimizer_states"][0]["param_groups"]] == [1e-10, 1e-9]
     (lab / "mylab/pretrained.pt").rename(lab / "mylab/gone.pt")
     try:
         best = f"checkpoint='{run.directory}/checkpoints/best.ckpt'"
-        trusted = "trust=[mylab.pretrained.Pretrained]"
-        assert doors("eval", best, trusted, "trainer.accelerator=cpu", "latency=0").code == 0
-        failed = train(*EXTENSIONS["pretrained network"], name="new")
+        assert doors("eval", best, TRUSTED, "trainer.accelerator=cpu", "latency=0").code == 0
+        failed = train("model=backbone", name="new")
         assert failed.code == 2
-        assert "Pretrained.load_pretrained fails: FileNotFoundError" in failed.err
+        assert "Backbone.load_pretrained fails: FileNotFoundError" in failed.err
     finally:
         (lab / "mylab/gone.pt").rename(lab / "mylab/pretrained.pt")
 
