@@ -1,9 +1,12 @@
 """The extension guide, tried: everything is in a folder of its own, and no file of this project changes."""
 
+import textwrap
+
 import pytest
 import torch
 from faults import ALL_IS_WELL, fault
-from own_lab import QUICK
+from front_doors import REPOSITORY
+from own_lab import FILES, QUICK
 
 from scripts.results import rows
 from src.network import trust
@@ -149,3 +152,11 @@ def test_images_without_labels_are_learned_from_the_teacher(doors, cityscapes_ro
         "train",
         "test",
     ]
+
+
+def test_the_readme_s_example_is_the_one_tested_here():
+    readme = (REPOSITORY / "README.md").read_text()
+    assert textwrap.dedent(FILES["conf/model/unet.yaml"]).strip() in readme
+    for name in ("mylab/unet.py", "mylab/focal.py", "conf/loss/focal.yaml"):
+        assert name.replace("conf/", "my_conf/") in readme
+        assert name in FILES
