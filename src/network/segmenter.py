@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.network import checks
 from src.network.build import build_network, construct
-from src.network.upsample import upsample
+from src.network.upsample import class_map, upsample
 
 
 class Segmenter(nn.Module):
@@ -107,7 +107,7 @@ class Segmenter(nn.Module):
         """
         if self.training:
             raise RuntimeError("predict() in training mode: call eval() first")
-        return self(image).argmax(1).to(torch.uint8)
+        return class_map(self.coarse_logits(image), image.shape[-2:])
 
 
 def _heads(output: Any, network: nn.Module) -> dict[str, Tensor]:
