@@ -42,9 +42,8 @@ def class_map(coarse: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, h, w) -> uint8 (B, *size), the class of each pixel: `best_class(upsample(coarse, size))`.
 
     If both sides grow by one power of two, it is computed in strips of rows, with the same result bit for
-    bit: the full-size logits are never in memory at once. A strip has one more row on either side, so that its
-    inner rows are interpolated between the same neighbours, with the same weights, which a power of two
-    makes exact.
+    bit: the full-size logits are never in memory at once. A strip has one more row on either side, so that
+    its inner rows lie between the same neighbours, with the same weights, exact for a power of two.
     """
     (h, w), (height, width) = coarse.shape[-2:], size
     factor = height // h
