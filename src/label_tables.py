@@ -151,8 +151,10 @@ def _problems_of_all(entries: Sequence[Mapping[str, Any]], ignored: Mapping[str,
             for value in entry.get(key) or ():
                 value = tuple(value) if key == "colors" else value
                 if value in owners:
-                    also = "twice" if owners[value] == who else f"of {owners[value]} and of {who}"
-                    problems.append(f"{key}: {brief(value)} is listed {also}. Each value has one class.")
+                    also = "twice" if owners[value] == who else f"for {owners[value]} and for {who}"
+                    problems.append(
+                        f"data.classes: {brief(value)} is listed {also} ({key}). Remove it from one of them."
+                    )
                 owners[value] = who
     names = [entry["name"] for entry in entries]
     problems += [

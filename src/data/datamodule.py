@@ -19,7 +19,7 @@ from src.data.dataset import SegmentationDataset
 from src.data.files import Source
 from src.data.frame_cache.modes import open_cache
 from src.data.instance_ids import find_instances
-from src.data.layouts import Pair, find_pairs
+from src.data.layouts import SPLITS, Pair, find_pairs
 from src.data.originals import Originals
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.steps import build_steps, check_steps
@@ -119,6 +119,11 @@ class SegmentationDataModule(LightningDataModule):
         return SegmentationDataset(pairs, self.table), sizes
 
     def _add_unlabelled(self, train_set: SegmentationDataset, split: str) -> None:
+        if set(SPLITS[split]) & set(SPLITS[self.config["val_split"]]):
+            raise UserError(
+                f"teacher.unlabelled_split={split}: it has images of the validation, whose result would say "
+                f"nothing about new images. Choose another split."
+            )
         more, sizes = self._open(split, needs_labels=False)
         used = {pair.image for pair in train_set.pairs}
         if shared := [pair for pair in more.pairs if pair.image in used]:

@@ -38,8 +38,8 @@ def _fix(unknown: Sequence[int], found: Sequence[int], table: LabelTable) -> str
             f"[255]. If 255 marks pixels to ignore, set data.ignored.ids=[255]."
         )
     if unknown == [255]:
-        return "255 usually marks pixels that are not labelled: then set data.ignored.ids=[255]."
-    highest = max(label.id for label in table.labels if label.train_id != IGNORE)
+        return "255 usually marks pixels that are not labelled: then add 255 to data.ignored.ids."
+    highest = max(number for number in listed if number != 255)
     if unknown[0] == highest + 1 and 0 not in found and min(listed) == 0:
         return (
             f"The masks seem to count from 1 to {unknown[0]}, data.classes from 0: add 1 to each id of "
