@@ -81,7 +81,7 @@ WRONG = {
     "an unknown key of ignored": ({"ignored": {"id": [255]}}, "data.ignored.id", "Did you mean ids?"),
     "another table": ({"labels": "cityscapes"}, "data.classes would have no effect", "data.labels=classes"),
     "an unknown table": ({"labels": "mine"}, "data.labels=mine: unknown", "camvid, classes"),
-    "an unknown layout": ({"layout": "folders"}, "data.layout=folders", "camvid or folder"),
+    "an unknown layout": ({"layout": "folders"}, "data.layout=folders", "folder or joined"),
     "an unknown key of data": ({"clases": [A, B]}, "data.clases", "The nearest one is data.classes"),
     "another number of classes": ({"num_classes": 3}, "data.num_classes=3", "2 classes"),
     "weights for other classes": ({"class_weights": [1, 2, 3]}, "has 3 numbers, for 2 classes"),

@@ -110,13 +110,20 @@ class SegmentationDataModule(LightningDataModule):
 
     def _open(self, split: str, needs_labels: bool) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
         pairs = find_pairs(self.config["layout"], self.config["root"], split, self.config)
-        if needs_labels and any(pair.label is None for pair in pairs):
+        unlabelled = [pair.name for pair in pairs if pair.label is None]
+        if needs_labels and unlabelled:
             raise UserError(
-                f"The split '{split}' of {self.config['root']} has no public labels: no ground truth. "
+                f"{unlabelled[0]}: the split '{split}' has no public labels: no ground truth. "
                 f"python -m src.eval with submission=true writes predictions for Cityscapes' server."
             )
         sizes = check_pairs(pairs, self.table)
-        log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
+        log.info(
+            "%s at %s: %d images in the split '%s'",
+            self.config["name"],
+            self.config["root"],
+            len(pairs),
+            split,
+        )
         return SegmentationDataset(pairs, self.table), sizes
 
     def _add_unlabelled(self, train_set: SegmentationDataset, split: str) -> None:
