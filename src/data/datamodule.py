@@ -109,21 +109,16 @@ class SegmentationDataModule(LightningDataModule):
                 self.val_set.instances = find_instances(self.val_set.pairs, self.val_sizes, self.table)
 
     def _open(self, split: str, needs_labels: bool) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
-        pairs = find_pairs(self.config["layout"], self.config["root"], split, self.config)
+        name, root = self.config["name"], self.config["root"]
+        pairs = find_pairs(self.config["layout"], root, split, self.config)
         unlabelled = [pair.name for pair in pairs if pair.label is None]
         if needs_labels and unlabelled:
             raise UserError(
-                f"{unlabelled[0]}: the split '{split}' has no public labels: no ground truth. "
+                f"{unlabelled[0]}: the split '{split}' of {root} has no public labels: no ground truth. "
                 f"python -m src.eval with submission=true writes predictions for Cityscapes' server."
             )
         sizes = check_pairs(pairs, self.table)
-        log.info(
-            "%s at %s: %d images in the split '%s'",
-            self.config["name"],
-            self.config["root"],
-            len(pairs),
-            split,
-        )
+        log.info("%s at %s: %d images in the split '%s'", name, root, len(pairs), split)
         return SegmentationDataset(pairs, self.table), sizes
 
     def _add_unlabelled(self, train_set: SegmentationDataset, split: str) -> None:
