@@ -96,4 +96,5 @@ def _fingerprint(pairs: Sequence[Pair], table: LabelTable) -> str:
     for pair in pairs:
         assert pair.label is not None
         digest.update(f"{absolute(pair.label)}\0{stamp(pair.label)}\n".encode())
+        digest.update(pair.table.fingerprint if pair.table else b"")
     return digest.hexdigest()[:16]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from src.class_checks import MOST_COLORS
 from src.config import CONF_DIR, overrides, plain
 from src.data.checks.pairs import SMALLEST
 from src.data.files import read_image
@@ -22,7 +23,7 @@ from src.data.masks.formats import header_of
 from src.data.masks.survey import Survey, survey
 from src.data.parallel import parallel_map
 from src.errors import UserError, counted, shorten
-from src.label_tables import MOST_COLORS, OWN
+from src.label_tables import JOINED, OWN
 from src.runs.atomic_files import write_text
 from src.runs.directory import Run
 
@@ -35,7 +36,8 @@ _RARE = 1e-3
 
 
 def lacks_classes(config: DictConfig) -> bool:
-    return config.data.labels == OWN and config.data.get("classes") is None
+    data = config.data
+    return data.labels == OWN and data.get("classes") is None and data.layout != JOINED
 
 
 def propose(config: DictConfig, run: Run) -> Path:
@@ -228,7 +230,7 @@ def _crop(side: int) -> int:
 def _statistics(pairs: Sequence[Pair]) -> tuple[list[float], list[float], int]:
     """Mean and standard deviation of red, green and blue over some images, and the number of these images."""
     some = pairs[:: len(pairs) // _IMAGES + 1]
-    images = parallel_map(lambda pair: read_image(pair.image), some)
+    images = list(parallel_map(lambda pair: read_image(pair.image), some))
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
     mean = sum(image.sum((0, 1), np.int64) for image in images) / pixels
     squares = sum(np.square(image, dtype=np.int64).sum((0, 1)) for image in images) / pixels
