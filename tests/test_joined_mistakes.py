@@ -32,7 +32,7 @@ WRONG = {
     "ignored for a known table": (
         {"parts.town.ignored": {"ids": [255]}}, "data.parts.town.ignored has no effect",
     ),
-    "an id twice": ({"parts.fields.classes.1.ids": [0]}, "ids: 0 is listed of 'road' and of 'plant'"),
+    "an id twice": ({"parts.fields.classes.1.ids": [0]}, "0 is listed for 'road' and for 'plant' (ids)"),
     "no root": ({"parts.town.root": None}, "data.parts.town.root is missing"),
     "no layout": ({"parts.town.layout": "town"}, "data.parts.town.layout=town", "camvid or folder"),
     "a part in a part": ({"parts.town.layout": "joined"}, "data.parts.town.layout=joined"),

@@ -194,17 +194,3 @@ def test_an_error_in_a_worker_of_the_loader(ready, module_for, street, refused):
     with refused(image, "damaged", "again") as shown:
         list(module.train_dataloader())
     assert shown.text.startswith(str(image))
-
-
-@pytest.mark.parametrize("cache", ["disk", "none"])
-def test_validation_images_without_labels_stay_without(street_root, tmp_path, cache):
-    """The same image with its label, to validate, and without it, to learn from the teacher."""
-    data = {
-        **{"name": "street", "layout": "cityscapes", "labels": "cityscapes", "root": str(street_root)},
-        **{"train_split": "train", "val_split": "val", "street": None, "cache": cache, "mean": [0, 0, 0]},
-    }
-    module = SegmentationDataModule(data, {}, cache_dir=tmp_path, unlabelled_split="val")
-    module.setup()
-    module.cache_frames()
-    assert (module.train_set.read(module.train_set.pairs[12])[1] == IGNORE).all()
-    assert (module.val_set.read(module.val_set.pairs[0])[1] != IGNORE).any()
