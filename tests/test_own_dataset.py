@@ -126,7 +126,7 @@ def test_fine_tuning_begins_with_a_new_classifier(doors, mine, tmp_path):
     keys = [key for key in TINY if not key.startswith("model.")]
     outcome = doors("train", *mine, *keys, f"checkpoint={path}", "trainer.max_epochs=1")
     assert outcome.code == 0, outcome.err
-    assert "The classifier starts anew, for 3 classes" in outcome.out
+    assert "The classifier (network.classifier) starts anew, for 3 classes" in outcome.out
 
 
 def test_all_errors_of_a_training_without_classes(doors, root):
