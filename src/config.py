@@ -1,5 +1,6 @@
 """conf/ as a schema: a key that conf/ does not have is an error, which names the nearest key that it has."""
 
+import argparse
 import os
 import re
 import sys
@@ -266,6 +267,14 @@ def _unknown_choice(group: str, choice: str) -> str:
 def _reference_keys(config_name: str) -> set[str]:
     """Keys of the groups that the command line chooses. The context of `@hydra.main` is gone here."""
     split = [argument.partition("=") for argument in sys.argv[1:]]
-    choices = [f"{group}={name}" for group, _, name in split if in_conf(group, name)]
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--config-dir", "-cd", type=Path)
+    own = flags.parse_known_args(sys.argv[1:])[0].config_dir
+    search = [f"hydra.searchpath=['file://{own.absolute()}']"] if own else []
+    choices = [
+        f"{group}={name}"
+        for group, _, name in split
+        if in_conf(group, name) or (own and (own / group / f"{name}.yaml").is_file())
+    ]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return set(_keys(OmegaConf.to_container(compose(config_name, choices))))
+        return set(_keys(OmegaConf.to_container(compose(config_name, [*search, *choices]))))

@@ -152,6 +152,9 @@ def _flags_first() -> list[str]:
         flags.append(argument)
         if flag in _WITH_VALUE and not equals:
             flags += [value for value in [next(arguments, None)] if value is not None]
+    folders = [a for a in flags if a.partition("=")[0] in ("--config-dir", "-cd")]
+    if len(folders) > 1:
+        raise UserError("--config-dir is given twice, and one folder can be used: copy the files into one.")
     other = [a for a in flags if a.startswith(("--config-name", "--config-path", "-cn", "-cp"))]
     if {"-m", "--multirun"} & set(flags) and other:
         raise UserError(f"{other[0]}: not allowed in a sweep. Use an experiment file in --config-dir=...")

@@ -1,29 +1,37 @@
 """The label table of a data group: one of src/labels.py by its name, or the classes that the group lists."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from src.class_checks import is_list, problems_of_classes
 from src.errors import UserError, brief, shorten
 from src.labels import IGNORE, LABEL_TABLES, Color, Label, LabelTable
 
 OWN = "classes"
 """The value of data.labels for a table that is made from data.classes and data.ignored."""
 
-MOST_COLORS = 255
-"""Of masks with colours: each listed colour becomes an id, and one id is left for colours not listed."""
+JOINED = "joined"
+"""The value of data.layout for several datasets, the parts, under one table of classes."""
 
 ASK_FOR_CLASSES = (
     "python -m src.doctor data=folder data.root=/path/to/it reads the masks and writes a YAML with their "
     "classes."
 )
-_KEYS = ("name", "color", "ids", "colors")
+_PART = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)
+_KEYS_OF_A_PART = re.compile(
+    r"(?<!data=folder )\bdata\.(root|layout|labels|images|masks|lists|splits|classes|ignored)\b"
+)
 _SHOWN = 20  # problems
 
 
 def table_of(data: Mapping[str, Any]) -> LabelTable:
     """The table of a data group (the values of a file in conf/data). Raises UserError with all problems."""
     name, classes = data["labels"], data.get("classes")
+    if data.get("layout") == JOINED:
+        return _joined_table(data)
     if name == OWN:
         return own_table(classes, data.get("ignored"))
     if name not in LABEL_TABLES:
@@ -33,25 +41,21 @@ def table_of(data: Mapping[str, Any]) -> LabelTable:
     return LABEL_TABLES[name]
 
 
-def own_table(classes: Any, ignored: Any) -> LabelTable:
+def own_table(classes: Any, ignored: Any, part: str = "") -> LabelTable:
     """The table of listed classes. With ids in the masks, a label is an id. With colours, the labels are
     numbered from 0 in the order in which the colours are listed, see `LabelTable.mask_colors`.
 
     Args:
         classes: a list of {name, ids or colors, color (for pictures; optional)}, by train id.
         ignored: None, or {ids, colors} of pixels that are not learned.
+        part: of a joined dataset; it may have a single class.
     """
     if not classes:
         raise UserError(f"data.classes is not set: which classes do the masks have? {ASK_FOR_CLASSES}")
-    entries = list(classes) if _is_list(classes) else []
-    problems = [] if entries else [f"data.classes={brief(classes)}: expected a list of classes."]
-    if len(entries) > MOST_COLORS:
-        raise UserError(f"data.classes: {len(entries)} classes, at most {MOST_COLORS} are possible.")
-    for number, entry in enumerate(entries):
-        problems += _problems_of_class(f"data.classes[{number}]", entry)
-    problems += _problems_of_ignored(ignored)
-    problems = problems or _problems_of_all(entries, ignored or {})
-    if problems:
+    entries = list(classes) if is_list(classes) else []
+    if not entries:
+        raise UserError(f"data.classes={brief(classes)}: expected a list of classes.")
+    if problems := problems_of_classes(entries, ignored, least=1 if part else 2):
         raise UserError(shorten(problems, _SHOWN))
     by_color = any(entry.get("colors") for entry in entries)
     labels: list[Label] = []
@@ -61,7 +65,126 @@ def own_table(classes: Any, ignored: Any) -> LabelTable:
             label_id = len(colors) if by_color else value
             labels.append(Label(name, label_id, train_id, name, False, shown))
             colors += [_color(value)] if by_color else []
-    return LabelTable(OWN, tuple(labels), tuple(colors))
+    return LabelTable(OWN, tuple(labels), tuple(colors), part)
+
+
+def _joined_table(data: Mapping[str, Any]) -> LabelTable:
+    """The classes of all parts. Its ids are the train ids: masks are read with the tables of the parts."""
+    classes: Any = data.get("classes")
+    parts: Any = data.get("parts")
+    problems = [
+        f"data.{key} has no effect in a joined dataset: write it into the part that it is for."
+        for key in ("images", "masks", "lists", "ignored")
+        if data.get(key)
+    ]
+    if data["labels"] != OWN:
+        problems.append(f"data.labels={data['labels']}: a joined dataset lists its own: labels: {OWN}.")
+    if not classes:
+        problems.append("data.classes is not set: list what the network learns, such as {name: road}.")
+    if not isinstance(parts, Mapping) or not parts:
+        problems.append("data.parts is not set: which datasets are joined? conf/data/joined.yaml shows it.")
+    entries = list(classes) if is_list(classes) else []
+    problems += [
+        f"data.classes[{number}].{key}: values of masks stand in the parts, such as "
+        f"data.parts.mine.classes=[{{name: road, {key}: ...}}]."
+        for number, entry in enumerate(entries)
+        for key in ("ids", "colors", "labels")
+        if isinstance(entry, Mapping) and key in entry
+    ]
+    if problems:
+        raise UserError(shorten(problems, _SHOWN))
+    numbered = [
+        {**e, "ids": [n]} if isinstance(e, Mapping) and n < IGNORE else e for n, e in enumerate(entries)
+    ]
+    table = own_table(numbered or classes, None)
+    used = {label.train_id for part in _part_tables(parts, table).values() for label in part.labels}
+    if unused := [name for train_id, name in enumerate(table.class_names) if train_id not in used]:
+        raise UserError(f"data.classes: no part has {', '.join(unused)}. Name it in a part, or remove it.")
+    return table
+
+
+def part_tables(data: Mapping[str, Any]) -> dict[str, LabelTable]:
+    """The table of each part of a joined dataset, from the values in its masks to the joined train ids.
+
+    Raises UserError with the problems of all parts.
+    """
+    return _part_tables(data["parts"], _joined_table(data))
+
+
+def left_out(data: Mapping[str, Any]) -> list[str]:
+    """For each part with a known table, a line that says which of its classes are ignored, if some are."""
+    lines = []
+    for part, table in part_tables(data).items() if data.get("layout") == JOINED else ():
+        learned = LABEL_TABLES[table.name].train_labels if table.name != OWN else ()
+        if names := [label.name for label in learned if table.to_train_id[label.id] == IGNORE]:
+            lines.append(f"data.parts.{part}: ignored, since no class names them: {', '.join(names)}")
+    return lines
+
+
+def _part_tables(parts: Mapping[str, Any], joined: LabelTable) -> dict[str, LabelTable]:
+    tables, problems = {}, []
+    for part, values in parts.items():
+        try:
+            if not isinstance(part, str) or not _PART.fullmatch(part):
+                raise UserError(f"data.parts: {brief(part)} is no name of letters, digits, - and _.")
+            tables[part] = _part_table(part, values, joined.class_names)
+        except UserError as error:
+            problems.append(with_keys_of(part, error.text))
+    if problems:
+        raise UserError(shorten(problems, _SHOWN))
+    return tables
+
+
+def _part_table(part: str, values: Any, joined: Sequence[str]) -> LabelTable:
+    missing = [key for key in ("layout", "root", "classes") if not values.get(key)]
+    if missing:
+        raise UserError("\n".join(f"data.{key} is missing." for key in missing))
+    name = values.get("labels") or (values["layout"] if values["layout"] in LABEL_TABLES else OWN)
+    if name == OWN:
+        table = own_table(values["classes"], values.get("ignored"), part)
+        became = {label.id: label.name for label in table.labels if label.train_id != IGNORE}
+    elif name in LABEL_TABLES:
+        table = LABEL_TABLES[name]
+        became = _named(values["classes"], table)
+        if values.get("ignored"):
+            raise UserError(
+                f"data.ignored has no effect with the table {name}: what no class names is ignored."
+            )
+    else:
+        raise UserError(f"data.labels={name}: unknown, choose one of {', '.join([*LABEL_TABLES, OWN])}.")
+    if unknown := [name for name in dict.fromkeys(became.values()) if name not in joined]:
+        raise UserError(
+            f"data.classes: {', '.join(unknown)} is not one of the joined classes, which are "
+            f"{', '.join(joined)}."
+        )
+    train_ids = {number: joined.index(name) for number, name in became.items()}
+    labels = tuple(replace(label, train_id=train_ids.get(label.id, IGNORE)) for label in table.labels)
+    return replace(table, labels=labels, part=part)
+
+
+def _named(classes: Any, table: LabelTable) -> dict[int, str]:
+    """Label id -> class, for classes that name labels of a known table."""
+    ids = {label.name: label.id for label in table.labels}
+    became: dict[int, str] = {}
+    for number, entry in enumerate(classes):
+        where = f"data.classes[{number}]"
+        name, labels = entry.get("name"), entry.get("labels")
+        right = is_list(labels) and labels and all(isinstance(text, str) for text in (name, *labels))
+        if not right or entry.keys() != {"name", "labels"}:
+            raise UserError(f"{where}={brief(entry)}: expected such as {{name: car, labels: [car, truck]}}.")
+        for label in labels:
+            if label not in ids:
+                close = get_close_matches(label, ids, n=1, cutoff=0.0)[0]
+                raise UserError(f"{where}: {table.name} has no label {brief(label)}. Did you mean {close}?")
+            if ids[label] in became:
+                raise UserError(f"{where}: the label {label} is listed twice. Each label has one class.")
+            became[ids[label]] = name
+    return became
+
+
+def with_keys_of(part: str, text: str) -> str:
+    """A message about data.root, data.classes, ... with the keys of a part; unchanged for an empty `part`."""
+    return _KEYS_OF_A_PART.sub(lambda key: f"data.parts.{part}.{key[1]}", text) if part else text
 
 
 def default_color(number: int) -> Color:
@@ -84,104 +207,6 @@ def _rows(
         first = entry["colors"][0] if entry.get("colors") else default_color(train_id + 1)
         yield entry["name"], train_id, _color(entry.get("color") or first), entry[key]
     yield "ignored", IGNORE, (0, 0, 0), ignored.get(key) or ()
-
-
-def _problems_of_class(where: str, entry: Any) -> list[str]:
-    if not isinstance(entry, Mapping):
-        return [f"{where}={brief(entry)}: expected keys with values, such as {{name: road, ids: [7]}}."]
-    problems = [_unknown_key(where, key, _KEYS) for key in entry if key not in _KEYS]
-    name = entry.get("name")
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        quote = f' Quote it: name: "{name}".' if isinstance(name, bool | int | float) else ""
-        problems.append(f"{where}.name={brief(name)}: expected a name in printable letters.{quote}")
-    if entry.get("color") is not None and not _is_color(entry["color"]):
-        problems.append(
-            f"{where}.color={brief(entry['color'])}: expected [red, green, blue], each from 0 to 255."
-        )
-    problems += _problems_of_values(where, entry)
-    if not entry.get("ids") and not entry.get("colors"):
-        problems.append(
-            f"{where} ({name}): no value of the masks becomes this class. Give ids: [7], or colors: "
-            f"[[128, 64, 128]] for RGB masks."
-        )
-    return problems
-
-
-def _problems_of_ignored(ignored: Any) -> list[str]:
-    if ignored is None:
-        return []
-    if not isinstance(ignored, Mapping):
-        return [f"data.ignored={brief(ignored)}: expected keys with values, such as {{ids: [255]}}."]
-    unknown = [_unknown_key("data.ignored", key, _KEYS[2:]) for key in ignored if key not in _KEYS[2:]]
-    return unknown + _problems_of_values("data.ignored", ignored)
-
-
-def _problems_of_values(where: str, entry: Mapping[str, Any]) -> list[str]:
-    problems = []
-    ids, colors = entry.get("ids"), entry.get("colors")
-    if ids is not None and not (_is_list(ids) and all(_is_level(value) for value in ids)):
-        fix = f" Write ids: [{ids}]." if _is_level(ids) else ""
-        problems.append(f"{where}.ids={brief(ids)}: expected a list of whole numbers from 0 to 255.{fix}")
-    if colors is not None and not (_is_list(colors) and all(_is_color(value) for value in colors)):
-        fix = f" Write colors: [{list(colors)}]." if _is_color(colors) else ""
-        problems.append(
-            f"{where}.colors={brief(colors)}: expected a list of [red, green, blue], each from 0 to 255.{fix}"
-        )
-    return problems
-
-
-def _problems_of_all(entries: Sequence[Mapping[str, Any]], ignored: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the classes together, where each for itself is right."""
-    if len(entries) < 2:
-        return [
-            "data.classes has a single class: a network that always answers it would be perfect. List what "
-            "else there is as a class, too, such as the background."
-        ]
-    problems = []
-    places = [*((f"'{entry['name']}'", entry) for entry in entries), ("data.ignored", ignored)]
-    kinds = {key: [who for who, entry in places if entry.get(key)] for key in ("ids", "colors")}
-    if all(kinds.values()):
-        problems.append(
-            f"data.classes: ids for {kinds['ids'][0]}, but colors for {kinds['colors'][0]}. A mask has "
-            f"either ids or colours: give the same kind for all, also under data.ignored."
-        )
-    for key in kinds:
-        owners: dict[tuple[int, ...] | int, str] = {}
-        for who, entry in places:
-            for value in entry.get(key) or ():
-                value = tuple(value) if key == "colors" else value
-                if value in owners:
-                    also = "twice" if owners[value] == who else f"of {owners[value]} and of {who}"
-                    problems.append(f"{key}: {brief(value)} is listed {also}. Each value has one class.")
-                owners[value] = who
-    names = [entry["name"] for entry in entries]
-    problems += [
-        f"data.classes: two classes have the name {name!r}. To merge values into one class, give it several: "
-        f"ids: [7, 8]."
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
-    ]
-    number = sum(len(entry.get("colors") or ()) for _, entry in places)
-    if number > MOST_COLORS:
-        problems.append(f"data.classes: {number} colors, at most {MOST_COLORS} are possible.")
-    return problems
-
-
-def _unknown_key(where: str, key: Any, known: Sequence[str]) -> str:
-    close = get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-    return f"{where}.{key}: there is no such key. Did you mean {close}? There are: {', '.join(known)}."
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _is_level(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= 255
-
-
-def _is_color(value: Any) -> bool:
-    return _is_list(value) and len(value) == 3 and all(_is_level(part) for part in value)
 
 
 def _color(value: Sequence[int]) -> Color:

@@ -43,6 +43,7 @@ class LabelTable:
     one name that all of them share; its id, category and colour are those of the first label.
 
     mask_colors: where it is not empty, the files have colours: the pixels of mask_colors[i] have the id i.
+    part: of a joined dataset, whose classes the table becomes; it may lack some of them.
 
     Raises UserError where the train ids are not 0, 1, 2, ... or an id or a class's name occurs twice.
     """
@@ -50,9 +51,10 @@ class LabelTable:
     name: str
     labels: tuple[Label, ...]
     mask_colors: tuple[Color, ...] = ()
+    part: str = ""
 
     def __post_init__(self) -> None:
-        problems = _problems(self.labels)
+        problems = _problems(self.labels, may_lack=bool(self.part))
         if not problems:  # otherwise the classes cannot be built
             problems = [f"{name!r} is the name of two classes" for name in _twice(self.class_names)]
         if problems:
@@ -151,14 +153,14 @@ def _merge(labels: list[Label]) -> Label:
 _NAMED = 4  # labels at most that a class's name lists
 
 
-def _problems(labels: tuple[Label, ...]) -> list[str]:
+def _problems(labels: tuple[Label, ...], may_lack: bool) -> list[str]:
     ids = [label.id for label in labels]
     found = sorted({label.train_id for label in labels} - {IGNORE})
     problems = [f"the label id {number} occurs twice" for number in _twice(ids)]
     problems += [f"the label id {number} is not one of 0 to 255" for number in ids if not 0 <= number <= 255]
     if not found:
         problems.append(f"no label is learned: all have the train id {IGNORE} (ignored)")
-    elif found != list(range(len(found))):
+    elif not may_lack and found != list(range(len(found))):
         problems.append(
             f"its train ids are {found}, but must be 0, 1, 2, ... without a gap, and {IGNORE} for "
             f"ignored labels. Labels may share a train id: they then form one class"

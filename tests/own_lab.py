@@ -163,8 +163,15 @@ MISTAKES = {
                 self.mistake = mistake
 
             def forward(self, logits, target):
+                entropy = nn.functional.cross_entropy
                 if self.mistake == "index":
-                    return nn.functional.cross_entropy(logits, target.long() + 1)
+                    return entropy(logits, target.long() + 1, ignore_index=0)
+                if self.mistake == "ignored":
+                    return entropy(logits, target.long())
+                if self.mistake == "detached":
+                    return entropy(logits.detach(), target.long(), ignore_index=255)
+                if self.mistake == "map":
+                    return entropy(logits, target.long(), ignore_index=255, reduction="none")
                 return logits.sum() / 0
         """,
     "conf/model/wrong.yaml": """

@@ -146,12 +146,36 @@ def test_images_without_labels_are_learned_from_the_teacher(doors, cityscapes_ro
     assert "The 5 images of 'test' are learned from the teacher alone" in run.out
     alone = doors("train", *small, "teacher.unlabelled_split=test", name="other")
     assert "teacher.unlabelled_split=test: without labels" in alone.err
+    seen = doors("train", *small, file, "teacher.unlabelled_split=val", name="other")
+    assert "teacher.unlabelled_split=val: it has images of the validation" in seen.err
     again = doors("train", *small, file, "teacher.unlabelled_split=train", name="other")
     assert "is a training image of the split 'train' already" in again.err
     assert [seen["split"] for seen in restore(f"{run.directory}/checkpoints/last.ckpt").trained_on] == [
         "train",
         "test",
     ]
+
+
+def test_all_heads_start_anew_for_other_classes(train, doors, lab):
+    """Also if there are as many classes as before."""
+    first = train("model=backbone", "trainer.max_epochs=1", name="first")
+    best = f"checkpoint='{first.directory}/checkpoints/last.ckpt'"
+    slow = ("model=backbone", "optimizer.lr=1e-9", "schedule=constant", "trainer.max_epochs=1")
+    tuned = train(*slow, "data=parts", f"data.root={lab / 'parts'}", best, name="tuned")
+    assert tuned.code == 0, tuned.err
+    assert "The classifier (network.head, network.side) starts anew, for 3 classes" in tuned.out
+    before, after = last(first)["state_dict"], last(tuned)["state_dict"]
+    encoder = "segmenter.network.encoder.0.0.weight"
+    torch.testing.assert_close(after[encoder], before[encoder])
+    renamed = (
+        "data.classes=[{name: a, colors: [[10, 20, 30]]}, {name: b, colors: [[128, 64, 128], [0, 0, 142]]}, "
+    )
+    renamed += "{name: c, colors: [[255, 255, 0]]}]"
+    again = f"checkpoint='{tuned.directory}/checkpoints/last.ckpt'"
+    other = train(*slow, "data=parts", f"data.root={lab / 'parts'}", renamed, again, "seed=7", name="other")
+    assert other.code == 0, other.err
+    heads = [last(run)["state_dict"]["segmenter.network.head.weight"] for run in (tuned, other)]
+    assert (heads[0] - heads[1]).abs().max() > 0.01
 
 
 def test_the_readme_s_example_is_the_one_tested_here():

@@ -107,7 +107,7 @@ def test_another_number_of_classes_starts_the_classifier_anew(doors, tmp_path):
     path = _weights(tmp_path / "camvid.pth", network)
     run = doors("train", *STILL, f"checkpoint={path}")
     assert run.code == 0, run.err
-    assert "The classifier starts anew, for 19 classes" in run.out
+    assert "The classifier (network.classifier) starts anew, for 19 classes" in run.out
     state = _last(run)["state_dict"]
     torch.testing.assert_close(state[CONV], network.state_dict()["level2.0.conv1x1.conv.weight"])
     assert state[CLASSIFIER].shape == (19, 256, 1, 1)

@@ -12,7 +12,7 @@ from front_doors import REPOSITORY
 
 # Lower floors first; a room may import from its own floor or from below.
 FLOORS = (
-    {"errors", "labels", "label_tables", "masking", "config", "objects", "schema"},
+    {"errors", "labels", "label_tables", "class_checks", "masking", "config", "objects", "schema"},
     {"runs", "network", "metrics"},
     {"street", "report"},
     {"data", "inference"},

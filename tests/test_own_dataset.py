@@ -126,7 +126,7 @@ def test_fine_tuning_begins_with_a_new_classifier(doors, mine, tmp_path):
     keys = [key for key in TINY if not key.startswith("model.")]
     outcome = doors("train", *mine, *keys, f"checkpoint={path}", "trainer.max_epochs=1")
     assert outcome.code == 0, outcome.err
-    assert "The classifier starts anew, for 3 classes" in outcome.out
+    assert "The classifier (network.classifier) starts anew, for 3 classes" in outcome.out
 
 
 def test_all_errors_of_a_training_without_classes(doors, root):
@@ -165,7 +165,7 @@ def test_the_doctor_proposes_a_yaml_that_trains(doors, tmp_path, rgb):
     outcome = doors("doctor", "data=folder", f"data.root={root}")
     assert outcome.code == 0, outcome.err
     *given, values = proposed(outcome)
-    assert values["name"] == "parts"
+    assert values["name"] == "run"
     found = [tuple(entry["colors"][0]) if rgb else entry["ids"][0] for entry in values["classes"]]
     expected = {(10, 20, 30), (128, 64, 128), (0, 0, 142), (255, 255, 0), (0, 0, 0)} if rgb else {0, 1, 2, 3}
     assert set(found) == expected
@@ -252,3 +252,33 @@ def test_the_doctor_names_each_bad_file(doors, tmp_path):
         "correct their ids or colors in data.classes",
     ):
         assert text in outcome.out, outcome.out
+
+
+# ---- the doctor's file, once it is edited, and images beside their masks
+
+
+def test_the_doctor_keeps_a_file_that_was_edited(doors, root):
+    def doctor():
+        return doors("doctor", "data=folder", f"data.root={root}", "trainer.accelerator=cpu", name="mine")
+
+    path = doctor().directory / "conf/data/mine.yaml"
+    path.write_text(path.read_text().replace("color_255_255_0", "car"))
+    again = doctor()
+    assert again.code == 0, again.err
+    assert "mine.yaml is kept as it is" in again.out
+    assert "name: car," in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "patterns", [(), ('data.images="*.jpg"', 'data.masks="{name}.png"')], ids=["found", "given"]
+)
+def test_images_beside_their_masks(doors, tmp_path, patterns):
+    for number in range(6):
+        save(tmp_path / f"field/{number}.jpg", np.full((64, 64, 3), 40 * number, np.uint8))
+        save(tmp_path / f"field/{number}.png", ids_of(number, 64, 64))
+    doctor = doors("doctor", "data=folder", f"data.root={tmp_path / 'field'}", *patterns, name="field")
+    assert doctor.code == 0, doctor.err
+    text = yaml.safe_load((doctor.directory / "conf/data/field.yaml").read_text())
+    assert len(text["classes"]) == 4
+    assert (doctor.directory / "conf/lists/val.txt").read_text().split("\n")[0] == "4.jpg\t4.png"
+    assert all(std > 1 for std in text["std"])

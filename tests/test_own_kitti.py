@@ -77,4 +77,4 @@ def test_the_authors_weights_are_refused(yaml_file, module_doors, real_data):
     weights = real_data / "weights/cgnet_camvid_author.pth"
     outcome = module_doors("eval", f"checkpoint={weights}", *given(yaml_file), "trainer.accelerator=cpu")
     assert outcome.code == 2
-    assert "a network for 11 classes (those of camvid), but data=kitti has" in outcome.err
+    assert "a network for 11 classes (those of camvid), but data=proposal has" in outcome.err

@@ -100,7 +100,7 @@ def test_other_classes_than_the_dataset_s(doors, tmp_path, camvid_root, street_r
 @pytest.mark.slow
 def test_classes_that_no_dataset_is_known_by(doors, tmp_path, street_root, monkeypatch):
     """As for a user's own table in src/labels.py."""
-    from src.weights.tensor_checks import trained_network as restore
+    from src.weights import trained_network as restore
 
     monkeypatch.setattr(restore, "DATASETS", {})
     path = _weights(tmp_path / "w", randomized(AuthorsNetwork(5, **SIZE)))
@@ -113,7 +113,7 @@ def test_classes_that_no_dataset_is_known_by(doors, tmp_path, street_root, monke
 
 @pytest.mark.slow
 def test_an_unknown_mean_is_the_dataset_s(doors, tmp_path, street_root, monkeypatch):
-    from src.weights.tensor_checks import published
+    from src.weights import published
 
     def unknown(family, weights, classifier, model=published.model_of):
         return model(family, weights, classifier)[0], False

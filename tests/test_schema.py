@@ -14,6 +14,7 @@ from src.config import CONF_DIR, flatten, plain, register_resolvers
 from src.data.frame_cache.modes import MODES
 from src.data.layouts import LAYOUTS, SPLITS
 from src.errors import UserError
+from src.label_tables import JOINED
 from src.schema.check import check_values, kind_of
 from src.schema.comments import comments, meaning
 from src.schema.keys import KEYS, OPEN, TARGETS
@@ -135,7 +136,7 @@ def test_the_table_has_no_key_that_conf_has_not():
 
 def test_the_table_knows_the_names_that_the_code_has():
     for key, names in (
-        ("data.layout", LAYOUTS),
+        ("data.layout", {*LAYOUTS, JOINED}),
         ("data.train_split", SPLITS),
         ("data.val_split", SPLITS),
         ("data.cache", MODES),

@@ -16,15 +16,14 @@ from src.data import statistics
 from src.data.augment import SeededTransform
 from src.data.checks.pairs import check_pairs
 from src.data.dataset import SegmentationDataset
-from src.data.files import Source
 from src.data.frame_cache.modes import open_cache
 from src.data.instance_ids import find_instances
-from src.data.layouts import Pair, find_pairs
+from src.data.layouts import SPLITS, Pair, find_pairs
 from src.data.originals import Originals
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.steps import build_steps, check_steps
 from src.errors import UserError, counted
-from src.label_tables import table_of
+from src.label_tables import left_out, table_of
 from src.runs.machine import cores_of_a_device, usable_cores
 from src.runs.open_files import allow_open_files, check_workers
 from src.street import write_street
@@ -67,6 +66,8 @@ class SegmentationDataModule(LightningDataModule):
         self.instances = instances
         self.unlabelled_split = unlabelled_split
         self.table = table_of(data)
+        for line in left_out(data):
+            log.info("%s", line)
         self.train_set: SegmentationDataset | None = None
         self.val_set: SegmentationDataset | None = None
         self.train_sizes: list[tuple[int, int]] = []
@@ -108,17 +109,24 @@ class SegmentationDataModule(LightningDataModule):
                 self.val_set.instances = find_instances(self.val_set.pairs, self.val_sizes, self.table)
 
     def _open(self, split: str, needs_labels: bool) -> tuple[SegmentationDataset, list[tuple[int, int]]]:
-        pairs = find_pairs(self.config["layout"], self.config["root"], split, self.config)
-        if needs_labels and any(pair.label is None for pair in pairs):
+        name, root = self.config["name"], self.config["root"]
+        pairs = find_pairs(self.config["layout"], root, split, self.config)
+        unlabelled = [pair.name for pair in pairs if pair.label is None]
+        if needs_labels and unlabelled:
             raise UserError(
-                f"The split '{split}' of {self.config['root']} has no public labels: no ground truth. "
+                f"{unlabelled[0]}: the split '{split}' of {root} has no public labels: no ground truth. "
                 f"python -m src.eval with submission=true writes predictions for Cityscapes' server."
             )
         sizes = check_pairs(pairs, self.table)
-        log.info("%s: %d images in the split '%s'", self.config["root"], len(pairs), split)
+        log.info("%s at %s: %d images in the split '%s'", name, root, len(pairs), split)
         return SegmentationDataset(pairs, self.table), sizes
 
     def _add_unlabelled(self, train_set: SegmentationDataset, split: str) -> None:
+        if set(SPLITS[split]) & set(SPLITS[self.config["val_split"]]):
+            raise UserError(
+                f"teacher.unlabelled_split={split}: it has images of the validation, whose result would say "
+                f"nothing about new images. Choose another split."
+            )
         more, sizes = self._open(split, needs_labels=False)
         used = {pair.image for pair in train_set.pairs}
         if shared := [pair for pair in more.pairs if pair.image in used]:
@@ -132,11 +140,11 @@ class SegmentationDataModule(LightningDataModule):
 
     def frames(self) -> tuple[list[Pair], list[tuple[int, int]]]:
         """The pairs of all splits that were set up, each once, with (height, width) of each."""
-        both: dict[Source, tuple[Pair, tuple[int, int]]] = {}
+        both: dict[Pair, tuple[int, int]] = {}
         for dataset, sizes in ((self.train_set, self.train_sizes), (self.val_set, self.val_sizes)):
             if dataset is not None:
-                both |= {pair.image: (pair, size) for pair, size in zip(dataset.pairs, sizes, strict=True)}
-        return [pair for pair, _ in both.values()], [size for _, size in both.values()]
+                both |= dict(zip(dataset.pairs, sizes, strict=True))
+        return [*both], [*both.values()]
 
     def cache_frames(self) -> None:
         """Lets the datasets read decoded frames from the cache, as data.cache says; fills it if needed.

@@ -80,13 +80,14 @@ def read_pair(pair: Pair, table: LabelTable) -> tuple[np.ndarray, np.ndarray]:
         return image, np.full(image.shape[:2], IGNORE, np.uint8)
     target = read_target(pair, table)
     if target.shape != image.shape[:2]:
-        raise size_mismatch(pair, image.shape[:2], target.shape, table)
+        raise size_mismatch(pair, image.shape[:2], target.shape, pair.table or table)
     return image, target
 
 
 def read_target(pair: Pair, table: LabelTable) -> np.ndarray:
     """(H, W) uint8 train ids of a pair with a label. Raises UserError for ids outside the table."""
     assert pair.label is not None
+    table = pair.table or table
     return to_target(read_mask(pair.label, table), pair, table)
 
 

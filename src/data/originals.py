@@ -27,7 +27,7 @@ class Originals:
         self.table = table
         # More threads than cores, because they wait for the disk.
         found = parallel_map(self._origin, pairs, threads=4 * usable_cores())
-        self._origins = {pair.image: origin for pair, origin in zip(pairs, found, strict=True)}
+        self._origins = dict(zip(pairs, found, strict=True))
 
     def _origin(self, pair: Pair) -> Origin:
         return Origin.of(pair, self.table)
@@ -35,7 +35,7 @@ class Originals:
     def read_pair(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) and target (H, W), uint8. Raises UserError where a file has been replaced."""
         image, target = read_pair(pair, self.table)
-        if self._origin(pair) != self._origins[pair.image]:
+        if self._origin(pair) != self._origins[pair]:
             raise UserError(
                 f"{pair.image}: this image or its label has been replaced since this run began (another size "
                 f"or modification time). Has the dataset changed? The same command reads the new files."
@@ -45,7 +45,8 @@ class Originals:
     def digests(self) -> list[int]:
         """A number for each pair, in order, which changes when the pair's name or files change."""
         return [
-            zlib.crc32(repr((image.name, origin.numbers)).encode()) for image, origin in self._origins.items()
+            zlib.crc32(repr((pair.image.name, origin.numbers)).encode())
+            for pair, origin in self._origins.items()
         ]
 
     def compare(self, before: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from src.data.files import absolute, stamp
 from src.data.layouts import Pair
 from src.data.parallel import parallel_map
 from src.errors import UserError
+from src.label_tables import OWN
 from src.labels import LabelTable
 from src.runs.atomic_files import write_json
 
@@ -27,6 +28,12 @@ def class_weights(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Pat
     counts = class_counts(pairs, table, cache_dir)
     if not sum(counts):
         raise UserError(f"{pairs[0].label}: no labelled pixel in this and {len(pairs) - 1} other files.")
+    absent = [name for name, count in zip(table.class_names, counts, strict=True) if not count]
+    if absent and table.name == OWN:
+        first = " Do the ids of your masks begin at 1?" if absent[0] == table.class_names[0] else ""
+        log.warning(
+            "WARNING: classes that never occur in the training masks: %s.%s", ", ".join(absent), first
+        )
     return weights_of(counts)
 
 
@@ -89,4 +96,5 @@ def _fingerprint(pairs: Sequence[Pair], table: LabelTable) -> str:
     for pair in pairs:
         assert pair.label is not None
         digest.update(f"{absolute(pair.label)}\0{stamp(pair.label)}\n".encode())
+        digest.update(pair.table.fingerprint if pair.table else b"")
     return digest.hexdigest()[:16]

@@ -35,7 +35,7 @@ class Folders:
             total.findings = total.findings + part.findings
             total.sizes += part.sizes
             total.levels += part.levels
-            total.ids += part.ids
+            total.classes += part.classes
         return total
 
 
@@ -43,13 +43,18 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
     """List, read and compare the files. Errors in folders that training does not read are only remarks."""
     config = data.config
     train, val = ([*SPLITS.get(config[key], (config[key],))] for key in ("train_split", "val_split"))
-    folders = Folders(train, val)
     notes.fact(DATASET, "name", f"{config['name']} at {config['root'] or '(data.root is not set)'}")
     with notes.trying(DATASET, "dataset not found"):
         data.prepare_data()
-    for folder in dict.fromkeys([*folders.train, *folders.val]):
+    found: dict[str, dict[str, Listing]] = {folder: {} for folder in (*train, *val)}
+    for folder in found:
         with notes.trying(DATASET, "dataset not found"):
-            folders.listings |= list_split(config["layout"], config["root"], folder, config)
+            found[folder] = list_split(config["layout"], config["root"], folder, config)
+    # A folder of a joined dataset has several listings.
+    names = [[name for folder in split for name in found[folder] or (folder,)] for split in (train, val)]
+    folders = Folders(names[0], names[1])
+    for listings in found.values():
+        folders.listings |= listings
     if config["name"] == "cityscapes" and folders.listings:
         try:
             folders.listings |= list_split(config["layout"], config["root"], "test")
@@ -87,7 +92,8 @@ def _examine_files(
     notes: Notes, folders: Folders, folder: str, data: SegmentationDataModule, needed: bool
 ) -> None:
     listing = folders.listings[folder]
-    inspection = inspect(listing.pairs, data.table, f"Reading every file of '{folder}'")
+    table = listing.pairs[0].table or data.table
+    inspection = inspect(listing.pairs, table, f"Reading every file of '{folder}'")
     folders.inspections[folder] = inspection
     for finding in inspection.findings:
         notes.add(DATASET, finding.level if needed else "remark", finding.kind, finding.text)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR, plain
+from src.class_checks import MOST_COLORS
+from src.config import CONF_DIR, overrides, plain
 from src.data.checks.pairs import SMALLEST
 from src.data.files import read_image
 from src.data.layouts import Listing, Pair
@@ -22,7 +23,7 @@ from src.data.masks.formats import header_of
 from src.data.masks.survey import Survey, survey
 from src.data.parallel import parallel_map
 from src.errors import UserError, counted, shorten
-from src.label_tables import MOST_COLORS, OWN
+from src.label_tables import JOINED, OWN
 from src.runs.atomic_files import write_text
 from src.runs.directory import Run
 
@@ -35,7 +36,8 @@ _RARE = 1e-3
 
 
 def lacks_classes(config: DictConfig) -> bool:
-    return config.data.labels == OWN and config.data.get("classes") is None
+    data = config.data
+    return data.labels == OWN and data.get("classes") is None and data.layout != JOINED
 
 
 def propose(config: DictConfig, run: Run) -> Path:
@@ -58,9 +60,13 @@ def propose(config: DictConfig, run: Run) -> Path:
         for split, pairs in files.lists.items():
             text = "".join(f"{_below(root, pair.image)}\t{_below(root, pair.label)}\n" for pair in pairs)
             write_text(folder / "lists" / f"{split}.txt", text)
-    path = folder / "data" / f"{_name(root)}.yaml"
-    write_text(path, "\n".join(_lines(path.stem, root, files, values, folder)) + "\n")
-    log.info("%s:\n\n%s", path, path.read_text())
+    path = folder / "data" / f"{_name(config, root)}.yaml"
+    text = "\n".join(_lines(path.stem, root, files, values, folder)) + "\n"
+    if path.exists() and path.read_text() != text:
+        log.warning("WARNING: %s is kept as it is. Delete it for a new proposal, which would be:", path)
+    else:
+        write_text(path, text)
+    log.info("%s:\n\n%s", path, text)
     log.info(
         "Rename the classes in this file; to merge some, move their values into one entry. Next:\n"
         "  python -m src.doctor --config-dir=%s data=%s\n  python -m src.train --config-dir=%s data=%s",
@@ -86,8 +92,12 @@ def _find(root: Path, data: Mapping[str, Any]) -> _Files:
     try:
         return _listed(root, given)
     except UserError:
-        if data["lists"] or (data["images"], data["masks"]) != _DEFAULT:
+        if data["lists"]:
             raise
+        if (data["images"], data["masks"]) != _DEFAULT:
+            if any("{split}" in (data[key] or "{split}") for key in ("images", "masks")):
+                raise
+            return _divided(root, Found(data["images"], data["masks"], {}))
     found = find_folders(root)
     log.info("Images: %s, masks: %s (below %s)", found.images, found.masks, root)
     given |= {"images": found.images, "masks": found.masks, "splits": given["splits"] | found.splits}
@@ -151,7 +161,7 @@ def _lines(name: str, root: Path, files: _Files, values: Survey, folder: Path) -
     sizes = [header_of(pair.image).size for pair in files.train]
     crop = [_crop(min(size[axis] for size in sizes)) for axis in (0, 1)]
     batch = min(_LARGEST_BATCH, 2 ** (len(files.train).bit_length() - 1))
-    mean, number = _mean(files.train)
+    mean, std, number = _statistics(files.train)
     where = {key: value for key, value in files.keys.items() if key != "splits" and value}
     if files.lists:
         where["lists"] = f"{folder.absolute()}/lists/{{split}}.txt"
@@ -177,6 +187,7 @@ def _lines(name: str, root: Path, files: _Files, values: Survey, folder: Path) -
         f"crop_size: [{crop[0]}, {crop[1]}]  # height, width; at most that of the smallest image",
         f"batch_size: {batch}",
         f"mean: [{', '.join(f'{value:.2f}' for value in mean)}]  # of {counted(number, 'training image')}",
+        f"std: [{', '.join(f'{value:.2f}' for value in std)}]",
     ]
 
 
@@ -216,16 +227,19 @@ def _crop(side: int) -> int:
     return max(SMALLEST, min(_LARGEST_CROP, side // _STEP * _STEP))
 
 
-def _mean(pairs: Sequence[Pair]) -> tuple[list[float], int]:
-    """Of red, green and blue over some images, evenly spread, and their number."""
+def _statistics(pairs: Sequence[Pair]) -> tuple[list[float], list[float], int]:
+    """Mean and standard deviation of red, green and blue over some images, and the number of these images."""
     some = pairs[:: len(pairs) // _IMAGES + 1]
-    images = parallel_map(lambda pair: read_image(pair.image), some)
-    sums = [(image.sum((0, 1), np.int64), image.shape[0] * image.shape[1]) for image in images]
-    total = sum(total for total, _ in sums) / sum(pixels for _, pixels in sums)
-    return total.tolist(), len(some)
+    images = list(parallel_map(lambda pair: read_image(pair.image), some))
+    pixels = sum(image.shape[0] * image.shape[1] for image in images)
+    mean = sum(image.sum((0, 1), np.int64) for image in images) / pixels
+    squares = sum(np.square(image, dtype=np.int64).sum((0, 1)) for image in images) / pixels
+    return mean.tolist(), np.sqrt(squares - mean**2).clip(1).tolist(), len(some)
 
 
-def _name(root: Path) -> str:
+def _name(config: DictConfig, root: Path) -> str:
+    if any(override.startswith("name=") for override in overrides()):
+        root = Path(config.name)
     name = re.sub(r"\W+", "_", root.name).strip("_") or "dataset"
     taken = (CONF_DIR / "data" / f"{name}.yaml").is_file() or not name[0].isalpha()
     return f"my_{name}" if taken else name

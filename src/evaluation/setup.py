@@ -2,6 +2,7 @@
 
 import logging
 import re
+from functools import reduce
 from typing import Any
 
 from hydra import compose
@@ -46,8 +47,8 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
         given = [o.partition("=")[0].removeprefix("data.") for o in overrides if o.startswith("data.")]
         for key in given:
             value = plain(OmegaConf.select(config, f"data.{key}"))
-            group, _, leaf = key.rpartition(".")
-            (data[group] if group else data)[leaf] = value
+            *groups, leaf = key.split(".")
+            reduce(lambda place, group: place.setdefault(group, {}), groups, data)[leaf] = value
         if "root" not in given and data.get("street"):
             data["root"] = _place_of_street(config, data["street"])
         elif not any(key.startswith("street") for key in given):

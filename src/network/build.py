@@ -62,8 +62,11 @@ def _build_foreign(target: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def where_it_failed(error: BaseException) -> str:
-    """The error of code that is not ours, with the file and the line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """The error of code that is not ours, with the file and the line of it that was reached last."""
+    frames = list(traceback.extract_tb(error.__traceback__))
+    ours = str(Path(__file__).parents[1])
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith((ours, "<"))]
+    frames = own or frames
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
 

@@ -10,9 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config import USER_ERRORS, for_the_user, plain
 from src.errors import UserError, shorten
 from src.schema.comments import meaning
-from src.schema.data_keys import DATA_KEYS
+from src.schema.data_keys import DATA_KEYS, PART_KEYS
 from src.schema.keys import KEYS, OF_TASK, OPEN, PARTS, TARGETED, TARGETS
-from src.schema.kinds import LONGEST_NAME, LONGEST_PATH, Kind, shown
+from src.schema.kinds import LONGEST_NAME, LONGEST_PATH, Group, Kind, shown
 from src.schema.rules import RULES
 
 _SHOWN = 20  # problems
@@ -54,11 +54,20 @@ def kind_of(key: str, values: Mapping[str, Any], task: str) -> Kind | None:
     for table in (OF_TASK.get(task, {}), KEYS):
         if key in table:
             return table[key]
+    if key.startswith("data.parts."):
+        return _kind_in_part(*key.split(".")[3:])
     owner, _, name = key.rpartition(".")
     if owner in PARTS:
         return PARTS[owner].get(name)
     target = values.get(f"{owner}._target_")
     return TARGETS.get(target, {}).get(name) if isinstance(target, str) else None
+
+
+def _kind_in_part(name: str = "", *below: str) -> Kind | None:
+    """Of data.parts.<part>, of a key of the part, or of a key below that."""
+    if below:
+        return DATA_KEYS.get(".".join(("data", name, *below)))
+    return PART_KEYS.get(name) if name else Group()
 
 
 def _problem(key: str, value: Any, values: Mapping[str, Any], task: str) -> str:
@@ -74,6 +83,11 @@ def _problem(key: str, value: Any, values: Mapping[str, Any], task: str) -> str:
     if kind is None and group == "data":  # in a file of the user's own, which `check_keys` takes as it is
         close = get_close_matches(key, DATA_KEYS, n=1, cutoff=0.0)[0]
         return f"Unknown config key: {key}. The nearest one is {close}; all keys are in conf/data."
+    if kind is None and group.startswith("data.parts."):
+        known = get_close_matches(name, PART_KEYS, n=1, cutoff=0.0)[0]
+        return (
+            f"Unknown config key: {key}. The nearest one is {known}; all keys are in conf/data/joined.yaml."
+        )
     if kind is None and group in OPEN:  # an object of the user's own, or one that is switched off
         if value is None or (isinstance(value, Mapping) and "_target_" in value):
             return ""

@@ -15,7 +15,7 @@ SPLIT = Choice(("train", "val", "test", "trainval", "train_extra"))
 DATA_KEYS: dict[str, Kind] = {
     "data.name": Text(),
     "data.root": Path("a path", empty=True) | Null(),
-    "data.layout": Choice(("cityscapes", "camvid", "folder")),
+    "data.layout": Choice(("cityscapes", "camvid", "folder", "joined")),
     "data.images": Path("a pattern of paths") | Null(),
     "data.masks": Path("a pattern of paths") | Null(),
     "data.lists": Path("a pattern of paths") | Null(),
@@ -28,6 +28,7 @@ DATA_KEYS: dict[str, Kind] = {
     "data.ignored": Group() | Null(),
     "data.ignored.ids": ListOf(Integer(0, 255), may_be_empty=True),
     "data.ignored.colors": ListOf(ListOf(Integer(0, 255), 3), may_be_empty=True),
+    "data.parts": Group() | Null(),
     "data.num_classes": Integer(1, 255),
     "data.train_split": SPLIT,
     "data.val_split": SPLIT,
@@ -47,3 +48,12 @@ DATA_KEYS: dict[str, Kind] = {
     "data.street.seed": Integer(0, 2**63 - 1),
     "data.split": SPLIT | Null(),  # of an evaluation
 }
+
+PART_KEYS: dict[str, Kind] = {
+    **{key: DATA_KEYS[f"data.{key}"] for key in ("images", "masks", "lists", "splits", "classes", "ignored")},
+    "layout": Choice(("cityscapes", "camvid", "folder")),
+    "root": Path("a path") | Null(),
+    "labels": Text() | Null(),
+    "only": ListOf(Choice(("train", "val", "test"))) | Null(),
+}
+"""Keys below data.parts.<name>, of one of the datasets that are joined."""

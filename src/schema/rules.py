@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from src.errors import UserError
-from src.label_tables import OWN, table_of
+from src.label_tables import JOINED, OWN, table_of
 from src.labels import LabelTable
 from src.schema.kinds import shown
 
@@ -27,7 +27,8 @@ def _labels(values: Values) -> str:
 
 def _are_to_be_proposed(values: Values) -> bool:
     """Whether the doctor is asked which classes there are (src/diagnosis/proposal.py)."""
-    return values["task"] == "doctor" and values["data.labels"] == OWN and values.get("data.classes") is None
+    lacks = values["data.labels"] == OWN and values.get("data.classes") is None
+    return values["task"] == "doctor" and lacks and values.get("data.layout") != JOINED
 
 
 def _data(values: Values) -> Values:

@@ -80,7 +80,11 @@ def load_teacher(config: DictConfig) -> tuple[DictConfig, Teacher | None]:
                 f"teacher.checkpoint={values['checkpoint']}: not the file that this run began with. Its "
                 f"SHA-256 is {found}, expected teacher.sha256={values['sha256']}. Give the expected file."
             )
-        trained, classes = restore(values["checkpoint"]), table_of(plain(config.data)).class_names
+        try:
+            trained = restore(values["checkpoint"])
+        except UserError as error:
+            raise UserError(f"teacher.{error.text}") from error
+        classes = table_of(plain(config.data)).class_names
         if trained.classes != list(classes):
             raise UserError(
                 f"teacher.checkpoint={values['checkpoint']}: a network for {trained.num_classes} other "

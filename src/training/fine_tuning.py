@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
-from torch import nn
+from torch import Tensor, nn
 
 from src.config import flatten, is_recorded, overrides, plain
 from src.errors import UserError
 from src.network.build import where_it_failed
+from src.network.segmenter import Segmenter
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import AtomicCheckpointIO
 from src.weights.checkpoint_schema import check_schema
@@ -51,14 +53,15 @@ class InitialWeights:
         weights, known = dict(self.trained.weights), self.trained.classes
         same = known == module.classes if known else self.trained.num_classes == len(module.classes)
         if not same:
+            new = _classifier_of(module)
             log.info(
-                "The classifier starts anew, for %d classes: checkpoint=%s was trained on %d other classes.",
+                "The classifier (%s) starts anew, for %d classes: checkpoint=%s was trained on %d others.",
+                ", ".join(dict.fromkeys(key.rpartition(".")[0] for key in new)),
                 len(module.classes),
                 self.trained.path,
                 self.trained.num_classes,
             )
-            new = {k: v for k, v in module.segmenter.state_dict().items() if k.startswith(_CLASSIFIER)}
-            weights = {k: v for k, v in weights.items() if not k.startswith(_CLASSIFIER)} | new
+            weights |= new
         try:
             check_fit(module.hparams["model"], weights, self.trained.path)
         except UserError as error:
@@ -66,7 +69,26 @@ class InitialWeights:
         module.segmenter.load_state_dict(weights)
 
 
-_CLASSIFIER = "network.classifier."
+def _classifier_of(module: SegmentationModule) -> dict[str, Tensor]:
+    """The weights, as initialised, of all layers whose shape depends on the number of classes: those that
+    differ in a network for one class more or less.
+
+    Raises UserError if no argument of the network is the number of classes.
+    """
+    model, classes = module.hparams["model"], len(module.classes)
+    other = classes - 1 if classes > 1 else classes + 1
+    own = module.segmenter.state_dict()
+    found: dict[str, Tensor] = {}
+    for argument in (key for key, value in model.items() if "class" in key and value == classes):
+        with torch.random.fork_rng(devices=[]):
+            twin = Segmenter.from_config(model | {argument: other}).state_dict()
+        found |= {k: v for k, v in own.items() if k not in twin or twin[k].shape != v.shape}
+    if not found:
+        raise UserError(
+            f"The weights are for other classes, and {model['_target_']} has no argument for their number, "
+            f"such as num_classes={classes}: which layers have to start anew cannot be told."
+        )
+    return found
 
 
 def load_pretrained(network: nn.Module) -> None:

@@ -159,7 +159,8 @@ class SegmentationModule(LightningModule):
         self.scores = scores(matrix.cpu(), self.classes)
         self.scored_epoch = self.trainer.current_epoch
         self.scores["num_images"] = self._sum_over_devices(self.num_images)
-        epoch_scores = self._epoch_scores(self.scores, self.val_loss.compute().item())
+        loss = self.val_loss.compute().item() if self.loss is not None else 0.0
+        epoch_scores = self._epoch_scores(self.scores, loss)
         # The matrix is already summed over devices: every rank logs the same values, without another
         # reduction. They are float64, since logging would round them otherwise.
         logged = {

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
+from src.labels import IGNORE
 from src.network.build import where_it_failed
 from src.network.upsample import upsample
 from src.training.module import SegmentationModule
@@ -40,12 +41,14 @@ def check_network_and_loss(
     image = torch.randint(256, (2, 3, height, width), dtype=torch.uint8, generator=generator)
     classes = len(module.classes)
     target = torch.randint(classes, (2, height, width), generator=generator).to(torch.uint8)
+    target[:, : height // 4] = IGNORE
     modes = [(part, part.training) for part in module.segmenter.modules()]  # frozen parts have their own
     module.segmenter.eval()  # else BatchNorm would learn from it
     try:
         with torch.no_grad():
             outputs = _outputs(module, image, classes)
-            _check_loss(module, outputs, {"image": image, "target": target}, trainer)
+        outputs = {head: logits.detach().requires_grad_() for head, logits in outputs.items()}
+        _check_loss(module, outputs, {"image": image, "target": target}, trainer)
     finally:
         for part, training in modes:
             part.training = training
@@ -87,12 +90,20 @@ def _check_loss(
     try:
         sums = module.loss(outputs, batch)
         rows = sums.detached()
+        if sums.total.requires_grad:
+            sums.total.backward()
         alone = loss(upsample(outputs["logits"], batch["target"].shape[-2:]), batch["target"])
     except Exception as error:  # of any type, in a loss of the user's own
         raise UserError(
-            f"loss: {name} fails on logits (2, {len(module.classes)}, height, width) and a uint8 target: "
-            f"{where_it_failed(error)}\nIt has to return a mean, or a sum and its weight."
+            f"loss: {name} fails on logits (2, {len(module.classes)}, height, width) and a uint8 target, in "
+            f"which {IGNORE} is not to be counted: {where_it_failed(error)}"
         ) from error
+    gradient = outputs["logits"].grad
+    if gradient is None or not gradient.any():
+        raise UserError(
+            f"loss: {name} has no gradient: compute it from the logits with operations of torch, without "
+            f"detach, argmax or numpy. It returns a mean, or a sum and its weight."
+        )
     if not rows.isfinite().all():
         raise UserError(f"loss: {name} gives {sums.total} / {sums.weight}, which is not finite.")
     exact = getattr(loss, "by_image", False) or (isinstance(alone, tuple) and not sums.parts)

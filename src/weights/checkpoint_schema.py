@@ -7,7 +7,9 @@ from torch import Tensor
 
 from src.errors import UserError, brief, shorten
 from src.label_tables import table_of
+from src.schema.data_keys import PART_KEYS
 from src.schema.keys import KEYS
+from src.schema.kinds import Table
 
 _Check = Callable[[Any], bool]
 
@@ -23,9 +25,14 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     if isinstance(recorded["data"], dict):
         problems += _problems("data", recorded["data"], _DATA)
         problems += [f"data.{key} is missing" for key in _DATA_NEEDED if key not in recorded["data"]]
-        for group, checks in _GROUPS.items():
-            values = recorded["data"].get(group)
-            problems += _problems(f"data.{group}", values, checks) if isinstance(values, dict) else []
+        parts = recorded["data"].get("parts")
+        places = (
+            {f"data.parts.{name}": part for name, part in parts.items()} if isinstance(parts, dict) else {}
+        )
+        for where, place in {"data": recorded["data"], **places}.items():
+            for group, checks in _GROUPS.items():
+                values = place.get(group) if isinstance(place, dict) else None
+                problems += _problems(f"{where}.{group}", values, checks) if isinstance(values, dict) else []
         problems += [] if problems else _table_problem(recorded["data"])
     if isinstance(recorded.get("training"), dict):
         problems += _problems("training", recorded["training"], _TRAINING)
@@ -110,6 +117,7 @@ _DATA: dict[str, _Check] = {
     "name": _is_text,
     "root": _any_of(_is_text, _one_of(None)),
     "labels": _is_text,  # `_table_problem` builds the table
+    "parts": _any_of(Table(PART_KEYS).allows, _one_of(None)),
     "cache": _any_of(KEYS["data.cache"].allows, _one_of("ram")),  # a mode of older versions
 }
 # The part that an evaluation repeats; the rest is checked when a training resumes.

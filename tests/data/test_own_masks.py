@@ -170,7 +170,7 @@ FROM_ZERO = own_table([{"name": "a", "ids": [0]}, {"name": "b", "ids": [1]}, {"n
 @pytest.mark.parametrize(
     ("values", "table", "said"),
     [
-        ([0, 1, 2, 255], FROM_ZERO, ("[255]", "data.ignored.ids=[255]")),
+        ([0, 1, 2, 255], FROM_ZERO, ("[255]", "add 255 to data.ignored.ids")),
         ([0, 255], TWO, ("[255]", "scaled to 0 and 255", "ids: [255]")),
         ([1, 2, 3], FROM_ZERO, ("[3]", "count from 1 to 3", "add 1")),
         ([0, 1, 2], FROM_ONE, ("[0]", "counts from 1", "background", "subtract 1")),

@@ -17,7 +17,7 @@ from src.data.masks.formats import check_image_header, check_mask_header, header
 from src.data.masks.mismatches import size_mismatch, unknown_ids
 from src.data.parallel import parallel_map
 from src.errors import UserError
-from src.labels import LabelTable
+from src.labels import IGNORE, LabelTable
 from src.runs.machine import usable_cores
 
 UNREADABLE, DAMAGED, NO_CLASS_MAP = "unreadable file", "damaged file", "label that is no class map"
@@ -52,7 +52,7 @@ class Inspection:
     findings: list[Finding] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     levels: np.ndarray = field(default_factory=lambda: np.zeros((3, 256), np.int64))
-    ids: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    classes: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))  # pixels per train id
     digests: dict[bytes, Pair] = field(default_factory=dict)
 
     @property
@@ -60,8 +60,8 @@ class Inspection:
         return not any(finding.level == "error" for finding in self.findings)
 
     def class_counts(self, table: LabelTable) -> list[int]:
-        """Labelled pixels per train id."""
-        return [int(self.ids[table.to_train_id == c].sum()) for c in range(table.num_classes)]
+        """Labelled pixels of each class of the table."""
+        return self.classes[: table.num_classes].tolist()
 
     def mean_and_std(self) -> tuple[list[float], list[float]]:
         """Of red, green and blue over all pixels, 0-255: exact sums of integers, rounded once at the end."""
@@ -91,9 +91,9 @@ def inspect(pairs: Sequence[Pair], table: LabelTable, text: str = "") -> Inspect
                 line = f"{facts.pair.image}: the same file as {same.image}. Remove one of the pairs."
                 result.findings.append(Finding("remark", TWICE, line))
         if facts.ids is not None:
-            result.ids += facts.ids
+            np.add.at(result.classes, table.to_train_id, facts.ids)
             highest.append((int(np.flatnonzero(facts.ids)[-1]), facts.pair))
-    result.findings += _of_all_labels(highest, result.ids, table)
+    result.findings += _of_all_labels(highest, result.classes, table)
     return result
 
 
@@ -158,7 +158,7 @@ def _look_at_label(facts: PairFacts, table: LabelTable) -> tuple[int, int] | Non
         pixels = int(facts.ids[unknown].sum())
         found = unknown_ids(facts.pair, np.flatnonzero(facts.ids).tolist(), table).text
         facts.error(UNKNOWN, UserError(f"{found} ({pixels} of {facts.ids.sum()} pixels)"))
-    elif not facts.ids[table.to_train_id < table.num_classes].any():
+    elif not facts.ids[table.to_train_id != IGNORE].any():
         facts.remark(UNLABELLED, f"{path}: not one labelled pixel. Extract it again, or remove the pair.")
     return header.size
 
@@ -186,15 +186,15 @@ def _histogram(picture: np.ndarray, channel: int) -> np.ndarray:
     return np.sum([count.astype(np.int64) for count in counts], axis=0)
 
 
-def _of_all_labels(highest: list[tuple[int, Pair]], ids: np.ndarray, table: LabelTable) -> list[Finding]:
+def _of_all_labels(highest: list[tuple[int, Pair]], classes: np.ndarray, table: LabelTable) -> list[Finding]:
     """Findings about all labels together. `highest`: the highest id of each label, and its pair."""
     if not highest:
         return []
     first = highest[0][1]
     if problem := train_ids(first, len(highest), max(number for number, _ in highest), table):
         return [Finding("error", TRAIN_IDS, problem.text)]
-    if not ids[table.to_train_id < table.num_classes].any():
-        return [Finding("error", UNLABELLED, nothing_labelled(first, len(highest)).text)]
+    if not classes[:IGNORE].any():
+        return [Finding("error", UNLABELLED, nothing_labelled(first, len(highest), table).text)]
     return [
         Finding("remark", TRAIN_IDS, problem.text)
         for number, pair in highest

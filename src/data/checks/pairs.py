@@ -1,6 +1,7 @@
 """Checks of a split that take seconds, before a run starts. The doctor reads every file and takes longer."""
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +13,8 @@ from src.data.masks.formats import check_image_header, check_mask_header, header
 from src.data.masks.mismatches import size_mismatch
 from src.data.parallel import parallel_map
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
-from src.labels import IGNORE, LabelTable
+from src.label_tables import with_keys_of
+from src.labels import CITYSCAPES, IGNORE, LabelTable
 from src.runs.machine import usable_cores
 
 SMALLEST = 32
@@ -28,6 +30,11 @@ def check_pairs(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int
     Raises UserError that names the bad files: unreadable, truncated, with an image and a label of different
     sizes, labels that are no class maps, have unknown ids, or have no labelled pixel.
     """
+    parts = groupby(pairs, key=lambda pair: pair.table)
+    return [size for own, part in parts for size in _check_part(list(part), own or table)]
+
+
+def _check_part(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int]]:
     # More threads than cores, because they wait for the disk.
     sizes = _all(
         list(parallel_map(_outcome(lambda pair: _pair_size(pair, table)), pairs, threads=4 * usable_cores()))
@@ -40,7 +47,7 @@ def check_pairs(pairs: Sequence[Pair], table: LabelTable) -> list[tuple[int, int
         if problem := train_ids(some[0], len(some), highest, table):
             raise problem
         if not any(is_labelled for _, is_labelled in seen):
-            raise nothing_labelled(some[0], len(some))
+            raise nothing_labelled(some[0], len(some), table)
     return sizes
 
 
@@ -50,7 +57,7 @@ def train_ids(first: Pair, files: int, highest: int, table: LabelTable) -> UserE
     Train ids end at 18. The label ids of traffic lights and signs, vegetation, sky, people and vehicles are
     higher (19-33), and any set of street scenes contains some of these.
     """
-    if table.name != "cityscapes" or not 6 < highest < table.num_classes:
+    if table.name != "cityscapes" or not 6 < highest < CITYSCAPES.num_classes:
         return None
     return UserError(
         f"{first.label}: {files} files with no id above {highest}: these look like labelTrainIds (0-18) "
@@ -58,10 +65,11 @@ def train_ids(first: Pair, files: int, highest: int, table: LabelTable) -> UserE
     )
 
 
-def nothing_labelled(first: Pair, files: int) -> UserError:
+def nothing_labelled(first: Pair, files: int, table: LabelTable) -> UserError:
+    keys = with_keys_of(table.part, "data.labels to the right table (data.classes, if they are listed)")
     return UserError(
         f"{first.label}: not one labelled pixel in {files} files, only ids that are ignored. "
-        f"Extract the labels again, or set data.labels to the right table (data.classes, if they are listed)."
+        f"Extract the labels again, or set {keys}."
     )
 
 

@@ -55,13 +55,12 @@ class FrameCache:
         self.directory = directory
         self.root = str(root.absolute())
         self.table = table
-        self._table_key = zlib.crc32(table_key(table))
         self._origins: dict[Path, Origin] = {}  # of the frames that were found or made
 
     def path(self, pair: Pair) -> Path:
         # Two splits may use one name for different frames. The root may be typed in several ways.
-        inside = str(pair.image.absolute()).removeprefix(self.root)
-        key = zlib.crc32(inside.encode(), self._table_key)
+        inside = str(pair.image.absolute()).removeprefix(self.root) + ("" if pair.label else "\0unlabelled")
+        key = zlib.crc32(inside.encode(), zlib.crc32(table_key(pair.table or self.table)))
         name = pair.name.encode()[:120].decode(errors="ignore")  # a file name has at most 255 bytes
         return self.directory / f"{name}-{key:08x}.frame"
 

@@ -49,7 +49,7 @@ class Origin:
     @classmethod
     def of(cls, pair: Pair, table: LabelTable) -> "Origin":
         label = (0, 0) if pair.label is None else stamp(pair.label)
-        return cls((*stamp(pair.image), *label, zlib.crc32(table.fingerprint)))
+        return cls((*stamp(pair.image), *label, zlib.crc32((pair.table or table).fingerprint)))
 
 
 @dataclass(frozen=True)

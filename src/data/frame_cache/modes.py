@@ -88,4 +88,4 @@ def disk_folder(cache_dir: Path, root: Path) -> Path:
 
 def folder_name(root: Path) -> str:
     root = root.expanduser().resolve()
-    return f"{root.name}-{zlib.crc32(str(root).encode()):08x}"
+    return f"{root.name or 'root'}-{zlib.crc32(str(root).encode()):08x}"

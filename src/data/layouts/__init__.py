@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from src.data.layouts.folder import FOLDER_HELP, list_folders
 from src.data.layouts.listing import Listing, Pair, halves
 from src.data.zips import ZipPath
 from src.errors import ASK_THE_DOCTOR, UserError, shorten
+from src.label_tables import JOINED, part_tables, with_keys_of
 from src.labels import CITYSCAPES, IGNORE
 
 LABEL_END = "_gtFine_labelIds.png"
@@ -218,10 +220,36 @@ def list_split(
     layout: str, root: str | Path | None, split: str, data: Mapping[str, Any] | None = None
 ) -> dict[str, Listing]:
     """What each folder of a split holds, incomplete or not. Raises UserError where there are no images."""
-    if layout not in LAYOUTS:
-        raise UserError(f"data.layout={layout}: unknown, choose one of {', '.join(LAYOUTS)}.")
+    if layout not in (*LAYOUTS, JOINED):
+        raise UserError(f"data.layout={layout}: unknown, choose one of {', '.join([*LAYOUTS, JOINED])}.")
     if split not in SPLITS:
         raise UserError(f"The split '{split}' is unknown, choose one of {', '.join(SPLITS)}.")
     if not root:  # None, or an environment variable that is set to nothing
-        raise UserError(f"data.root is not set: where is the dataset?\n{_HELP[layout]}")
-    return {folder: LAYOUTS[layout](Path(root).expanduser(), folder, data or {}) for folder in SPLITS[split]}
+        raise UserError(f"data.root is not set: where is the dataset?\n{_HELP.get(layout, '')}")
+    place = Path(root).expanduser()
+    if layout == JOINED:
+        return _list_parts(place, split, data or {})
+    return {folder: LAYOUTS[layout](place, folder, data or {}) for folder in SPLITS[split]}
+
+
+def _list_parts(root: Path, split: str, data: Mapping[str, Any]) -> dict[str, Listing]:
+    """The listings of all parts that have the split, by "part/folder". Their pairs know the part's table."""
+    found: dict[str, Listing] = {}
+    problems = []
+    for folder in SPLITS[split]:
+        for part, table in part_tables(data).items():
+            values = data["parts"][part]
+            if folder not in (values.get("only") or [folder]):
+                continue
+            try:
+                place = root / Path(values["root"]).expanduser()
+                listing = LAYOUTS[values["layout"]](place, folder, values)
+            except UserError as error:
+                problems.append(f"data.parts.{part}: {with_keys_of(part, error.text)}")
+                continue
+            pairs = [replace(pair, name=f"{part}.{pair.name}", table=table) for pair in listing.pairs]
+            fix = with_keys_of(part, listing.fix)
+            found[f"{part}/{folder}"] = replace(listing, pairs=pairs, fix=fix)
+    if problems or not found:
+        raise UserError("\n".join(problems) or f"data.parts: no part has the split '{split}' (only: ...).")
+    return found

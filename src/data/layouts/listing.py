@@ -1,10 +1,11 @@
 """What a layout finds: the pairs of image and label of a split, and what is missing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from src.data.files import Source
 from src.data.folders import files_below
+from src.labels import LabelTable
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class Pair:
     name: str  # unique within the split, e.g. frankfurt_000000_000294
     image: Source
     label: Source | None  # None where the split has no public labels (test)
+    table: LabelTable | None = field(default=None, hash=False)  # of its part of a joined dataset
 
 
 @dataclass(frozen=True)

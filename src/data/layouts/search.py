@@ -55,12 +55,14 @@ def find_folders(root: Path) -> Found:
         default=(0, 0, "", "", ""),
     )
     number, _, images, masks, ending = best
+    if not number and (beside := _beside(root)):
+        return beside
     if not number:
         names = ", ".join(f"{name}/ ({len(place.files)})" for name, place in sorted(places.items())[:8])
         raise UserError(
             f"{root}: no folders of images and masks whose files have the same names. It has "
-            f"{names or 'no folders'} with image files. Give patterns, such as "
-            f"data.images='pictures/{{split}}/*.jpg' data.masks='truth/{{split}}/{{name}}_mask.png'."
+            f"{names or 'no folders'} with image files. Give patterns, quoted twice, such as "
+            f"'data.images=\"pictures/{{split}}/*.jpg\"' 'data.masks=\"truth/{{split}}/{{name}}_mask.png\"'."
         )
     if not ending and _are_masks(images, masks, places):
         images, masks = masks, images
@@ -89,6 +91,26 @@ def _places(root: Path) -> dict[str, _Place]:
         place.files[f"{split}/{name}" if at is not None else name] = path
     largest = sorted((key for key in places if key), key=lambda key: -len(places[key].files))
     return {key: places[key] for key in largest[:_PLACES]}
+
+
+def _beside(root: Path) -> Found | None:
+    """JPEG images with their masks beside them, PNGs of the same names, in the folder with most of them."""
+    by_folder: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for path in files_below(root, follow=True):
+        folder, _, name = str(path).removeprefix(f"{root}/").rpartition("/")
+        stem, dot, suffix = name.rpartition(".")
+        by_folder[folder][dot + suffix].add(stem)
+    pairs = [
+        (len(names & by_suffix[".png"]), folder, suffix)
+        for folder, by_suffix in by_folder.items()
+        for suffix, names in list(by_suffix.items())
+        if suffix.lower() in (".jpg", ".jpeg") and names & by_suffix[".png"]
+    ]
+    if not pairs:
+        return None
+    _, folder, suffix = max(pairs)
+    inside = f"{folder}/" if folder else ""
+    return Found(f"{inside}*{suffix}", f"{inside}{{name}}.png", {})
 
 
 def _endings(images: _Place, masks: _Place) -> Sequence[str]:

@@ -1,6 +1,5 @@
 """Reads a mask: the ids as stored, or the ids that a table gives to its colours."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
 
@@ -8,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from src.class_checks import MOST_COLORS
 from src.data.files import (
     Header,
     Source,
@@ -19,7 +19,7 @@ from src.data.files import (
 )
 from src.data.masks.formats import check_mask_header, header_in
 from src.errors import UserError
-from src.label_tables import MOST_COLORS, OWN
+from src.label_tables import OWN, with_keys_of
 from src.labels import Color, LabelTable
 
 _SHOWN = 4  # colours that a message names
@@ -65,7 +65,7 @@ def _ids_of_colors(path: Source, image: np.ndarray, table: LabelTable) -> np.nda
         strip = slice(start, start + _ROWS)
         np.take(lookup, color_keys(image[strip]), out=ids[strip], mode="clip")
     if (ids == MOST_COLORS).any():
-        raise _unknown_colors(path, image[ids == MOST_COLORS], ids.size, table.mask_colors)
+        raise _unknown_colors(path, image[ids == MOST_COLORS], ids.size, table)
     return ids
 
 
@@ -88,7 +88,8 @@ def rgb(key: int) -> Color:
     return key & 255, key >> 8 & 255, key >> 16
 
 
-def _unknown_colors(path: Source, pixels: np.ndarray, total: int, listed: Sequence[Color]) -> UserError:
+def _unknown_colors(path: Source, pixels: np.ndarray, total: int, table: LabelTable) -> UserError:
+    listed = table.mask_colors
     keys, counts = np.unique(color_keys(pixels[None])[0], return_counts=True)
     order = np.argsort(-counts)
     known = np.array(listed, np.int64)
@@ -107,6 +108,5 @@ def _unknown_colors(path: Source, pixels: np.ndarray, total: int, listed: Sequen
         )
     else:
         fix = "List them under a class (colors), or under data.ignored.colors."
-    return UnknownColorsError(
-        f"{path}: colours that data.classes does not list: {', '.join(lines)}{more}. {fix}"
-    )
+    text = f"colours that data.classes does not list: {', '.join(lines)}{more}. {fix}"
+    return UnknownColorsError(f"{path}: {with_keys_of(table.part, text)}")

@@ -18,7 +18,7 @@ from src.data.files import (
     unreadable,
 )
 from src.errors import UserError
-from src.label_tables import OWN
+from src.label_tables import ASK_FOR_CLASSES, OWN, with_keys_of
 from src.labels import LabelTable
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
@@ -98,15 +98,17 @@ def check_mask_header(path: Source, header: Header, table: LabelTable) -> None:
         return
     check_mask_format(path, header)
     if not table.mask_colors and header.mode not in ("grey", "palette"):
-        raise UserError(
-            f"{path}: the mask has colours ({header}), but data.classes lists ids. List colors instead, such "
-            f"as colors: [[128, 64, 128]]; python -m src.doctor with data.classes=null finds and lists them."
+        problem = (
+            f"the mask has colours ({header}), but data.classes lists ids. List colors instead, such as "
+            f"colors: [[128, 64, 128]]."
         )
-    if table.mask_colors and header.mode == "grey":
-        raise UserError(
-            f"{path}: the mask has ids ({header}), but data.classes lists colors. List ids instead, such as "
-            f"ids: [7]; python -m src.doctor with data.classes=null finds and lists them."
+    elif table.mask_colors and header.mode == "grey":
+        problem = (
+            f"the mask has ids ({header}), but data.classes lists colors. List ids instead, such as ids: [7]."
         )
+    else:
+        return
+    raise UserError(f"{path}: {with_keys_of(table.part, problem)} {ASK_FOR_CLASSES}")
 
 
 def check_mask_format(path: Source, header: Header) -> None:

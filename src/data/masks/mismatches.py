@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from src.data.layouts.listing import Pair
 from src.errors import UserError
-from src.label_tables import OWN
+from src.label_tables import OWN, with_keys_of
 from src.labels import IGNORE, LabelTable
 
 
@@ -16,14 +16,16 @@ def unknown_ids(pair: Pair, found: Sequence[int], table: LabelTable) -> UserErro
     """
     unknown = [number for number in found if not table.is_known[number]]
     if table.name == OWN:
-        return UserError(f"{pair.label}: the ids {unknown} are not listed. {_fix(unknown, found, table)}")
+        fix = with_keys_of(table.part, _fix(unknown, found, table))
+        return UserError(f"{pair.label}: the ids {unknown} are not listed. {fix}")
     hint = ""
     if IGNORE in unknown and table.name == "cityscapes":
         hint = " 255 occurs in labelTrainIds files: this looks like one of them, not like a labelIds file."
     return UserError(
         f"{pair.label}: the ids {unknown} are not in the table of '{table.name}' "
         f"({min(e.id for e in table.labels)}-{max(e.id for e in table.labels)}).{hint} "
-        f"Use the label files as downloaded, or set data.labels to the right table."
+        f"Use the label files as downloaded, or set {with_keys_of(table.part, 'data.labels')} to the right "
+        f"table."
     )
 
 
@@ -38,8 +40,8 @@ def _fix(unknown: Sequence[int], found: Sequence[int], table: LabelTable) -> str
             f"[255]. If 255 marks pixels to ignore, set data.ignored.ids=[255]."
         )
     if unknown == [255]:
-        return "255 usually marks pixels that are not labelled: then set data.ignored.ids=[255]."
-    highest = max(label.id for label in table.labels if label.train_id != IGNORE)
+        return "255 usually marks pixels that are not labelled: then add 255 to data.ignored.ids."
+    highest = max(number for number in listed if number != 255)
     if unknown[0] == highest + 1 and 0 not in found and min(listed) == 0:
         return (
             f"The masks seem to count from 1 to {unknown[0]}, data.classes from 0: add 1 to each id of "

@@ -45,6 +45,12 @@ def terms_of(loss: nn.Module, logits: Tensor, target: Tensor) -> list[Term]:
         return own_terms(logits, target)
     result = loss(logits, target)
     if isinstance(result, tuple):
-        return [Term(*result)]
+        total, weight = result
+        return [Term(total, weight if isinstance(weight, Tensor) else total.new_full((), float(weight)))]
+    if not isinstance(result, Tensor) or result.ndim:
+        kind = (
+            f"a tensor {tuple(result.shape)}" if isinstance(result, Tensor) else f"a {type(result).__name__}"
+        )
+        raise TypeError(f"{type(loss).__name__} returns {kind}: expected a mean, or a sum and its weight")
     images = result.new_full((), float(len(target)))
     return [Term(result * images, images)]
