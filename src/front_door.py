@@ -184,7 +184,7 @@ def _start_logging() -> None:
         ".*does not have many workers.*",  # Lightning's advice; conf/data decides, and says why
         ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 uses a name that torch 2.13 deprecates
         ".*It is recommended to use .*sync_dist=True.*",  # logged validation values are already summed
-        ".*in eval mode at the start of training.*",  # frozen BatchNorm layers; the log says what is frozen
+        ".*in eval mode at the start of training.*",  # BatchNorm layers that optimizer.groups freezes
         ".*smaller than the logging interval.*",  # the epoch's mean is logged in any case
         # torch 2.13's new name for it does not exist in 2.8, the oldest allowed.
         ".*`broadcast_buffers` is deprecated.*",

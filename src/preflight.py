@@ -31,6 +31,7 @@ def check_training(config: DictConfig) -> None:
     data, weights = values["data"], values["checkpoint"]
     if weights and not (Path(config.run_dir) / "checkpoints/last.ckpt").exists():
         check_weights_file(weights)
+    check_weights_file(values["teacher"]["checkpoint"], "teacher.checkpoint")
     if not data["street"]:
         splits = (data["train_split"], data["val_split"], values["teacher"]["unlabelled_split"])
         for split in dict.fromkeys(filter(None, splits)):
@@ -41,7 +42,6 @@ def check_training(config: DictConfig) -> None:
     from src.network.segmenter import Segmenter
     from src.objects import check_objects
 
-    check_weights_file(values["teacher"]["checkpoint"], "teacher.checkpoint")
     if not weights:
         # A network of one's own may need values of tensors: then only the training's own start tries it.
         with suppress(NotImplementedError, RuntimeError), torch.device("meta"):

@@ -130,7 +130,7 @@ class CGNet(nn.Module):
     residual           of the CG blocks that do not down-sample. "global": block input + output of f_glo, the
                        paper's choice; "local": block input + joint feature, before f_glo; "none"
 
-    Raises ValueError for any other value, and in eager mode for an image smaller than 32x32.
+    Raises ValueError for any other value.
     """
 
     min_size = 32

@@ -19,7 +19,6 @@ class Segmenter(nn.Module):
     mean, std       three numbers each on the scale 0 to 255, ALWAYS in the order red, green, blue: they
                     describe the image that comes in, whatever order the network wants
     channel_order   "rgb" or "bgr": the order in which the network sees the normalised channels
-
     min_size        smallest height and width of an image: the network's own attribute, if it has one
 
     mean and std are not in the state_dict, which holds only the network's weights; they are in the config

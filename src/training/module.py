@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 
 from src.metrics.confusion import ConfusionMatrix, scores
 from src.network.segmenter import Segmenter
+from src.network.upsample import best_class
 from src.objects import build
 from src.training.compiled import Compiled
 from src.training.losses.step_loss import StepLoss
@@ -145,7 +146,7 @@ class SegmentationModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the class map, uint8 (B, H, W), for callbacks."""
         logits = self.inference(batch["image"])
-        prediction = logits.argmax(1).to(torch.uint8)
+        prediction = best_class(logits)
         self.confusion.update(prediction, batch["target"])
         self.num_images += len(batch["image"])
         if self.loss is not None:
