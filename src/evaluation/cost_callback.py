@@ -16,11 +16,13 @@ class Cost(Callback):
     """After an evaluation, `metrics` on rank 0 has the cost, for metrics.json.
 
     Args:
+        inference: of the evaluation.
         passes: timed inferences, each with all views and windows, after three that are not timed; 0 = none.
         input_scale: GFLOPs are counted for a single view at this scale, in windows if there are any.
     """
 
-    def __init__(self, passes: int, input_scale: float):
+    def __init__(self, inference: Inference, passes: int, input_scale: float):
+        self.inference = inference
         self.passes = passes
         self.input_scale = input_scale
         self.metrics: dict[str, Any] = {}
@@ -29,10 +31,9 @@ class Cost(Callback):
         if not trainer.is_global_zero:
             return
         size = max(trainer.datamodule.val_sizes, key=lambda side: side[0] * side[1])  # type: ignore[attr-defined]
-        inference: Inference = pl_module.inference
 
         def one_view(network: Network) -> Network:
-            return replace(inference, network=network, scales=(self.input_scale,), flip=False)
+            return replace(self.inference, network=network, scales=(self.input_scale,), flip=False)
 
         parameters, gflops = parameters_and_gflops(pl_module.hparams["model"], *size, around=one_view)
         seen = scaled(size, self.input_scale)
@@ -41,7 +42,7 @@ class Cost(Callback):
             device = trainer.strategy.root_device
             # cuDNN would first try out sizes that are new to it; it knows these from the evaluated images.
             with trainer.precision_plugin.forward_context():
-                self.metrics["latency_ms"] = latency(inference, size, device, self.passes)
+                self.metrics["latency_ms"] = latency(self.inference.class_map, size, device, self.passes)
             on = machine()
             self.metrics["device"] = on["gpu"] if device.type == "cuda" else on["cpu"]
             self.metrics["threads"] = None if device.type == "cuda" else torch.get_num_threads()

@@ -11,7 +11,8 @@ from src.evaluation.cityscapes_callback import OfficialScores
 from src.evaluation.cost_callback import Cost
 from src.evaluation.setup import data_to_evaluate, module_to_evaluate
 from src.evaluation.submission_callback import SubmissionWriter
-from src.inference.views import Inference, finite
+from src.inference.finite import raise_if_not_finite
+from src.inference.views import Inference
 from src.report.reference_scores import find_baseline
 from src.report.write import IMAGES
 from src.runs.directory import Run
@@ -54,10 +55,11 @@ class Evaluator:
             values["data"], cache_dir=config.cache_dir, needs_labels=not config.submission, instances=True
         )
         self._module = module_to_evaluate(self.trained, self._data)
-        inference = Inference.from_config(finite(self._module, self.trained.path), values)
-        self._module.inference = inference
+        raise_if_not_finite(self._module.segmenter, self.trained.path)
+        inference = Inference.from_config(self._module.segmenter, values)
+        self._module.class_map = inference.class_map
         self._submission = SubmissionWriter(self.run, self._data) if config.submission else None
-        self._cost = Cost(config.latency, config.input_scale)
+        self._cost = Cost(inference, config.latency, config.input_scale)
         callbacks = [
             RankConsistency(values, Path(config.checkpoint).expanduser()),
             PicturePanel(planned.directory / "pictures", count=config.pictures, filename="panel.png"),
@@ -77,7 +79,7 @@ class Evaluator:
         self._data.prepare_data()
         self._data.setup("validate")
         inference.check_sizes(self._data.val_sizes)
-        check_memory(self._module, self._data, self._trainer)
+        check_memory(self._module, self._data, self._trainer, inference)
         self._data.check_devices(self._trainer.world_size)
         if self._submission:
             self._submission.check()

@@ -1,10 +1,10 @@
 """Class scores of an image where accuracy matters more than time: scales, mirroring, sliding windows."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from math import ceil
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,18 @@ from torch import Tensor
 
 from src.data.checks.pairs import SMALLEST
 from src.errors import UserError, shorten
+from src.network.upsample import best_class
 
-Network = Callable[[Tensor], Tensor]
-"""uint8 RGB (B, 3, H, W) -> logits (B, C, H, W), such as a Segmenter."""
+
+class Network(Protocol):
+    """A Segmenter, or what computes the same."""
+
+    def __call__(self, image: Tensor, /) -> Tensor:
+        """uint8 RGB (B, 3, H, W) -> logits (B, C, H, W)."""
+
+    def class_map(self, image: Tensor, /) -> Tensor:
+        """uint8 RGB (B, 3, H, W) -> uint8 (B, H, W), the class with the highest logit."""
+
 
 Size = tuple[int, int]
 """(height, width)"""
@@ -28,7 +37,7 @@ NO_TTA: dict[str, Any] = {"scales": [1.0], "flip": False}
 
 @dataclass(frozen=True)
 class Inference:
-    """uint8 RGB (B, 3, H, W) -> scores (B, C, H, W), in the logits' dtype; their argmax is the class map.
+    """uint8 RGB (B, 3, H, W) -> scores (B, C, H, W), in the logits' dtype; `class_map` is their argmax.
 
     For each view, the image is resized by the view's scale, mirrored, and given to the network whole or
     window by window. The logits are averaged where windows overlap, mirrored back and resized to the image's
@@ -93,12 +102,16 @@ class Inference:
         Args:
             per_pixel: bytes that the network itself takes for each pixel of its input.
         """
-        seen = scaled(size, max(self.scales))
+        view = seen = scaled(size, max(self.scales))
+        logits = 0  # pixels whose logits are in memory, beside those that the network computes
         if self.window:
-            seen = (min(seen[0], self.window[0]), min(seen[1], self.window[1]))
-        several = self.flip or len(self.scales) > 1
-        beside = 3 if several else 1 if self.window else 0  # the sum, a view's logits, its probabilities
-        return seen[0] * seen[1] * per_pixel + size[0] * size[1] * 4 * classes * beside
+            seen = (min(view[0], self.window[0]), min(view[1], self.window[1]))
+            logits += seen[0] * view[1]  # a row of windows
+        if self.flip or len(self.scales) > 1:
+            logits += 3 * size[0] * size[1]  # the sum, a view's logits, its probabilities
+        elif self.window and view != size:
+            logits += size[0] * size[1]
+        return seen[0] * seen[1] * per_pixel + logits * 4 * classes
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:
@@ -113,6 +126,20 @@ class Inference:
         assert total is not None
         return total.div_(len(views))
 
+    @torch.inference_mode()
+    def class_map(self, image: Tensor) -> Tensor:
+        """uint8 RGB (B, 3, H, W) -> uint8 (B, H, W): the class with the highest score, bit for bit.
+
+        With one view at the image's own size, the scores of all its pixels are never in memory at once.
+        """
+        size = (image.shape[-2], image.shape[-1])
+        if self.flip or len(self.scales) > 1 or scaled(size, self.scales[0]) != size:
+            return best_class(self(image))
+        spans = self._window_spans(image)
+        if spans is None:
+            return self.network.class_map(image)
+        return torch.cat([best_class(logits) for logits in self._bands(image, *spans)], 1)
+
     def _logits(self, image: Tensor, scale: float, mirrored: bool) -> Tensor:
         """The logits of one view, at the image's own size."""
         size = (image.shape[-2], image.shape[-1])
@@ -123,25 +150,52 @@ class Inference:
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)
 
     def _slide(self, view: Tensor) -> Tensor:
-        if self.window is None or self.stride is None:
+        spans = self._window_spans(view)
+        if spans is None:
             return self.network(view)
+        logits: Tensor | None = None
+        start = 0
+        for band in self._bands(view, *spans):
+            if logits is None:
+                logits = band.new_empty(*band.shape[:2], *view.shape[-2:])
+            logits[:, :, start : start + band.shape[2]] = band
+            start += band.shape[2]
+        assert logits is not None
+        return logits
+
+    def _window_spans(self, view: Tensor) -> tuple[list[slice], list[slice]] | None:
+        """The windows' rows and columns; None if one window sees the whole view."""
+        if self.window is None or self.stride is None:
+            return None
         rows, columns = (
             list(window_spans(length, window, stride))
             for length, window, stride in zip(view.shape[-2:], self.window, self.stride, strict=True)
         )
-        if len(rows) == len(columns) == 1:
-            return self.network(view)
+        return None if len(rows) == len(columns) == 1 else (rows, columns)
+
+    def _bands(self, view: Tensor, rows: list[slice], columns: list[slice]) -> Iterator[Tensor]:
+        """The logits (B, C, some rows, W), from the top to the bottom, of the rows that no later window sees.
+
+        Only the rows of one row of windows are in memory. A band is valid until the next one is computed.
+        """
+        height = rows[0].stop
         total: Tensor | None = None
-        for part in product(rows, columns):
-            logits = self.network(view[..., *part])
-            if total is None:
-                total = logits.new_zeros(*logits.shape[:2], *view.shape[-2:])
-            total[..., *part] += logits
-        assert total is not None
-        seen = total.new_zeros(view.shape[-2:])
-        for part in product(rows, columns):
-            seen[part] += 1
-        return total.div_(seen)
+        seen = torch.zeros(height, view.shape[-1], device=view.device)
+        for row, next_row in pairwise([*rows, slice(view.shape[-2], None)]):
+            for column in columns:
+                logits = self.network(view[..., row, column])
+                if total is None:
+                    total = logits.new_zeros(*logits.shape[:2], height, view.shape[-1])
+                total[..., column] += logits
+                seen[:, column] += 1
+            assert total is not None
+            done = next_row.start - row.start
+            yield total[:, :, :done].div_(seen[:done])
+            for sums in (total, seen[None, None]):
+                for begin in range(0, height, done):  # moves rows upwards, in parts that do not overlap
+                    part = sums[:, :, begin + done : begin + 2 * done]
+                    sums[:, :, begin : begin + part.shape[2]] = part
+                sums[:, :, height - done :] = 0
 
 
 def scaled(size: Size, scale: float) -> Size:
@@ -171,19 +225,3 @@ def window_spans(length: int, window: int, stride: int) -> Iterator[slice]:
     for i in range(ceil(last / stride) + 1):
         start = min(i * stride, last)
         yield slice(start, min(start + window, length))
-
-
-def finite(network: Network, path: str) -> Network:
-    """The same network, but it raises UserError for NaN or infinite logits: their argmax would look valid."""
-
-    def checked(image: Tensor) -> Tensor:
-        logits = network(image)
-        if not logits.sum().isfinite():
-            raise UserError(
-                f"checkpoint={path}: its network's logits for an image are NaN or infinite, though its "
-                "weights are finite: values overflow in its precision. Is the file damaged? If not, "
-                "evaluate in full precision (trainer.precision=32-true)."
-            )
-        return logits
-
-    return checked

@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.network.segmenter import Segmenter
-from src.network.upsample import best_class
 
 _WARMUP = 3
 
-_Answer = Callable[[Tensor], Tensor]
+_Network = Callable[[Tensor], Tensor]
 
 
 def parameters_and_gflops(
@@ -22,7 +21,7 @@ def parameters_and_gflops(
     height: int,
     width: int,
     *,
-    around: Callable[[_Answer], _Answer] = lambda network: network,
+    around: Callable[[Segmenter], _Network] = lambda network: network,
 ) -> tuple[int, float]:
     """Parameters and GFLOPs of a Segmenter's config. No weights are made and nothing is computed, unless the
     network needs values of tensors, as some networks of others do.
@@ -48,11 +47,11 @@ def parameters_and_gflops(
         return count("cpu")
 
 
-def latency(answer: _Answer, size: Sequence[int], device: torch.device, passes: int) -> dict[str, float]:
+def latency(class_map: _Network, size: Sequence[int], device: torch.device, passes: int) -> dict[str, float]:
     """Milliseconds from one image on the device to its class map there, as median and quartiles.
 
     Args:
-        answer: uint8 (1, 3, H, W) -> scores (1, C, H, W).
+        class_map: uint8 (1, 3, H, W) -> uint8 (1, H, W).
         size: height and width.
         passes: those that are measured; a few warm-up passes come before them.
     """
@@ -61,7 +60,7 @@ def latency(answer: _Answer, size: Sequence[int], device: torch.device, passes: 
     for number in range(-_WARMUP, passes):
         _wait_for(device)
         start = time.perf_counter()
-        best_class(answer(image))
+        class_map(image)
         _wait_for(device)
         if number >= 0:
             milliseconds.append(1e3 * (time.perf_counter() - start))

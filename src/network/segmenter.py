@@ -94,22 +94,22 @@ class Segmenter(nn.Module):
             height, width = image.shape[-2:]
             name, least = type(self.network).__name__, self.min_size
             raise ValueError(f"image of {height}x{width} pixels: {name} needs at least {least}x{least}")
-        heads = _heads(self.network(self.normalize(image)), self.network)
+        heads = heads_of(self.network(self.normalize(image)), self.network)
         # In bfloat16, with its eight significant bits, neighbouring pixels and classes would tie.
         return {k: logits.to(torch.promote_types(logits.dtype, torch.float32)) for k, logits in heads.items()}
 
     @torch.inference_mode()
-    def predict(self, image: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) RGB -> uint8 (B, H, W) class map.
+    def class_map(self, image: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) RGB -> uint8 (B, H, W), the class of each pixel.
 
         Raises RuntimeError in training mode, where BatchNorm would learn from the images.
         """
         if self.training:
-            raise RuntimeError("predict() in training mode: call eval() first")
+            raise RuntimeError("class_map() in training mode: call eval() first")
         return class_map(self.coarse_logits(image), image.shape[-2:])
 
 
-def _heads(output: Any, network: nn.Module) -> dict[str, Tensor]:
+def heads_of(output: Any, network: nn.Module) -> dict[str, Tensor]:
     """What a network returned, as {"logits": ..., name of an auxiliary head: ...}."""
     if isinstance(output, Tensor):
         return {"logits": output}

@@ -20,14 +20,19 @@ _CGNET = 200
 2000x3000 and 4000x4000 pixels, with 11 and with 19 classes."""
 
 
-def check_memory(module: SegmentationModule, data: SegmentationDataModule, trainer: pl.Trainer) -> None:
+def check_memory(
+    module: SegmentationModule,
+    data: SegmentationDataModule,
+    trainer: pl.Trainer,
+    inference: Inference | None = None,
+) -> None:
     """Raises UserError if a batch of the validation needs more memory than the device has; warns if it needs
     more than half of it. For a network other than CGNet only its input and its logits are counted."""
     sizes = Counter(data.val_sizes)
     if not sizes or trainer.limit_val_batches == 0:
         return
     classes, device = len(module.classes), trainer.strategy.root_device
-    inference = module.inference if isinstance(module.inference, Inference) else Inference(module)
+    inference = inference or Inference(module.segmenter)
     per_pixel = _CGNET if isinstance(module.segmenter.network, CGNet) else 12 + 4 * classes
     if "16" in str(trainer.precision):
         per_pixel = per_pixel // 2

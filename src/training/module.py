@@ -61,8 +61,8 @@ class SegmentationModule(LightningModule):
         self.num_images = 0
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None
-        # Maps uint8 (B, 3, H, W) to scores (B, C, H, W) in validation; an evaluation may replace it.
-        self.inference: Callable[[Tensor], Tensor] = self.forward
+        # uint8 (B, 3, H, W) -> uint8 (B, H, W). Not in training, whose validation loss needs logits.
+        self.class_map: Callable[[Tensor], Tensor] = self.segmenter.class_map
         self._sums: list[Tensor] = []  # of the loss and its parts, for each batch of this optimizer step
         self._pixels = 0
         self.training_config = training
@@ -145,12 +145,14 @@ class SegmentationModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the class map, uint8 (B, H, W), for callbacks."""
-        logits = self.inference(batch["image"])
-        prediction = best_class(logits)
+        if self.loss is None:
+            prediction = self.class_map(batch["image"])
+        else:
+            logits = self(batch["image"])
+            prediction = best_class(logits)
+            self.val_loss.update(*self.loss.in_validation(logits, batch["target"]))
         self.confusion.update(prediction, batch["target"])
         self.num_images += len(batch["image"])
-        if self.loss is not None:
-            self.val_loss.update(*self.loss.in_validation(logits, batch["target"]))
         return prediction
 
     def on_validation_epoch_end(self) -> None:

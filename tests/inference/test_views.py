@@ -199,6 +199,44 @@ def test_overlapping_windows_are_averaged(network, window, stride):
     assert torch.allclose(found.double(), total / count, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"window": (32, 32), "stride": (13, 32)},
+        {"window": (40, 64), "stride": (27, 43)},
+        {"window": (48, 33), "stride": (1, 11)},
+        {"window": (33, 80), "stride": (33, 80)},
+        {"scales": (0.75,), "window": (32, 48), "stride": (20, 20)},
+        {"scales": (0.75, 1.0), "flip": True},
+    ],
+    ids=str,
+)
+def test_the_class_map_is_that_of_the_scores(network, options):
+    inference = Inference(network, **options)
+    for pixels in (image(48, 80), image(67, 101, batch=1)):
+        found = inference.class_map(pixels)
+        assert found.dtype == torch.uint8
+        assert torch.equal(found, inference(pixels).argmax(1))
+
+
+def test_windows_of_a_class_map_hold_one_row_of_windows(network, monkeypatch):
+    pixels = image(32 * 9, 80, batch=1)
+    inference = Inference(network, window=(32, 40), stride=(32, 20))
+    largest = 0
+    zeros = torch.Tensor.new_zeros
+
+    def watched(tensor, *size):
+        nonlocal largest
+        made = zeros(tensor, *size)
+        largest = max(largest, made.numel())
+        return made
+
+    monkeypatch.setattr(torch.Tensor, "new_zeros", watched)
+    inference.class_map(pixels)
+    assert largest == 5 * 32 * 80
+
+
 def test_a_view_smaller_than_the_window_is_seen_whole(network):
     pixels = image(64, 96)
     found = Inference(network, (0.5, 1.0), window=(64, 96), stride=(43, 64))(pixels)

@@ -40,9 +40,9 @@ def test_is_normalise_network_upsample(segmenter, size):
     torch.testing.assert_close(logits, expected)
 
 
-def test_predict_is_the_best_class(segmenter):
+def test_class_map_is_the_best_class(segmenter):
     image = pixels(45, 67)
-    classes = segmenter.predict(image)
+    classes = segmenter.class_map(image)
     assert classes.dtype == torch.uint8
     assert classes.is_inference()
     assert torch.equal(classes, segmenter(image).argmax(1))
@@ -55,9 +55,9 @@ def test_a_small_image_is_refused(size):
         Segmenter.from_config(CONFIG)(pixels(*size))
 
 
-def test_predict_refuses_training_mode():
+def test_class_map_refuses_training_mode():
     with pytest.raises(RuntimeError, match="eval"):
-        Segmenter.from_config(CONFIG).train().predict(pixels(32, 32))
+        Segmenter.from_config(CONFIG).train().class_map(pixels(32, 32))
 
 
 def test_mean_and_std_are_rgb_whatever_the_network_sees():

@@ -22,7 +22,7 @@ def machine_of(monkeypatch):
     ("options", "gigabytes"),
     [
         ({}, 19.2),
-        ({"window": (1024, 2048), "stride": (512, 1024)}, 7.7),
+        ({"window": (1024, 2048), "stride": (512, 1024)}, 1.35),
         ({"flip": True}, 41.1),
         ({"scales": (0.5, 1.0, 2.0)}, 98.7),
         ({"scales": (0.5,)}, 4.8),

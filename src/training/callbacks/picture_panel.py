@@ -93,8 +93,7 @@ class PicturePanel(Callback):
     def _predict(trainer: pl.Trainer, pl_module: Any, sample: Sample) -> np.ndarray:
         image = sample["image"][None].to(pl_module.device)
         with torch.inference_mode(), trainer.precision_plugin.forward_context():
-            scores = pl_module.inference(image)
-        return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
+            return pl_module.class_map(image)[0].cpu().numpy()
 
 
 def _pixels(sample: Sample) -> np.ndarray:
