@@ -1,0 +1,62 @@
+"""The whole way from pixels to class map as one graph, for runtimes other than PyTorch's eager mode."""
+
+import logging
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from src.errors import UserError
+from src.network.build import where_it_failed
+from src.network.segmenter import Segmenter
+from src.network.upsample import upsample
+
+OUTPUTS = ("class_map", "logits")
+
+Size = tuple[int, int]
+
+
+class Deployed(nn.Module):
+    """uint8 RGB (B, 3, H, W) -> uint8 (B, H, W), or float32 logits (B, C, H, W)."""
+
+    def __init__(self, segmenter: Segmenter, output: str):
+        super().__init__()
+        self.segmenter = segmenter
+        self.output = output
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = upsample(self.segmenter.coarse_logits(image), image.shape[-2:])
+        return logits if self.output == "logits" else logits.argmax(1).to(torch.uint8)
+
+
+def trace(segmenter: Segmenter, output: str = "class_map", size: Size | None = None) -> ExportedProgram:
+    """The graph of a Segmenter in eval mode, on the CPU, with one input, "image".
+
+    Args:
+        output: one of OUTPUTS.
+        size: (height, width) of all images, one at a time; None = any number of images of any size.
+
+    Raises UserError for a network that torch.export cannot trace.
+    """
+    # Sizes that nothing of the network divides, so that none of them looks like a constant.
+    least = max(segmenter.min_size, 32)
+    example = (1, 3, *size) if size else (2, 3, least + 3 * 32, least + 5 * 32)
+    dynamic: Any = None if size else {"image": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
+    image = torch.zeros(example, dtype=torch.uint8)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(
+                Deployed(segmenter, output).eval(), (image,), dynamic_shapes=dynamic, strict=False
+            )
+    except Exception as error:  # of any type, from code of the user's own
+        name = type(segmenter.network).__name__
+        way = "" if size else " A fixed size may work: size=[512,1024]."
+        raise UserError(f"{name} cannot be traced by torch.export: {where_it_failed(error)}.{way}") from error
+
+
+def quiet(name: str) -> None:
+    """Only the errors of a library's logger, such as that of torch.onnx on packages that nobody needs."""
+    logging.getLogger(name).setLevel(logging.ERROR)

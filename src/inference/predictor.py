@@ -1,0 +1,125 @@
+"""From a file of weights to a function from images to class maps: `load(path)(image)`."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.inference.engines.choice import engine_for
+from src.inference.engines.engine import Engine
+from src.inference.views import NO_TTA, Inference
+from src.label_tables import default_color, table_of
+from src.labels import Label, LabelTable
+from src.network.trust import trust as trust_classes
+from src.weights.trained_network import DATASETS, TrainedNetwork, restore
+
+Image = np.ndarray | Tensor
+"""uint8 RGB: (H, W, 3), or a batch (B, 3, H, W)."""
+
+
+class Predictor:
+    """Class maps of a trained network.
+
+    engine: what computes them. inference: the same with its views and windows.
+    table: its classes, with their colours and label ids. provenance: what the weights are.
+    """
+
+    def __init__(self, engine: Engine, inference: Inference, table: LabelTable, provenance: dict[str, Any]):
+        self.engine = engine
+        self.inference = inference
+        self.table = table
+        self.provenance = provenance
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names, by train id."""
+        return self.table.class_names
+
+    @property
+    def colors(self) -> np.ndarray:
+        """uint8 (256, 3) RGB by train id: `colors[class_map]` is a picture."""
+        return self.table.colors
+
+    def __call__(self, image: Image) -> np.ndarray:
+        """uint8 train ids: (H, W), or (B, H, W) of a batch. Raises ValueError for what is no image."""
+        batch, single = _batch(image)
+        maps = self.inference.class_map(batch).numpy()
+        return maps[0] if single else maps
+
+    def logits(self, image: Image) -> np.ndarray:
+        """float32 (C, H, W), or (B, C, H, W) of a batch. Raises ValueError with several views (tta), whose
+        logits are not averaged."""
+        if self._several:
+            raise ValueError("several views (tta) have no common logits: use probabilities()")
+        batch, single = _batch(image)
+        logits = self.inference(batch).numpy()
+        return logits[0] if single else logits
+
+    def probabilities(self, image: Image) -> np.ndarray:
+        """float32 in [0, 1] that sum up to 1 over the classes: (C, H, W), or (B, C, H, W) of a batch."""
+        batch, single = _batch(image)
+        scores = self.inference(batch)
+        probabilities = (scores if self._several else scores.softmax(1)).numpy()
+        return probabilities[0] if single else probabilities
+
+    @property
+    def _several(self) -> bool:
+        return self.inference.flip or len(self.inference.scales) > 1
+
+
+def load(
+    path: str,
+    engine: str = "auto",
+    precision: str = "float32",
+    device: str = "auto",
+    *,
+    tta: Mapping[str, Any] | None = None,
+    window: tuple[int, int] | None = None,
+    stride: tuple[int, int] | None = None,
+    input_scale: float = 1.0,
+    trust: Iterable[str] = (),
+) -> Predictor:
+    """The network of a file: a checkpoint of a run, published weights, or an exported file.
+
+    Args:
+        path: of the file.
+        engine: one of src.inference.engines.engine.ENGINES.
+        precision: "float32", "bf16", "fp16".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        tta, window, stride, input_scale: as in conf/eval.yaml.
+        trust: classes outside src.network that the file may name as its network.
+
+    Raises UserError where the file cannot be used, and for an engine or a precision that is not available.
+    """
+    trust_classes(trust)
+    trained = restore(path)
+    chosen = engine_for(trained, engine, precision, device)
+    views = {"tta": tta or NO_TTA, "window": window, "stride": stride, "input_scale": input_scale}
+    return Predictor(chosen, Inference.from_config(chosen, views), table_for(trained), trained.provenance)
+
+
+def table_for(trained: TrainedNetwork) -> LabelTable:
+    """The classes of a network; numbers are their names where nobody recorded any."""
+    if trained.data is not None:
+        return table_of(trained.data)
+    if trained.classes is not None and trained.num_classes in DATASETS:
+        return DATASETS[trained.num_classes]
+    names = [f"class {number}" for number in range(trained.num_classes)]
+    return LabelTable(
+        "unknown",
+        tuple(Label(name, i, i, name, False, default_color(i + 1)) for i, name in enumerate(names)),
+    )
+
+
+def _batch(image: Image) -> tuple[Tensor, bool]:
+    """(B, 3, H, W), and whether the image came alone."""
+    tensor = torch.from_numpy(image) if isinstance(image, np.ndarray) else image
+    if tensor.dtype != torch.uint8:
+        raise ValueError(f"image is {tensor.dtype}: expected uint8 RGB with values from 0 to 255")
+    if tensor.ndim == 3 and tensor.shape[2] == 3:
+        return tensor.permute(2, 0, 1)[None], True
+    if tensor.ndim == 4 and tensor.shape[1] == 3:
+        return tensor, False
+    raise ValueError(f"image has shape {tuple(tensor.shape)}: expected (H, W, 3) or (batch, 3, H, W)")
