@@ -12,12 +12,17 @@ def benchmark(config: DictConfig) -> None:
     from pytorch_lightning import seed_everything
 
     from src.benchmarks.data import benchmark_data
+    from src.benchmarks.inference import benchmark_inference
     from src.benchmarks.settings import benchmark_settings
+    from src.preflight import check_weights_file
     from src.runs.directory import Run
+
+    check_weights_file(config.checkpoint)
 
     run = Run.plan(config)
     seed_everything(config.seed, verbose=False)
-    {"data": benchmark_data, "step": benchmark_settings}[config.target](run)
+    targets = {"data": benchmark_data, "step": benchmark_settings, "inference": benchmark_inference}
+    targets[config.target](run)
 
 
 main = front_door(benchmark, "benchmark")

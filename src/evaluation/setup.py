@@ -53,7 +53,7 @@ def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, A
             data["root"] = _place_of_street(config, data["street"])
         elif not any(key.startswith("street") for key in given):
             data["street"] = None  # the files at the root are used; no street is drawn there
-    split = data.pop("split") or data["val_split"]
+    split = data.pop("split", None) or data["val_split"]
     trained.warn_of_seen_images(data["name"], split)
     return data | {"val_split": split}
 
@@ -87,7 +87,25 @@ def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
 
 def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) -> SegmentationModule:
     """The network as a module for this data. Raises UserError if its classes are not those of the dataset."""
-    table, model = data.table, trained.model
+    check_classes(trained, data)
+    model = trained.model
+    if not trained.mean_is_known:
+        mean = list(data.config["mean"])
+        log.warning("WARNING: the mean that its training subtracted is unknown; data.mean=%s is used.", mean)
+        model = model | {"preprocessing": model["preprocessing"] | {"mean": mean}}
+    module = SegmentationModule(
+        model=model,
+        data=dict(data.config),
+        classes=list(data.table.class_names),
+        precision=trained.precision,
+    )
+    trained.load_into(module.segmenter)
+    return module
+
+
+def check_classes(trained: TrainedNetwork, data: SegmentationDataModule) -> None:
+    """Raises UserError if the network's classes are not those of the dataset; warns if nobody knows."""
+    table = data.table
     if trained.classes is None and trained.num_classes == table.num_classes:
         log.warning(
             "WARNING: its %d classes are those of no known dataset. Their order is taken to be that of %s.",
@@ -101,15 +119,6 @@ def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) ->
             f"data={data.config['name']} has {table.num_classes} of its own. Evaluate it on a dataset with "
             f"its own classes{_known_by(trained)}, or choose another checkpoint."
         )
-    if not trained.mean_is_known:
-        mean = list(data.config["mean"])
-        log.warning("WARNING: the mean that its training subtracted is unknown; data.mean=%s is used.", mean)
-        model = model | {"preprocessing": model["preprocessing"] | {"mean": mean}}
-    module = SegmentationModule(
-        model=model, data=dict(data.config), classes=list(table.class_names), precision=trained.precision
-    )
-    trained.load_into(module.segmenter)
-    return module
 
 
 def _known_by(trained: TrainedNetwork) -> str:

@@ -108,7 +108,7 @@ KEYS: dict[str, Kind] = {
     "logger": Group(),
     # the doctor and the benchmark
     "samples": Integer(0, 100),
-    "target": Choice(("data", "step")),
+    "target": Choice(("data", "step", "inference")),
     "measure": Group(),
     "measure.frames": Integer(1, 10**6),
     "measure.rounds": Integer(1, 1000),
@@ -116,6 +116,8 @@ KEYS: dict[str, Kind] = {
     "measure.seconds": Number(0, 3600),
     "measure.step_batch": Integer(1, 2**12) | Choice(("auto",)),
     "measure.variants": ListOf(_TEXT),
+    "measure.sizes": ListOf(ListOf(SIDE, 2)),
+    "measure.engines": ListOf(_TEXT),
     # the evaluation
     "pictures": Integer(0, 1000),
     "input_scale": Number(0, 4, above=True),

@@ -1,5 +1,6 @@
 """The whole way from pixels to class map as one graph, for runtimes other than PyTorch's eager mode."""
 
+import copy
 import logging
 import warnings
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from src.errors import UserError
+from src.inference.engines.folding import fold_batchnorm
 from src.network.build import where_it_failed
 from src.network.segmenter import Segmenter
 from src.network.upsample import upsample
@@ -32,7 +34,7 @@ class Deployed(nn.Module):
 
 
 def trace(segmenter: Segmenter, output: str = "class_map", size: Size | None = None) -> ExportedProgram:
-    """The graph of a Segmenter in eval mode, on the CPU, with one input, "image".
+    """The graph of a Segmenter in eval mode, on the CPU, with one input, "image". BatchNorm is folded.
 
     Args:
         output: one of OUTPUTS.
@@ -45,7 +47,9 @@ def trace(segmenter: Segmenter, output: str = "class_map", size: Size | None = N
     example = (1, 3, *size) if size else (2, 3, least + 3 * 32, least + 5 * 32)
     dynamic: Any = None if size else {"image": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
     image = torch.zeros(example, dtype=torch.uint8)
+    segmenter = copy.deepcopy(segmenter)
     try:
+        fold_batchnorm(segmenter)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
+from src.inference.engines.folding import fold_batchnorm
 from src.inference.finite import raise_if_not_finite
 from src.network.segmenter import Segmenter
 from src.network.upsample import class_map, upsample
@@ -35,6 +36,7 @@ class TorchEngine:
         self.name = "compile" if compiled else "torch"
         self.precision = precision
         self.device = device
+        fold_batchnorm(segmenter)
         self._segmenter = segmenter.channels_last().to(device)
         raise_if_not_finite(self._segmenter, path)
         network = self._segmenter.network

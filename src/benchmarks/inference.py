@@ -1,0 +1,250 @@
+"""target=inference: the time of a class map with each engine and precision, and whether the map is right."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import rich
+import torch
+from omegaconf import OmegaConf
+from rich import box
+from rich.table import Table
+from torch import Tensor
+
+from src.benchmarks.advice import rounded
+from src.benchmarks.peak_memory import peak_of, resident
+from src.benchmarks.spread import spread
+from src.data.datamodule import SegmentationDataModule
+from src.data.dataset import SegmentationDataset
+from src.errors import UserError
+from src.evaluation.setup import check_classes, data_to_evaluate
+from src.inference.engines.choice import engine_for
+from src.inference.views import resize_image
+from src.metrics.confusion import ConfusionMatrix, scores
+from src.network.cost import parameters_and_gflops
+from src.network.segmenter import Segmenter
+from src.runs.atomic_files import write_json, write_text
+from src.runs.directory import Run
+from src.runs.machine import machine, versions
+from src.street.scene import draw_scene
+from src.weights.trained_network import TrainedNetwork, restore
+
+log = logging.getLogger(__name__)
+
+BASELINE = "baseline"
+_EXPLAINED = "baseline: PyTorch eager, NCHW, argmax over the full-size logits"
+_TURN = 0.2  # seconds of one engine before the next one's turn: short, so that all see the same machine
+
+ClassMap = Callable[[Tensor], Tensor]
+"""uint8 (B, 3, H, W) -> uint8 (B, H, W), both on the CPU."""
+
+
+@dataclass
+class Contender:
+    """An engine in one precision, and what was measured. Milliseconds are those of single images."""
+
+    engine: str
+    precision: str
+    class_map: ClassMap
+    turns: list[list[float]] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def benchmark_inference(run: Run) -> None:
+    """Measure, print the results and write benchmark.json and benchmark.md."""
+    config = run.config
+    settings = config["measure"]
+    trained = _trained(config)
+    dataset = _dataset(config, trained)
+    run.open()
+    measured: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
+    for size in settings["sizes"]:
+        image = _image(dataset, size)
+        contenders = list(_contenders(trained, settings["engines"], image, left_out))
+        _race(contenders, image, settings["rounds"])
+        if dataset is not None and size == settings["sizes"][0]:
+            _score(contenders, dataset, settings["frames"])
+        parameters, gflops = parameters_and_gflops(trained.model, *size)
+        for contender in contenders:
+            facts = {"engine": contender.engine, "precision": contender.precision, "size": list(size)}
+            measured.append(facts | contender.results | {"parameters": parameters, "GFLOPs": gflops})
+        del contenders
+    here = machine()
+    title = f"{trained.provenance['network']}, image to class map on {here['gpu'] or here['cpu']}"
+    rows = [_cells(results) for results in measured]
+    rich.print(_table(title, rows, left_out))
+    write_text(run.directory / "benchmark.md", _markdown(rows))
+    path = run.directory / "benchmark.json"
+    write_json(
+        path,
+        {
+            "target": "inference",
+            "machine": here,
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "settings": settings,
+            "network": trained.provenance,
+            "inference": measured,
+            "left_out": left_out,
+        },
+    )
+    log.info("All results: %s, and as a Markdown table: %s", path, run.directory / "benchmark.md")
+
+
+def _trained(config: dict[str, Any]) -> TrainedNetwork:
+    """The network of checkpoint=, or an untrained one of model=."""
+    if config["checkpoint"]:
+        return restore(config["checkpoint"])
+    torch.manual_seed(config["seed"])
+    segmenter = Segmenter.from_config(config["model"]).eval()
+    return TrainedNetwork(
+        path="model", family="untrained", model=config["model"], weights=segmenter.state_dict(), classes=None
+    )
+
+
+def _dataset(config: dict[str, Any], trained: TrainedNetwork) -> SegmentationDataset | None:
+    """The validation split whose mIoU is measured; None without a dataset, or for an untrained network."""
+    if trained.family == "untrained":
+        return None
+    data = data_to_evaluate(OmegaConf.create(config), trained)
+    if data["root"] is None:
+        log.info("No data.root: the maps are compared on an image of the synthetic street, without mIoU.")
+        return None
+    module = SegmentationDataModule(data, cache_dir=config["cache_dir"])
+    module.prepare_data()
+    module.setup("validate")
+    check_classes(trained, module)
+    return module.val_set
+
+
+def _image(dataset: SegmentationDataset | None, size: Sequence[int]) -> Tensor:
+    height, width = size
+    if dataset is None:
+        scene = draw_scene(0, 0, width, height).image
+        return torch.from_numpy(scene).permute(2, 0, 1)[None].contiguous()
+    return resize_image(dataset[0]["image"][None], (height, width)).contiguous()
+
+
+def _contenders(
+    trained: TrainedNetwork, engines: Sequence[str], image: Tensor, left_out: dict[str, str]
+) -> Iterator[Contender]:
+    """The baseline and each engine that can be had, after its first map, whose time and memory are kept."""
+    segmenter = trained.segmenter()
+
+    def plain(pixels: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return segmenter(pixels).argmax(1).to(torch.uint8)
+
+    wanted: list[tuple[str, str, Callable[[], ClassMap]]] = [(BASELINE, "float32", lambda: plain)]
+    for entry in engines:
+        engine, _, precision = entry.partition(" ")
+        precision = precision or "float32"
+        wanted.append((engine, precision, partial(_class_map, trained, engine, precision)))
+    expected: Tensor | None = None
+    for engine, precision, make in wanted:
+        log.info("Preparing %s, %s", engine, precision)
+        start, before = time.perf_counter(), resident()
+        try:
+            class_map = make()
+            found = class_map(image)
+        except UserError as error:
+            left_out[f"{engine} {precision}"] = error.text
+            continue
+        seconds = time.perf_counter() - start
+        peak = peak_of(partial(class_map, image))
+        expected = found if expected is None else expected
+        results = {
+            "seconds_to_first_map": seconds,
+            "memory_gb": None if peak is None or before is None else max(0, peak - before) / 1e9,
+            "equal_pixels": (found == expected).double().mean().item(),
+        }
+        yield Contender(engine, precision, class_map, results=results)
+
+
+def _class_map(trained: TrainedNetwork, engine: str, precision: str) -> ClassMap:
+    return engine_for(trained, engine, precision, "auto").class_map
+
+
+def _race(contenders: list[Contender], image: Tensor, rounds: int) -> None:
+    """Each engine in turn, again and again, so that a slow moment of the machine meets all of them."""
+    for number in range(rounds + 1):
+        for contender in contenders:
+            times: list[float] = []
+            while sum(times) < 1e3 * _TURN:
+                start = time.perf_counter()
+                contender.class_map(image)
+                times.append(1e3 * (time.perf_counter() - start))
+            if number:  # the first round is a warm-up
+                contender.turns.append(times)
+    medians = {id(c): [float(np.median(times)) for times in c.turns] for c in contenders}
+    for contender in contenders:
+        own, baseline = medians[id(contender)], medians[id(contenders[0])]
+        every = [value for times in contender.turns for value in times]
+        contender.results |= {
+            "milliseconds": spread(own) | {"p95": float(np.percentile(every, 95)), "images": len(every)},
+            "images_per_second": 1e3 / float(np.median(own)),
+            "times_baseline": float(np.median([b / o for b, o in zip(baseline, own, strict=True)])),
+        }
+
+
+def _score(contenders: list[Contender], dataset: SegmentationDataset, count: int) -> None:
+    """mIoU of each engine on the same images of the split, at their own size."""
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))
+    log.info("Measuring the mIoU on %d images", len(chosen))
+    matrices = [ConfusionMatrix(dataset.table.num_classes) for _ in contenders]
+    for index in chosen:
+        sample = dataset[0, int(index)]
+        for contender, matrix in zip(contenders, matrices, strict=True):
+            matrix.update(contender.class_map(sample["image"][None]), sample["target"][None])
+    for contender, matrix in zip(contenders, matrices, strict=True):
+        result = scores(matrix.compute(), list(dataset.table.class_names))
+        contender.results |= {"mIoU": result["mIoU"], "scored_images": len(chosen)}
+
+
+# In the Markdown table; that on the terminal has 80 columns, and those with a * are not in it.
+_HEADINGS = ("engine", "image", "ms", "p95", "images/s*", "x first", "GB", "equal, %", "mIoU", "ready, s*")
+
+
+def _cells(results: dict[str, Any]) -> list[str]:
+    """As text, in the order of _HEADINGS."""
+    time_spent, memory = results["milliseconds"], results["memory_gb"]
+    return [
+        f"{results['engine']} {results['precision']}",
+        "{1}x{0}".format(*results["size"]),
+        rounded(time_spent["median"]),
+        rounded(time_spent["p95"]),
+        rounded(results["images_per_second"]),
+        f"{results['times_baseline']:.2f}",
+        "" if memory is None else f"{memory:.2f}",
+        f"{100 * results['equal_pixels']:.3f}",
+        f"{results['mIoU']:.4f}" if results.get("mIoU") is not None else "",
+        f"{results['seconds_to_first_map']:.1f}",
+    ]
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    lines = [[heading.rstrip("*") for heading in _HEADINGS], ["---"] * len(_HEADINGS), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{_EXPLAINED}\n"
+
+
+def _table(title: str, rows: list[list[str]], left_out: dict[str, str]) -> Table:
+    reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
+    table = Table(
+        title=title,
+        caption="\n".join([_EXPLAINED, *reasons]),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+    )
+    shown = [number for number, heading in enumerate(_HEADINGS) if not heading.endswith("*")]
+    for number in shown:
+        table.add_column(_HEADINGS[number], justify="left" if number < 2 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[number] for number in shown))
+    return table
