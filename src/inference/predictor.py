@@ -80,6 +80,7 @@ def load(
     stride: tuple[int, int] | None = None,
     input_scale: float = 1.0,
     trust: Iterable[str] = (),
+    images: int | None = None,
 ) -> Predictor:
     """The network of a file: a checkpoint of a run, published weights, or an exported file.
 
@@ -90,12 +91,13 @@ def load(
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         tta, window, stride, input_scale: as in conf/eval.yaml.
         trust: classes outside src.network that the file may name as its network.
+        images: how many there will be, as far as it is known: engine="auto" depends on it.
 
     Raises UserError where the file cannot be used, and for an engine or a precision that is not available.
     """
     trust_classes(trust)
     trained = restore(path)
-    chosen = engine_for(trained, engine, precision, device)
+    chosen = engine_for(trained, engine, precision, device, images)
     views = {"tta": tta or NO_TTA, "window": window, "stride": stride, "input_scale": input_scale}
     return Predictor(chosen, Inference.from_config(chosen, views), table_for(trained), trained.provenance)
 
@@ -115,11 +117,12 @@ def table_for(trained: TrainedNetwork) -> LabelTable:
 
 def _batch(image: Image) -> tuple[Tensor, bool]:
     """(B, 3, H, W), and whether the image came alone."""
-    tensor = torch.from_numpy(image) if isinstance(image, np.ndarray) else image
+    # A copy where the strides are negative, as of a mirrored view, which a tensor cannot have.
+    tensor = torch.from_numpy(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
     if tensor.dtype != torch.uint8:
         raise ValueError(f"image is {tensor.dtype}: expected uint8 RGB with values from 0 to 255")
     if tensor.ndim == 3 and tensor.shape[2] == 3:
         return tensor.permute(2, 0, 1)[None], True
     if tensor.ndim == 4 and tensor.shape[1] == 3:
         return tensor, False
-    raise ValueError(f"image has shape {tuple(tensor.shape)}: expected (H, W, 3) or (batch, 3, H, W)")
+    raise ValueError(f"image has shape {tuple(tensor.shape)}: expected (H, W, 3) or (B, 3, H, W)")

@@ -1,6 +1,10 @@
 """Which engine computes a network's class maps on this machine."""
 
+import logging
+from importlib.util import find_spec
+
 import torch
+from torch import Tensor
 
 from src.errors import UserError
 from src.inference.engines.engine import ENGINES, PRECISIONS, Engine
@@ -10,18 +14,112 @@ from src.inference.engines.program import trace
 from src.inference.engines.torch_engine import TorchEngine
 from src.weights.trained_network import TrainedNetwork
 
+log = logging.getLogger(__name__)
 
-def engine_for(trained: TrainedNetwork, engine: str, precision: str, device: str) -> Engine:
-    """Raises UserError for an engine, a precision or a device that is unknown or not available."""
+MANY = 200
+"""Images from which on OpenVINO is worth its start: it takes as long to convert CGNet as it then saves."""
+_SOUND = 0.99  # share of equal pixels with PyTorch; float32 has more than 0.9999, bf16 about 0.998
+
+
+def engine_for(
+    trained: TrainedNetwork,
+    engine: str = "auto",
+    precision: str = "float32",
+    device: str = "auto",
+    images: int | None = None,
+) -> Engine:
+    """An engine that is ready for its first image.
+
+    "auto" is PyTorch on a GPU, and on a CPU OpenVINO if it is installed and there are MANY images, else
+    PyTorch. OpenVINO is then compared with PyTorch on the first image, and left if they disagree.
+
+    Args:
+        images: how many there will be, as far as it is known.
+
+    Raises UserError for an engine, a precision or a device that is unknown or not available.
+    """
     if engine not in ENGINES:
         raise UserError(f"engine={engine}: unknown, choose one of {', '.join(ENGINES)}.")
     if precision not in PRECISIONS:
         raise UserError(f"precision={precision}: unknown, choose one of {', '.join(PRECISIONS)}.")
+    on = _device(device, engine)
     segmenter = trained.segmenter()
+    if engine == "auto" and on == "cpu" and (images or 0) >= MANY and find_spec("openvino"):
+        log.info("Engine: OpenVINO, the fastest here for this many images.")
+        plain = TorchEngine(trained.segmenter(), trained.path, on, precision)
+        return Compared(_openvino(trained, precision), plain)
     if engine == "onnxruntime":
+        if precision != "float32":
+            raise UserError(f"precision={precision}: ONNX Runtime computes in float32 on CPUs.")
         return OnnxEngine(lambda output: onnx_model(trace(segmenter, output)).SerializeToString())
     if engine == "openvino":
-        return OpenVinoEngine(lambda output: openvino_model(trace(segmenter, output)), precision=precision)
+        return _openvino(trained, precision)
+    return TorchEngine(segmenter, trained.path, on, precision, compiled=engine == "compile")
+
+
+def _openvino(trained: TrainedNetwork, precision: str) -> Engine:
+    segmenter = trained.segmenter()
+    return OpenVinoEngine(lambda output: openvino_model(trace(segmenter, output)), precision=precision)
+
+
+def _device(device: str, engine: str) -> str:
+    """Raises UserError for a device that PyTorch does not have, or the engine cannot use."""
+    only_cpu = engine in ("onnxruntime", "openvino")
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TorchEngine(segmenter, trained.path, device, precision, compiled=engine == "compile")
+        return "cuda" if torch.cuda.is_available() and not only_cpu else "cpu"
+    kind, _, number = device.partition(":")
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if kind not in there or (number and not number.isdigit()):
+        raise UserError(f"device={device}: unknown, choose auto, cpu, cuda, cuda:1 or mps.")
+    if int(number or 0) >= there[kind]:
+        raise UserError(f"device={device}: there is no such device; PyTorch sees {there[kind]} of this kind.")
+    if only_cpu and kind != "cpu":
+        raise UserError(f"device={device}: engine={engine} works on the CPU here. Choose engine=torch.")
+    return device
+
+
+class Compared:
+    """An engine whose first class map is compared with another's, which takes over if they disagree."""
+
+    def __init__(self, engine: Engine, plain: Engine):
+        self._engine = engine
+        self._plain: Engine | None = plain
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    @property
+    def precision(self) -> str:
+        return self._engine.precision
+
+    @property
+    def device(self) -> str:
+        return self._engine.device
+
+    def __call__(self, image: Tensor) -> Tensor:
+        self._compare(image)
+        return self._engine(image)
+
+    def class_map(self, image: Tensor) -> Tensor:
+        self._compare(image)
+        return self._engine.class_map(image)
+
+    def _compare(self, image: Tensor) -> None:
+        if self._plain is None:
+            return
+        plain, self._plain = self._plain, None
+        equal = (self._engine.class_map(image) == plain.class_map(image)).double().mean().item()
+        if equal < _SOUND:
+            log.warning(
+                "WARNING: %s gives other classes than PyTorch for %.2f %% of the first image's pixels, so "
+                "PyTorch is used. engine=%s would use it nevertheless.",
+                self._engine.name,
+                100 * (1 - equal),
+                self._engine.name,
+            )
+            self._engine = plain

@@ -14,9 +14,14 @@ class Engine(Protocol):
     name: one of ENGINES without "auto". precision: one of PRECISIONS, or "int8" of a file.
     """
 
-    name: str
-    precision: str
-    device: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
 
     def __call__(self, image: Tensor, /) -> Tensor:
         """uint8 RGB (B, 3, H, W) -> float32 logits (B, C, H, W)."""
