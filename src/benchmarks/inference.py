@@ -27,6 +27,7 @@ from src.inference.views import resize_image
 from src.metrics.confusion import ConfusionMatrix, scores
 from src.network.cost import parameters_and_gflops
 from src.network.segmenter import Segmenter
+from src.report.comparison_page import render_comparison
 from src.runs.atomic_files import write_json, write_text
 from src.runs.directory import Run
 from src.runs.machine import machine, versions
@@ -55,7 +56,7 @@ class Contender:
 
 
 def benchmark_inference(run: Run) -> None:
-    """Measure, print the results and write benchmark.json and benchmark.md."""
+    """Measure, print the results and write benchmark.json, benchmark.md and report.html."""
     config = run.config
     settings = config["measure"]
     trained = _trained(config)
@@ -79,6 +80,7 @@ def benchmark_inference(run: Run) -> None:
     rows = [_cells(results) for results in measured]
     rich.print(_table(title, rows, left_out))
     write_text(run.directory / "benchmark.md", _markdown(rows))
+    write_text(run.directory / "report.html", _page(title, measured))
     path = run.directory / "benchmark.json"
     write_json(
         path,
@@ -93,7 +95,7 @@ def benchmark_inference(run: Run) -> None:
             "left_out": left_out,
         },
     )
-    log.info("All results: %s, and as a Markdown table: %s", path, run.directory / "benchmark.md")
+    log.info("All results: %s; the table also as benchmark.md and report.html beside it", path)
 
 
 def _trained(config: dict[str, Any]) -> TrainedNetwork:
@@ -142,8 +144,7 @@ def _contenders(
 
     wanted: list[tuple[str, str, Callable[[], ClassMap]]] = [(BASELINE, "float32", lambda: plain)]
     for entry in engines:
-        engine, _, precision = entry.partition(" ")
-        precision = precision or "float32"
+        engine, precision = entry.split()
         wanted.append((engine, precision, partial(_class_map, trained, engine, precision)))
     expected: Tensor | None = None
     for engine, precision, make in wanted:
@@ -208,6 +209,7 @@ def _score(contenders: list[Contender], dataset: SegmentationDataset, count: int
 
 # In the Markdown table; that on the terminal has 80 columns, and those with a * are not in it.
 _HEADINGS = ("engine", "image", "ms", "p95", "images/s*", "x first", "GB", "equal, %", "mIoU", "ready, s*")
+_KEYS = ("engine", "image", "ms", "p95", "rate", "times", "memory", "equal", "mIoU", "ready")
 
 
 def _cells(results: dict[str, Any]) -> list[str]:
@@ -230,6 +232,14 @@ def _cells(results: dict[str, Any]) -> list[str]:
 def _markdown(rows: list[list[str]]) -> str:
     lines = [[heading.rstrip("*") for heading in _HEADINGS], ["---"] * len(_HEADINGS), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{_EXPLAINED}\n"
+
+
+def _page(title: str, measured: list[dict[str, Any]]) -> str:
+    columns = dict(zip(_KEYS, (heading.rstrip("*") for heading in _HEADINGS), strict=True))
+    rows = [
+        dict(zip(_KEYS, _cells(results), strict=True)) | {"mIoU": results.get("mIoU")} for results in measured
+    ]
+    return render_comparison(title, rows, columns, _EXPLAINED)
 
 
 def _table(title: str, rows: list[list[str]], left_out: dict[str, str]) -> Table:

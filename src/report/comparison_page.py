@@ -1,4 +1,4 @@
-"""Several evaluations on one page: a row for each, with bars for the compared metrics."""
+"""Several evaluations or engines on one page: a row for each, with bars for the compared metrics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,12 +8,15 @@ from src.report.html import NOTHING, Html, h, is_number, join, name, number, per
 from src.report.page import document
 
 
-def render_comparison(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+def render_comparison(
+    title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], about: str = ""
+) -> str:
     """The whole file, with the rows in the given order.
 
     Args:
         columns: a key of the rows -> its heading. Values of keys that begin with mIoU are fractions; they are
             shown in percent, with a bar, and the best one is bold.
+        about: a line below the title.
     """
     best = {
         key: max((row[key] for row in rows if is_number(row.get(key))), default=None)
@@ -30,7 +33,7 @@ def render_comparison(title: str, rows: Sequence[Mapping[str, Any]], columns: Ma
     header = join(
         h("p", "Comparison", class_="kind"),
         h("h1", name(title)),
-        h("p", f"{len(rows)} rows, best first", class_="about"),
+        h("p", about or f"{len(rows)} rows, best first", class_="about"),
     )
     section = h(
         "section", h("h2", "Side by side", class_="sr"), h("div", table, class_="scroll", tabindex="0")

@@ -26,6 +26,10 @@ _MANY = 10**9
 _LEVEL = Number(0, 255)  # value of a pixel
 _SHARE = Number(0, 1)
 _SHA256 = Text("the 64 hexadecimal digits of a SHA-256", r"[0-9a-f]{64}") | _NULL
+_ENGINE = Text(
+    "an engine and a precision, such as 'openvino bf16'",
+    r"(torch|compile|onnxruntime|openvino) (float32|bf16|fp16)",
+)
 _LIMIT = _NULL | Integer(0, _MANY) | _SHARE
 
 KEYS: dict[str, Kind] = {
@@ -117,7 +121,7 @@ KEYS: dict[str, Kind] = {
     "measure.step_batch": Integer(1, 2**12) | Choice(("auto",)),
     "measure.variants": ListOf(_TEXT),
     "measure.sizes": ListOf(ListOf(SIDE, 2)),
-    "measure.engines": ListOf(_TEXT),
+    "measure.engines": ListOf(_ENGINE),
     # the evaluation
     "pictures": Integer(0, 1000),
     "input_scale": Number(0, 4, above=True),
