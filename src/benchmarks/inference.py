@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from src.benchmarks.advice import rounded
+from src.benchmarks.baseline import Baseline
 from src.benchmarks.peak_memory import peak_of, resident
 from src.benchmarks.spread import spread
 from src.data.datamodule import SegmentationDataModule
@@ -40,8 +41,8 @@ BASELINE = "baseline"
 _EXPLAINED = "baseline: PyTorch eager, NCHW, argmax over the full-size logits"
 _TURN = 0.2  # seconds of one engine before the next one's turn: short, so that all see the same machine
 
-ClassMap = Callable[[Tensor], Tensor]
-"""uint8 (B, 3, H, W) -> uint8 (B, H, W), both on the CPU."""
+Timed = Callable[[Tensor], tuple[Tensor, float]]
+"""uint8 (B, 3, H, W) -> uint8 (B, H, W), both on the CPU, and the milliseconds for it."""
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Contender:
 
     engine: str
     precision: str
-    class_map: ClassMap
+    timed: Timed
     turns: list[list[float]] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -65,8 +66,8 @@ def benchmark_inference(run: Run) -> None:
     measured: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     for size in settings["sizes"]:
-        image = _image(dataset, size)
-        contenders = list(_contenders(trained, settings["engines"], image, left_out))
+        image, baseline = _image(dataset, size), Baseline(trained)
+        contenders = list(_contenders(trained, baseline, settings["engines"], image, left_out))
         _race(contenders, image, settings["rounds"])
         if dataset is not None and size == settings["sizes"][0]:
             _score(contenders, dataset, settings["frames"])
@@ -74,6 +75,7 @@ def benchmark_inference(run: Run) -> None:
         for contender in contenders:
             facts = {"engine": contender.engine, "precision": contender.precision, "size": list(size)}
             measured.append(facts | contender.results | {"parameters": parameters, "GFLOPs": gflops})
+        baseline.close()
         del contenders
     here = machine()
     title = f"{trained.provenance['network']}, image to class map on {here['gpu'] or here['cpu']}"
@@ -133,42 +135,49 @@ def _image(dataset: SegmentationDataset | None, size: Sequence[int]) -> Tensor:
 
 
 def _contenders(
-    trained: TrainedNetwork, engines: Sequence[str], image: Tensor, left_out: dict[str, str]
+    trained: TrainedNetwork,
+    baseline: Baseline,
+    engines: Sequence[str],
+    image: Tensor,
+    left_out: dict[str, str],
 ) -> Iterator[Contender]:
     """The baseline and each engine that can be had, after its first map, whose time and memory are kept."""
-    segmenter = trained.segmenter()
-
-    def plain(pixels: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return segmenter(pixels).argmax(1).to(torch.uint8)
-
-    wanted: list[tuple[str, str, Callable[[], ClassMap]]] = [(BASELINE, "float32", lambda: plain)]
+    expected, _ = baseline.timed(image)
+    memory = baseline.memory(image)
+    facts = {"seconds_to_first_map": None, "memory_gb": _gigabytes(memory), "equal_pixels": 1.0}
+    yield Contender(BASELINE, "float32", baseline.timed, results=facts)
     for entry in engines:
         engine, precision = entry.split()
-        wanted.append((engine, precision, partial(_class_map, trained, engine, precision)))
-    expected: Tensor | None = None
-    for engine, precision, make in wanted:
-        log.info("Preparing %s, %s", engine, precision)
+        log.info("Preparing %s", entry)
         start, before = time.perf_counter(), resident()
         try:
-            class_map = make()
+            class_map = engine_for(trained, engine, precision).class_map
             found = class_map(image)
         except UserError as error:
-            left_out[f"{engine} {precision}"] = error.text
+            left_out[entry] = error.text
             continue
         seconds = time.perf_counter() - start
         peak = peak_of(partial(class_map, image))
-        expected = found if expected is None else expected
-        results = {
-            "seconds_to_first_map": seconds,
-            "memory_gb": None if peak is None or before is None else max(0, peak - before) / 1e9,
-            "equal_pixels": (found == expected).double().mean().item(),
-        }
-        yield Contender(engine, precision, class_map, results=results)
+        yield Contender(
+            engine,
+            precision,
+            partial(_timed, class_map),
+            results={
+                "seconds_to_first_map": seconds,
+                "memory_gb": _gigabytes(None if peak is None or before is None else max(0, peak - before)),
+                "equal_pixels": (found == expected).double().mean().item(),
+            },
+        )
 
 
-def _class_map(trained: TrainedNetwork, engine: str, precision: str) -> ClassMap:
-    return engine_for(trained, engine, precision, "auto").class_map
+def _gigabytes(memory: int | None) -> float | None:
+    return None if memory is None else memory / 1e9
+
+
+def _timed(class_map: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor, float]:
+    start = time.perf_counter()
+    found = class_map(image)
+    return found, 1e3 * (time.perf_counter() - start)
 
 
 def _race(contenders: list[Contender], image: Tensor, rounds: int) -> None:
@@ -177,9 +186,7 @@ def _race(contenders: list[Contender], image: Tensor, rounds: int) -> None:
         for contender in contenders:
             times: list[float] = []
             while sum(times) < 1e3 * _TURN:
-                start = time.perf_counter()
-                contender.class_map(image)
-                times.append(1e3 * (time.perf_counter() - start))
+                times.append(contender.timed(image)[1])
             if number:  # the first round is a warm-up
                 contender.turns.append(times)
     medians = {id(c): [float(np.median(times)) for times in c.turns] for c in contenders}
@@ -201,7 +208,7 @@ def _score(contenders: list[Contender], dataset: SegmentationDataset, count: int
     for index in chosen:
         sample = dataset[0, int(index)]
         for contender, matrix in zip(contenders, matrices, strict=True):
-            matrix.update(contender.class_map(sample["image"][None]), sample["target"][None])
+            matrix.update(contender.timed(sample["image"][None])[0], sample["target"][None])
     for contender, matrix in zip(contenders, matrices, strict=True):
         result = scores(matrix.compute(), list(dataset.table.class_names))
         contender.results |= {"mIoU": result["mIoU"], "scored_images": len(chosen)}
@@ -225,7 +232,7 @@ def _cells(results: dict[str, Any]) -> list[str]:
         "" if memory is None else f"{memory:.2f}",
         f"{100 * results['equal_pixels']:.3f}",
         f"{results['mIoU']:.4f}" if results.get("mIoU") is not None else "",
-        f"{results['seconds_to_first_map']:.1f}",
+        "" if results["seconds_to_first_map"] is None else f"{results['seconds_to_first_map']:.1f}",
     ]
 
 

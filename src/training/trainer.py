@@ -21,6 +21,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from src.errors import UserError
+from src.runs.allocator import keep_freed_memory
 from src.training.callbacks.epoch_lines import ProgressBar
 from src.training.reliability.lightning_internals import leave_signals_alone
 from src.training.reliability.preemption import StopOnSignal, end_workers
@@ -46,6 +47,7 @@ def build_trainer(
         # Lightning would give each of several processes its share of the cores. Sums over another number of
         # threads are rounded differently, so that a pixel's class could depend on the number of devices.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        keep_freed_memory()
     has_bar = any(isinstance(callback, AnyProgressBar) for callback in callbacks)
     bar = [ProgressBar()] if arguments["enable_progress_bar"] and not has_bar else []
     several = devices * arguments["num_nodes"] > 1

@@ -8,6 +8,7 @@ from src.inference.engines.folding import fold_batchnorm
 from src.inference.finite import raise_if_not_finite
 from src.network.segmenter import Segmenter
 from src.network.upsample import class_map, upsample
+from src.runs.allocator import keep_freed_memory
 
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -18,7 +19,7 @@ class TorchEngine:
     Args:
         segmenter: in eval mode; it belongs to the engine from now on.
         path: of its weights, for messages.
-        device: "cpu", "cuda", "cuda:1", "mps".
+        device: "cpu", "cuda", "cuda:1", "mps". On a CPU the process keeps the memory that it frees.
         compiled: by torch.compile, which takes about a minute for the first image, and some time for each
             new number of images or size until it compiles for any size.
     """
@@ -36,6 +37,8 @@ class TorchEngine:
         self.name = "compile" if compiled else "torch"
         self.precision = precision
         self.device = device
+        if device == "cpu":
+            keep_freed_memory()
         fold_batchnorm(segmenter)
         self._segmenter = segmenter.channels_last().to(device)
         raise_if_not_finite(self._segmenter, path)
