@@ -1,5 +1,6 @@
 """ONNX Runtime, and the ONNX model for it."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,11 @@ def onnx_model(program: ExportedProgram) -> Any:
     except ImportError as error:
         raise needs("onnx and onnxscript", "ONNX") from error
     quiet("torch.onnx._internal.exporter._registration")
-    made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, external_data=False, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own use of names that it deprecates
+        made = torch.onnx.export(
+            program, dynamo=True, opset_version=OPSET, external_data=False, verbose=False
+        )
     assert made is not None
     return made.model_proto
 

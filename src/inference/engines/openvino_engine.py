@@ -1,5 +1,6 @@
 """OpenVINO, and its model of a network."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,10 @@ def openvino() -> Any:
 
 def openvino_model(program: ExportedProgram) -> Any:
     """The openvino.Model of a traced graph, with the input "image"."""
-    return openvino().convert_model(program)
+    package = openvino()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own use of names that it deprecates
+        return package.convert_model(program)
 
 
 class OpenVinoEngine:
