@@ -39,7 +39,8 @@ Task = Callable[[DictConfig], float | None]
 
 
 def front_door(task: Task, config_name: str) -> Callable[[], int]:
-    """A `main` for `task`; it returns 0 on success, 2 for an error that the user can fix, 130 on Ctrl-C."""
+    """A `main` for `task`; it returns 0 on success, 2 for an error that the user can fix, 1 if only a
+    part could be done (IncompleteError), 130 on Ctrl-C."""
 
     def main() -> int:
         # Otherwise Hydra would print its errors in its own way and exit with 1.
@@ -94,9 +95,10 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         for text in (problem.text for problem in problems):
             print(f"\n{prefix}{text}", file=sys.stderr)
             _write_to_log(text)
+        code = problems[0].exit_code if problems else 0
         if problems and _is_one_of_several():
-            _leave_at_once(2)
-        return 2 if problems else 0
+            _leave_at_once(code)
+        return code
 
     return main
 

@@ -126,9 +126,14 @@ def stamp(path: Source) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def read_image(path: Source) -> np.ndarray:
-    """(H, W, 3) uint8 RGB."""
-    return decode_image(path, read_bytes(path))
+def read_image(path: Source, upright: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8 RGB.
+
+    Args:
+        upright: turned as its EXIF orientation says, as viewers show it. A label has no orientation, so the
+            images of a dataset stay as they are stored.
+    """
+    return decode_image(path, read_bytes(path), upright)
 
 
 def read_label(path: Source) -> np.ndarray:
@@ -144,12 +149,11 @@ def read_grey16(path: Source) -> np.ndarray:
     return pixels
 
 
-def decode_image(path: Source, data: bytes) -> np.ndarray:
+def decode_image(path: Source, data: bytes, upright: bool = False) -> np.ndarray:
     """As `read_image`, for the bytes of a file that is already read."""
-    image = _decode_fast(data, _RGB)
+    image = None if upright else _decode_fast(data, _RGB)
     if image is None:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a label has no orientation
-        image = _decode(path, data, flags)
+        image = _decode(path, data, cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION))
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return image
 

@@ -77,6 +77,16 @@ def samples_panel(
     return np.concatenate(parts)
 
 
+def legend(table: LabelTable, width: int = 800, size: int = 22) -> np.ndarray:
+    """A patch of colour and a name for each class of the table, on white.
+
+    Args:
+        width: in pixels.
+        size: height of the letters, in pixels.
+    """
+    return _legend([np.arange(table.num_classes, dtype=np.uint8)], table, width, round(0.7 * size), size)
+
+
 def write_image(path: str | Path, rgb: np.ndarray) -> None:
     """RGB (H, W, 3) or a plain class map (H, W), uint8, as PNG or JPEG by the suffix; never a partial file.
 

@@ -26,6 +26,7 @@ _MANY = 10**9
 _LEVEL = Number(0, 255)  # value of a pixel
 _SHARE = Number(0, 1)
 _SHA256 = Text("the 64 hexadecimal digits of a SHA-256", r"[0-9a-f]{64}") | _NULL
+_OUTPUT = Choice(("train_ids", "label_ids", "color", "overlay", "panel", "probabilities"))
 _LIMIT = _NULL | Integer(0, _MANY) | _SHARE
 
 KEYS: dict[str, Kind] = {
@@ -130,6 +131,17 @@ KEYS: dict[str, Kind] = {
 
 OF_TASK: dict[str, dict[str, Kind]] = {
     **{task: {"task": Choice((task,))} for task in ("train", "doctor", "benchmark")},
+    "predict": {
+        "task": Choice(("predict",)),
+        "checkpoint": Path(),
+        "source": Path(),
+        "output": _OUTPUT | ListOf(_OUTPUT),
+        "overwrite": _SWITCH,
+        "frame_step": Integer(1, 10**6),
+        "engine": Choice(("auto", "torch", "compile", "onnxruntime", "openvino")),
+        "precision": Choice(("float32", "bf16", "fp16")),
+        "device": Text("auto, cpu, mps, cuda or cuda:1", r"auto|cpu|mps|cuda(:\d{1,3})?"),
+    },
     "eval": {
         "task": Choice(("eval",)),
         "checkpoint": Path(),
