@@ -89,7 +89,8 @@ def config_dirs() -> list[str]:
 
 def quoted(text: str) -> str:
     """A text quoted as the value of an override, whatever it contains."""
-    escaped = text.replace("'", "\\'")
+    # Backslashes count only before a quote, and there they are doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"
 
 

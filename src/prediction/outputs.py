@@ -52,13 +52,10 @@ class Outputs:
     def path(self, kind: str, item: Item) -> Path:
         return self._directory / kind / f"{item.target}{SUFFIXES[kind]}"
 
-    def example(self) -> Path | None:
-        """The first file of the kind that is best to look at."""
-        for kind in ("panel", "overlay", "color", "label_ids", "train_ids"):
-            files = (path for path in sorted((self._directory / kind).rglob("*")) if path.is_file())
-            if found := next(files, None):
-                return found
-        return None
+    def to_look_at(self, item: Item) -> Path:
+        """The file of an image that is best to look at."""
+        kind = next((kind for kind in ("panel", "overlay", "color") if kind in self._kinds), self._kinds[0])
+        return self.path(kind, item)
 
     def are_there(self, item: Item, modified: float) -> bool:
         """Whether all files of an image exist and are newer than it; they are written whole or not at all."""

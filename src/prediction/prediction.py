@@ -90,7 +90,9 @@ class Prediction:
         if video:
             video.close()
         self._skipped += [entry for entry in source.refused if entry not in self._skipped]
-        self._results.finish(shares, self._skipped, rate.per_second, outputs.example())
+        first = next(iter(source), None)
+        look = film if self._films or first is None else outputs.to_look_at(first)
+        self._results.finish(shares, self._skipped, rate.per_second, look if look.is_file() else None)
         if self._skipped:
             lines = [f"  {name}: {reason}" for name, reason in self._skipped]
             raise IncompleteError(
@@ -122,7 +124,7 @@ class Prediction:
                         break
                     if isinstance(image, UserError):
                         self._skip(item, image)
-                        rate.step()
+                        rate.skip()
                         continue
                     size, probabilities = (image.shape[0], image.shape[1]), None
                     if item.name in shares.done:
@@ -130,6 +132,7 @@ class Prediction:
                         future = writers.submit(outputs.film, image, train_ids)
                     else:
                         train_ids, probabilities = self._predict(image)
+                        rate.begin()
                         future = writers.submit(outputs.write, item, image, train_ids, probabilities)
                     writing.append((item, size, future))
                     del image, probabilities  # else they stay in memory until the next ones are there
