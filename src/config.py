@@ -205,7 +205,7 @@ def explain(error: Exception, config_name: str) -> str:
         key = text.rpartition("Missing mandatory value: ")[2].split()[0]
         return f"{key}=... is missing: conf/{config_name}.yaml says what it is."
     if "=~" in text:
-        quoted = "'data.root=\"~/data\"'"
+        quoted = "'cache_dir=\"~/data\"'"
         return f"{text.splitlines()[0]}\nA path with ~ has to be quoted twice, {quoted}; or write $HOME/data."
     variable = re.search(r"Environment variable '([^']+)' not found\"?\s+full_key: (\S+)", text)
     if variable:

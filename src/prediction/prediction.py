@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from src.data.files import read_label
 from src.errors import IncompleteError, UserError, counted, shorten
 from src.inference import load
-from src.inference.memory import check_image
+from src.inference.image_memory import check_image
 from src.network.upsample import best_class
-from src.prediction.images import open_source
+from src.prediction.image_files import open_source
 from src.prediction.items import Item
 from src.prediction.outputs import Outputs
 from src.prediction.overlap import read_ahead

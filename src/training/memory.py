@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError, counted
-from src.inference.memory import bytes_per_pixel, memory_of
+from src.inference.image_memory import bytes_per_pixel, memory_of
 from src.inference.views import Inference
 from src.network.cgnet import CGNet
 from src.training.module import SegmentationModule

@@ -1,23 +1,12 @@
 """`python -m src.predict source=<video>`: each frame, and a video of overlays."""
 
-import csv
-
 import cv2
 import numpy as np
 import pytest
-from front_doors import TINY
+from predictions import rows
 
 from src.inference import load
 from src.report.pictures import overlay
-
-
-@pytest.fixture(scope="module")
-def checkpoint(module_doors):
-    run = module_doors(
-        "train", *TINY, "callbacks.pictures=null", "optimizer.lr=3e-3", "report.images=0", name="trained"
-    )
-    assert run.code == 0, run.err
-    return str(run.directory / "checkpoints/best.ckpt")
 
 
 @pytest.fixture
@@ -56,11 +45,6 @@ def maps_of(run):
     }
 
 
-def names_of(run):
-    with (run.directory / "shares.csv").open(newline="") as file:
-        return [row["path"] for row in csv.DictReader(file)]
-
-
 def test_frame_by_frame(predict, clip, checkpoint):
     run = predict("output=overlay")
     assert run.code == 0, run.err
@@ -69,7 +53,7 @@ def test_frame_by_frame(predict, clip, checkpoint):
     assert list(maps) == [f"{number:06d}" for number in range(9)]
     for frame, train_ids in zip(frames, maps.values(), strict=True):
         assert np.array_equal(train_ids, network(frame))
-    assert names_of(run) == [f"a clip.mp4/{number:06d}" for number in range(9)]
+    assert list(rows(run)) == [f"a clip.mp4/{number:06d}" for number in range(9)]
     shown, frame_rate = frames_of(run.directory / "overlay/a clip.mp4")
     assert frame_rate == 5
     for picture, frame, train_ids in zip(shown, frames, maps.values(), strict=True):
@@ -101,7 +85,7 @@ def test_an_interrupted_video_continues(predict):
     assert [path.name for path in film.parent.iterdir()] == ["a clip.mp4"]
     assert film.read_bytes() == right
     assert all(np.array_equal(ids, maps[name]) for name, ids in maps_of(again).items())
-    assert len(names_of(again)) == 9
+    assert len(rows(again)) == 9
     assert (whole.directory / "train_ids/a clip/000000.png").stat().st_mtime_ns == written
 
 

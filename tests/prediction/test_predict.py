@@ -1,6 +1,5 @@
 """`python -m src.predict`: class maps and pictures of images, again and again under one name."""
 
-import csv
 import json
 import os
 import shutil
@@ -8,79 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 import torch
-from front_doors import TINY
 from PIL import Image
+from predictions import grey, images, results, rgb, rows
 
 from src.labels import CITYSCAPES
-from src.weights.trained_network import restore
 
 KINDS = "output=[train_ids,label_ids,color,overlay,panel,probabilities]"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(module_doors):
-    run = module_doors(
-        "train", *TINY, "callbacks.pictures=null", "optimizer.lr=3e-3", "report.images=0", name="trained"
-    )
-    assert run.code == 0, run.err
-    return str(run.directory / "checkpoints/best.ckpt")
-
-
-@pytest.fixture(scope="module")
-def expected(checkpoint):
-    """The train ids that plain PyTorch gives for an RGB image."""
-    segmenter = restore(checkpoint).segmenter()
-
-    def train_ids(rgb):
-        with torch.no_grad():
-            logits = segmenter(torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None])
-        return logits[0].argmax(0).numpy().astype(np.uint8)
-
-    return train_ids
-
-
-@pytest.fixture
-def predict(doors, checkpoint):
-    def run(source, *keys, **how):
-        given = () if any(key.startswith("checkpoint=") for key in keys) else (f"checkpoint={checkpoint}",)
-        return doors("predict", *given, f"source={source}", "engine=torch", "device=cpu", *keys, **how)
-
-    return run
-
-
-@pytest.fixture
-def photos(street_root, tmp_path):
-    """Two images in a folder each."""
-    folder = tmp_path / "photos"
-    for name, image in zip(("a/1", "b/2"), images(street_root), strict=False):
-        (folder / name).parent.mkdir(parents=True)
-        shutil.copyfile(image, folder / f"{name}.png")
-    return folder
-
-
-def images(root):
-    return sorted((root / "leftImg8bit/val").glob("*/*.png"))
-
-
-def rgb(path):
-    return np.array(Image.open(path).convert("RGB"))
-
-
-def grey(path):
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-
-
-def rows(run):
-    with (run.directory / "shares.csv").open(newline="", encoding="utf-8") as file:
-        return {row["path"]: row for row in csv.DictReader(file)}
-
-
-def results(run):
-    """Each file of results, with the time of its last change."""
-    found = [path for path in run.directory.glob("*/**/*") if path.is_file()]
-    return {path.relative_to(run.directory).as_posix(): path.stat().st_mtime_ns for path in found}
 
 
 def test_a_folder(predict, expected, street_root):
@@ -177,38 +110,6 @@ def test_another_command_under_its_name_is_refused(predict, photos, checkpoint, 
     assert len(rows(anew)) == 2
 
 
-@pytest.mark.parametrize(
-    ("kept", "source"),
-    [
-        ("my photos=x/a,b [1] ü{2}.png", "my photos=x/a,b [1] ü{2}.png"),
-        ("it's\\ 5%/2024", "it's\\ 5%"),
-        ("[a,b]/1.png", "[a,b]"),
-        ("one [1]/x.png", "one*/*[x]*.png"),
-        ("a/b.c/d.png", "**/d.*"),
-    ],
-)
-def test_any_path(predict, photos, tmp_path, monkeypatch, kept, source):
-    monkeypatch.chdir(tmp_path)
-    place = tmp_path / "odd" / kept
-    place.parent.mkdir(parents=True)
-    shutil.copyfile(photos / "a/1.png", place if place.suffix else place.with_name("2024.png"))
-    run = predict(f"odd/{source}", "output=train_ids")
-    assert run.code == 0, run.err
-    assert len(rows(run)) == 1
-    assert (run.directory / "train_ids").is_dir()
-    assert len(results(run)) == 1
-
-
-def test_names_that_differ_in_their_ends_alone(predict, photos):
-    for name in ("1.jpg", "1.JPG", "1.png.bmp"):
-        Image.open(photos / "b/2.png").save(photos / "a" / name, quality=95)
-    run = predict(photos / "a", "output=train_ids")
-    assert run.code == 0, run.err
-    names = ("1.JPG", "1.jpg", "1.png", "1.png.bmp")
-    assert set(results(run)) == {f"train_ids/{name}.png" for name in names}
-    assert set(rows(run)) == set(names)
-
-
 def test_what_cannot_be_read_is_left_out_and_named(predict, photos):
     good = (photos / "a/1.png").read_bytes()
     Image.open(photos / "a/1.png").save(photos / "cut.jpg")
@@ -270,37 +171,8 @@ def test_all_kinds_of_pixels(predict, photos, expected, tmp_path):
     assert (maps["turned.jpg"] == expected(pixels)).mean() > 0.95, "upright, as a viewer shows it"
 
 
-def test_own_results_are_not_taken_for_sources(doors, checkpoint, photos):
-    keys = (f"checkpoint={checkpoint}", f"source={photos}", "engine=torch", "output=color")
-    doors.folder = photos / "runs"
-    assert len(rows(doors("predict", *keys, name="one"))) == 2
-    assert len(rows(doors("predict", *keys, name="two"))) == 2
-    inside = doors("predict", keys[0], f"source={photos}/runs/predict/one/color", *keys[2:], name="three")
-    assert len(rows(inside)) == 2, "asked for"
-
-
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("nothing", "no such file or folder"),
-        ("photo", "is it photos?"),
-        ("photos/*.gif", "nothing matches"),
-        ("photos/a**", "can only be an entire path component"),
-        ("empty", "there is no image"),
-        ("clip.mp4", "no video that OpenCV can read"),
-    ],
-)
-def test_a_source_without_images(predict, photos, tmp_path, source, said):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "clip.mp4").write_text("no video")
-    run = predict(tmp_path / source)
-    assert run.code == 2
-    assert said in run.err
-    assert not run.directory.exists()
-
-
 def test_an_image_that_does_not_fit_names_a_window(predict, photos, monkeypatch):
-    monkeypatch.setattr("src.inference.memory.usable_memory", lambda: 10**6)
+    monkeypatch.setattr("src.inference.image_memory.usable_memory", lambda: 10**6)
     run = predict(photos, "output=train_ids")
     assert run.code == 1
     assert "128x64 pixels take about 0.00164 GB of memory" in run.err
