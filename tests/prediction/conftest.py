@@ -3,22 +3,22 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from front_doors import TINY
+from front_doors import TINY, FrontDoors
 from predictions import images
 
 from src.weights.trained_network import restore
 
 
-@pytest.fixture(scope="module")
-def checkpoint(module_doors):
-    run = module_doors(
-        "train", *TINY, "callbacks.pictures=null", "optimizer.lr=3e-3", "report.images=0", name="trained"
-    )
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory, cache_dir):
+    """Of a short training on the street."""
+    doors = FrontDoors(tmp_path_factory.mktemp("trained"), cache_dir)
+    run = doors("train", *TINY, "callbacks.pictures=null", "optimizer.lr=3e-3", "report.images=0")
     assert run.code == 0, run.err
     return str(run.directory / "checkpoints/best.ckpt")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def expected(checkpoint):
     """The train ids that plain PyTorch gives for an RGB image."""
     segmenter = restore(checkpoint).segmenter()

@@ -7,6 +7,7 @@ from PIL import Image
 from predictions import results, rows
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("kept", "source"),
     [
@@ -48,6 +49,7 @@ def test_own_results_are_not_taken_for_sources(doors, checkpoint, photos):
     assert len(rows(inside)) == 2, "asked for"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("source", "said"),
     [
