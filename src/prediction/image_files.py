@@ -52,7 +52,7 @@ class Images:
         return item.place.stat().st_mtime
 
     def read(self, item: Item) -> np.ndarray:
-        return read_image(item.place, upright=True)
+        return read_image(item.place, upright=True, few=self.readers <= 4)
 
 
 def open_source(text: str, own: Path, frame_step: int) -> Images | Video:
