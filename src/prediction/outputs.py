@@ -52,10 +52,10 @@ class Outputs:
     def path(self, kind: str, item: Item) -> Path:
         return self._directory / kind / f"{item.target}{SUFFIXES[kind]}"
 
-    def to_look_at(self, item: Item) -> Path:
-        """The file of an image that is best to look at."""
-        kind = next((kind for kind in ("panel", "overlay", "color") if kind in self._kinds), self._kinds[0])
-        return self.path(kind, item)
+    def to_look_at(self, item: Item) -> Path | None:
+        """The picture of an image; None if there is none."""
+        kinds = [kind for kind in ("panel", "overlay", "color") if kind in self._kinds]
+        return self.path(kinds[0], item) if kinds else None
 
     def are_there(self, item: Item, modified: float) -> bool:
         """Whether all files of an image exist and are newer than it; they are written whole or not at all."""

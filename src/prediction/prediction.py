@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from src.data.files import read_label
 from src.errors import IncompleteError, UserError, counted, shorten
 from src.inference import load
-from src.inference.image_memory import check_image
+from src.inference.image_memory import WINDOW, check_image
 from src.network.upsample import best_class
 from src.prediction.image_files import open_source
 from src.prediction.items import Item
@@ -78,6 +78,8 @@ class Prediction:
             return item is not None and outputs.are_there(item, source.modified(item))
 
         shares = Shares(directory / "shares.csv", table.class_names, is_done)
+        for name, reason in self._skipped:
+            log.warning("Left out %s: %s", name, reason)
         before = shares.images
         if before:
             log.info("%s complete already.", counted(before, "image"))
@@ -92,7 +94,9 @@ class Prediction:
         self._skipped += [entry for entry in source.refused if entry not in self._skipped]
         first = next(iter(source), None)
         look = film if self._films or first is None else outputs.to_look_at(first)
-        self._results.finish(shares, self._skipped, rate.per_second, look if look.is_file() else None)
+        self._results.finish(
+            shares, self._skipped, rate.per_second, look if look and look.is_file() else None
+        )
         if self._skipped:
             lines = [f"  {name}: {reason}" for name, reason in self._skipped]
             raise IncompleteError(
@@ -123,15 +127,19 @@ class Prediction:
                     if image is None:
                         break
                     if isinstance(image, UserError):
-                        self._skip(item, image)
-                        rate.skip()
+                        self._skip(item, image, rate)
                         continue
                     size, probabilities = (image.shape[0], image.shape[1]), None
                     if item.name in shares.done:
                         train_ids = read_label(outputs.path("train_ids", item))
                         future = writers.submit(outputs.film, image, train_ids)
                     else:
-                        train_ids, probabilities = self._predict(image)
+                        try:
+                            train_ids, probabilities = self._predict(image)
+                        except torch.OutOfMemoryError:
+                            too_large = UserError(f"the GPU's memory is too small for it. Set {WINDOW}.")
+                            self._skip(item, too_large, rate)
+                            continue
                         rate.begin()
                         future = writers.submit(outputs.write, item, image, train_ids, probabilities)
                     writing.append((item, size, future))
@@ -166,7 +174,8 @@ class Prediction:
         )
         return train_ids, probabilities
 
-    def _skip(self, item: Item, error: UserError) -> None:
+    def _skip(self, item: Item, error: UserError, rate: Rate) -> None:
+        rate.skip()
         reason = error.text.removeprefix(f"{item.place}: ")
         self._skipped.append((item.name, reason))
         log.warning("Left out %s: %s", item.name, reason)
