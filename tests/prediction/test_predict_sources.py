@@ -4,7 +4,13 @@ import shutil
 
 import pytest
 from PIL import Image
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from predictions import results, rows
+
+from src.config import quoted
+from src.inference.engines.engine import ENGINES, PRECISIONS
+from src.prediction.outputs import SUFFIXES
+from src.schema.keys import OF_TASK
 
 
 @pytest.mark.sampled(2)
@@ -68,3 +74,17 @@ def test_a_source_without_images(predict, photos, tmp_path, source, said):
     assert run.code == 2
     assert said in run.err
     assert not run.directory.exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["a,b [1]", "it's", "back\\", "\\'", "'both\\'\"", "a=b {c}", "é 北: #", " x ", "12"]
+)
+def test_quoted_is_read_as_it_was(path):
+    assert OverridesParser.create().parse_override(f"source={quoted(path)}").value() == path
+
+
+def test_the_schema_allows_what_there_is():
+    keys = OF_TASK["predict"]
+    assert all(keys["output"].allows(kind) and keys["output"].allows([kind]) for kind in SUFFIXES)
+    assert keys["engine"].values == ENGINES
+    assert keys["precision"].values == PRECISIONS
