@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
-from PIL import Image
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
 from predictions import results, rows
 
 from src.config import quoted
