@@ -30,7 +30,8 @@ def colorize(train_ids: np.ndarray, table: LabelTable) -> np.ndarray:
 
 def overlay(image: np.ndarray, train_ids: np.ndarray, table: LabelTable, opacity: float = 0.5) -> np.ndarray:
     """The classes' colours over the image, from 0 (image alone) to 1; IGNORE pixels show the image."""
-    mixed = cv2.addWeighted(image, 1 - opacity, colorize(train_ids, table), opacity, 0)
+    mixed = colorize(train_ids, table)
+    cv2.addWeighted(image, 1 - opacity, mixed, opacity, 0, dst=mixed)
     return cv2.copyTo(image, (train_ids == IGNORE).view(np.uint8), mixed)
 
 
