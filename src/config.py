@@ -89,7 +89,8 @@ def config_dirs() -> list[str]:
 
 def quoted(text: str) -> str:
     """A text quoted as the value of an override, whatever it contains."""
-    escaped = text.replace("'", "\\'")
+    # Backslashes count only before a quote, and there they are doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"
 
 
@@ -204,7 +205,7 @@ def explain(error: Exception, config_name: str) -> str:
         key = text.rpartition("Missing mandatory value: ")[2].split()[0]
         return f"{key}=... is missing: conf/{config_name}.yaml says what it is."
     if "=~" in text:
-        quoted = "'data.root=\"~/data\"'"
+        quoted = "'cache_dir=\"~/data\"'"
         return f"{text.splitlines()[0]}\nA path with ~ has to be quoted twice, {quoted}; or write $HOME/data."
     variable = re.search(r"Environment variable '([^']+)' not found\"?\s+full_key: (\S+)", text)
     if variable:

@@ -1,4 +1,4 @@
-"""The one kind of error that the user can fix. A front door prints its text and exits with code 2."""
+"""The one kind of error that the user can fix. A front door prints its text and exits with its code."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +12,7 @@ class UserError(Exception):
     message; `text` extracts the original message from it.
     """
 
+    exit_code = 2
     _WORKER = "Original Traceback"
 
     @property
@@ -20,6 +21,12 @@ class UserError(Exception):
         if self._WORKER in message:
             message = message.rpartition(f"{type(self).__name__}: ")[2].strip()
         return printable(message)
+
+
+class IncompleteError(UserError):
+    """The command has done what it could, and left out what it named before."""
+
+    exit_code = 1
 
 
 ASK_THE_DOCTOR = "python -m src.doctor with the same keys reads every file and names all that are bad."

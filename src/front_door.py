@@ -7,14 +7,25 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR, USER_ERRORS, check_keys, for_the_user, not_composed, register_resolvers
+from src.config import (
+    CONF_DIR,
+    USER_ERRORS,
+    check_keys,
+    for_the_user,
+    not_composed,
+    quoted,
+    register_resolvers,
+)
 from src.errors import UserError
 from src.network.trust import forget, trust
 from src.runs.directory import rank
@@ -35,11 +46,14 @@ _FLAGS = {
     *(*_SHOW, *_WITH_VALUE, "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"),
 }
 
+_PATHS = ("source", "checkpoint", "data.root")
+
 Task = Callable[[DictConfig], float | None]
 
 
 def front_door(task: Task, config_name: str) -> Callable[[], int]:
-    """A `main` for `task`; it returns 0 on success, 2 for an error that the user can fix, 130 on Ctrl-C."""
+    """A `main` for `task`; it returns 0 on success, 2 for an error that the user can fix, 1 if only a
+    part could be done (IncompleteError), 130 on Ctrl-C."""
 
     def main() -> int:
         # Otherwise Hydra would print its errors in its own way and exit with 1.
@@ -72,6 +86,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
 
         try:
             flags = _flags_first()
+            _quote_paths()
             if _HELP & set(flags):
                 print(help_text(config_name, sys.argv[1 + len(flags) :]))
                 return 0
@@ -94,9 +109,10 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         for text in (problem.text for problem in problems):
             print(f"\n{prefix}{text}", file=sys.stderr)
             _write_to_log(text)
+        code = problems[0].exit_code if problems else 0
         if problems and _is_one_of_several():
-            _leave_at_once(2)
-        return 2 if problems else 0
+            _leave_at_once(code)
+        return code
 
     return main
 
@@ -160,6 +176,29 @@ def _flags_first() -> list[str]:
         raise UserError(f"{other[0]}: not allowed in a sweep. Use an experiment file in --config-dir=...")
     sys.argv[1:] = [*flags, *keys]
     return flags
+
+
+def _quote_paths() -> None:
+    """Lets paths be typed as they are: `source=/photos/a, b [1].jpg`, quoted for the shell alone.
+
+    Hydra's grammar would take commas, brackets, numbers, ... for its own. Interpolations stay. So do null,
+    lists, quoted values and the choices of a sweep (`-m checkpoint=a.ckpt,b.ckpt`), unless there is such a
+    file.
+    """
+    sweep = {"-m", "--multirun"} & set(sys.argv)
+    for number, argument in enumerate(sys.argv):
+        key, _, value = argument.partition("=")
+        if key not in _PATHS or not value or "${" in value:
+            continue
+        is_hydras = value == "null" or value[0] in "'\"[" or sweep
+        if is_hydras and not Path(value).expanduser().exists():
+            continue
+        try:
+            as_typed = OverridesParser.create().parse_override(argument).value() == value
+        except HydraException:
+            as_typed = False
+        if not as_typed:
+            sys.argv[number] = f"{key}={quoted(value)}"
 
 
 def _start_logging() -> None:

@@ -18,9 +18,9 @@ FLOORS = (
     {"data"},
     {"weights", "inference"},
     {"training"},
-    {"diagnosis", "benchmarks", "evaluation"},
+    {"diagnosis", "benchmarks", "evaluation", "prediction"},
     {"sweep"},
-    {"front_door", "preflight", "train", "eval", "doctor", "benchmark"},
+    {"front_door", "preflight", "train", "eval", "predict", "doctor", "benchmark"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted((REPOSITORY / "src").rglob("*.py"))
@@ -69,6 +69,7 @@ def test_network_and_data_do_not_know_each_other():
         ("network", {"pytorch_lightning", "hydra", "omegaconf"}),
         ("weights", {"pytorch_lightning", "hydra"}),
         ("inference", {"pytorch_lightning", "hydra"}),
+        ("prediction", {"pytorch_lightning", "hydra"}),
         ("metrics", {"pytorch_lightning", "hydra"}),
         ("report", {"pytorch_lightning", "hydra"}),
     ],
@@ -94,7 +95,7 @@ def test_files_stay_readable():
     assert len((REPOSITORY / "src/training/module.py").read_text().splitlines()) < 250
 
 
-@pytest.mark.parametrize("task", ["train", "eval", "doctor", "benchmark"])
+@pytest.mark.parametrize("task", ["train", "eval", "predict", "doctor", "benchmark"])
 def test_help_needs_no_heavy_import(task):
     code = (
         f"import sys; sys.argv = ['src.{task}', '--help']\n"
@@ -108,5 +109,6 @@ def test_help_needs_no_heavy_import(task):
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "seed=42 " in done.stdout or task == "eval"
-    assert ("experiment=camvid_paper | " in done.stdout) == (task != "eval")
+    trains = task not in ("eval", "predict")
+    assert ("seed=42 " in done.stdout) == trains
+    assert ("experiment=camvid_paper | " in done.stdout) == trains

@@ -126,9 +126,15 @@ def stamp(path: Source) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def read_image(path: Source) -> np.ndarray:
-    """(H, W, 3) uint8 RGB."""
-    return decode_image(path, read_bytes(path))
+def read_image(path: Source, upright: bool = False, few: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8 RGB.
+
+    Args:
+        upright: turned as its EXIF orientation says, as viewers show it. A label has no orientation, so the
+            images of a dataset stay as they are stored.
+        few: not many threads read at the same time (see `_decode_fast`).
+    """
+    return decode_image(path, read_bytes(path), upright, few)
 
 
 def read_label(path: Source) -> np.ndarray:
@@ -144,12 +150,11 @@ def read_grey16(path: Source) -> np.ndarray:
     return pixels
 
 
-def decode_image(path: Source, data: bytes) -> np.ndarray:
+def decode_image(path: Source, data: bytes, upright: bool = False, few: bool = False) -> np.ndarray:
     """As `read_image`, for the bytes of a file that is already read."""
-    image = _decode_fast(data, _RGB)
+    image = None if upright and b"eXIf" in data else _decode_fast(data, _RGB, few)
     if image is None:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a label has no orientation
-        image = _decode(path, data, flags)
+        image = _decode(path, data, cv2.IMREAD_COLOR | (0 if upright else cv2.IMREAD_IGNORE_ORIENTATION))
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return image
 
@@ -192,13 +197,13 @@ _KINDS = {
 }  # fmt: skip
 
 
-def _decode_fast(data: bytes, kind: tuple[int, int]) -> np.ndarray | None:
+def _decode_fast(data: bytes, kind: tuple[int, int], few: bool = False) -> np.ndarray | None:
     """Decode a PNG of this kind with kornia-rs; None for any other kind, and where kornia-rs fails.
 
     It gives the same pixels in half of OpenCV's time, but holds the GIL: threads that decode images are
     faster with OpenCV. A label takes a third to a tenth of OpenCV's time, so other threads wait only briefly.
     """
-    if kind == _RGB and threading.current_thread() is not threading.main_thread():
+    if kind == _RGB and not few and threading.current_thread() is not threading.main_thread():
         return None
     if not (data.startswith(_SIGNATURE) and data.endswith(_IEND)) or tuple(data[24:26]) != kind:
         return None

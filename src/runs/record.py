@@ -54,13 +54,14 @@ def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, An
 
 
 def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The file of each group; for data the one in use, which an evaluation takes from the checkpoint."""
+    """The file of each group; for data the one in use, which an evaluation takes from the checkpoint. A
+    prediction has none."""
     original = {
         group: choice and choice.removeprefix(RECORDED)
         for group, choice in choices.items()
         if group.partition("/")[0] != "hydra"
     }
-    return original | {"data": config["data"]["name"]}
+    return original | ({"data": config["data"]["name"]} if "data" in config else {})
 
 
 def _repeated() -> str | None:

@@ -30,6 +30,7 @@ _ENGINE = Text(
     "an engine and a precision, such as 'openvino bf16'",
     r"(torch|compile|onnxruntime|openvino) (float32|bf16|fp16)",
 )
+_OUTPUT = Choice(("train_ids", "label_ids", "color", "overlay", "panel", "probabilities"))
 _LIMIT = _NULL | Integer(0, _MANY) | _SHARE
 
 KEYS: dict[str, Kind] = {
@@ -136,6 +137,17 @@ KEYS: dict[str, Kind] = {
 
 OF_TASK: dict[str, dict[str, Kind]] = {
     **{task: {"task": Choice((task,))} for task in ("train", "doctor", "benchmark")},
+    "predict": {
+        "task": Choice(("predict",)),
+        "checkpoint": Path(),
+        "source": Path(),
+        "output": _OUTPUT | ListOf(_OUTPUT),
+        "overwrite": _SWITCH,
+        "frame_step": Integer(1, 10**6),
+        "engine": Choice(("auto", "torch", "compile", "onnxruntime", "openvino")),
+        "precision": Choice(("float32", "bf16", "fp16")),
+        "device": Text("auto, cpu, mps, cuda or cuda:1", r"auto|cpu|mps|cuda(:\d{1,3})?"),
+    },
     "eval": {
         "task": Choice(("eval",)),
         "checkpoint": Path(),

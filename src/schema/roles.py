@@ -15,6 +15,7 @@ _ROLES: dict[str, set[str]] = {
     "data.root": {RESUME, RANKS},
     "checkpoint": {RANKS},  # compared by its content
     "trust": {RESUME, RANKS},
+    "overwrite": {RESUME},
     "teacher.checkpoint": {RESUME, RANKS},  # compared by its SHA-256
     # how it computes, but not what
     "compile": {RESUME},

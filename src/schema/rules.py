@@ -1,7 +1,7 @@
 """Rules between values. A rule takes the values by key and returns what is wrong, or an empty text.
 
 Rules are applied when every value has the type and range of the table. A key may be missing: an evaluation
-has no model, and a user's own optimizer may name its learning rate differently.
+has no model, a prediction has no data, and a user's own optimizer may name its learning rate differently.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Values = Mapping[str, Any]
 
 
 def _labels(values: Values) -> str:
-    if _are_to_be_proposed(values):
+    if "data" not in values or _are_to_be_proposed(values):
         return ""
     try:
         table_of(_data(values))
@@ -36,6 +36,8 @@ def _data(values: Values) -> Values:
 
 
 def _table(values: Values) -> LabelTable | None:
+    if "data" not in values:
+        return None
     try:
         return table_of(_data(values))
     except UserError:
@@ -77,7 +79,7 @@ def _learning_rate(values: Values) -> str:
 
 def _fused(values: Values) -> str:
     """Lightning would refuse this only later: a fused optimizer unscales the gradients by itself."""
-    clipped, scaled = values.get("trainer.gradient_clip_val"), values["trainer.precision"] == "16-mixed"
+    clipped, scaled = values.get("trainer.gradient_clip_val"), values.get("trainer.precision") == "16-mixed"
     if values.get("optimizer.fused") and clipped and scaled:
         return (
             "optimizer.fused=true cannot be combined with trainer.gradient_clip_val under "
@@ -127,7 +129,7 @@ def _stride(values: Values) -> str:
 def _length(values: Values) -> str:
     """With neither of the two set, Lightning would train for 1000 epochs."""
     epochs, steps = values.get("trainer.max_epochs"), values.get("trainer.max_steps", -1)
-    if epochs in (None, -1) and steps == -1:
+    if "trainer" in values and epochs in (None, -1) and steps == -1:
         return (
             f"trainer.max_epochs={shown(epochs)} and trainer.max_steps=-1: a training without end has no "
             f"learning-rate schedule, and trainer.max_time does not say how many steps it has. Set one of "

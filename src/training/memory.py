@@ -4,20 +4,15 @@ import logging
 from collections import Counter
 
 import pytorch_lightning as pl
-import torch
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError, counted
+from src.inference.image_memory import bytes_per_pixel, memory_of
 from src.inference.views import Inference
 from src.network.cgnet import CGNet
-from src.runs.machine import usable_memory
 from src.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)
-
-_CGNET = 200
-"""Bytes per pixel of CGNet's input, in float32. Measured as the growth of a process on a CPU: 198, for
-2000x3000 and 4000x4000 pixels, with 11 and with 19 classes."""
 
 
 def check_memory(
@@ -33,20 +28,16 @@ def check_memory(
         return
     classes, device = len(module.classes), trainer.strategy.root_device
     inference = inference or Inference(module.segmenter)
-    per_pixel = _CGNET if isinstance(module.segmenter.network, CGNet) else 12 + 4 * classes
-    if "16" in str(trainer.precision):
-        per_pixel = per_pixel // 2
+    is_cgnet = isinstance(module.segmenter.network, CGNet)
+    per_pixel = bytes_per_pixel(is_cgnet, classes, half="16" in str(trainer.precision))
     of_images = {
         size: inference.memory(size, classes, per_pixel) * min(count, data.config["val_batch_size"])
         for size, count in sizes.items()
     }
     (height, width), needed = max(of_images.items(), key=lambda item: item[1])
+    there, where = memory_of(device), "the GPU"
     if device.type == "cpu":
-        needed, there, where = needed * trainer.num_devices, usable_memory(), "this machine"
-    elif device.type == "cuda":
-        there, where = torch.cuda.get_device_properties(device).total_memory, "the GPU"
-    else:
-        return
+        needed, where = needed * trainer.num_devices, "this machine"
     if not there or needed <= there / 2:
         return
     batch = min(sizes[height, width], data.config["val_batch_size"])

@@ -15,7 +15,7 @@ def trained(module_doors):
 
 @pytest.fixture
 def machine_of(monkeypatch):
-    return lambda count: monkeypatch.setattr("src.training.memory.usable_memory", lambda: count)
+    return lambda count: monkeypatch.setattr("src.inference.image_memory.usable_memory", lambda: count)
 
 
 @pytest.mark.parametrize(
