@@ -60,6 +60,7 @@ class Prediction:
             stride=values["stride"],
             input_scale=values["input_scale"],
             trust=[trust] if isinstance(trust, str) else trust,
+            images=len(self._source),
         )
         self._largest = 1  # bytes of an image and its probabilities, so far
         self._skipped = list(self._source.refused)
