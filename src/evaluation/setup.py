@@ -13,14 +13,16 @@ from src.config import is_recorded, plain
 from src.config import overrides as typed_overrides
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
+from src.inference.exports.exported_network import ExportedNetwork
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_schema import RECORDED_KEYS
+from src.weights.recorded_network import RecordedNetwork
 from src.weights.trained_network import TrainedNetwork
 
 log = logging.getLogger(__name__)
 
 
-def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, Any]:
+def data_to_evaluate(config: DictConfig, trained: RecordedNetwork) -> dict[str, Any]:
     """The network's data group with its recorded values; overrides on the command line take precedence.
 
     Published weights record no data: they get the group for their number of classes.
@@ -85,7 +87,9 @@ def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
     return reference.data.root
 
 
-def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) -> SegmentationModule:
+def module_to_evaluate(
+    trained: TrainedNetwork | ExportedNetwork, data: SegmentationDataModule
+) -> SegmentationModule:
     """The network as a module for this data. Raises UserError if its classes are not those of the dataset."""
     table, model = data.table, trained.model
     if trained.classes is None and trained.num_classes == table.num_classes:
@@ -105,12 +109,14 @@ def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) ->
         mean = list(data.config["mean"])
         log.warning("WARNING: the mean that its training subtracted is unknown; data.mean=%s is used.", mean)
         model = model | {"preprocessing": model["preprocessing"] | {"mean": mean}}
-    module = SegmentationModule(
-        model=model, data=dict(data.config), classes=list(table.class_names), precision=trained.precision
+    return SegmentationModule(
+        model=model,
+        data=dict(data.config),
+        classes=list(table.class_names),
+        precision=trained.precision,
+        segmenter=trained.segmenter(model),
     )
-    trained.load_into(module.segmenter)
-    return module
 
 
-def _known_by(trained: TrainedNetwork) -> str:
+def _known_by(trained: RecordedNetwork) -> str:
     return f" (data={trained.dataset} data.root=...)" if trained.dataset else ""

@@ -25,6 +25,12 @@ _VARIABLES = re.compile(
     r"|SLURM_(JOB_ID|JOB_NAME|ARRAY_JOB_ID|ARRAY_TASK_ID|NNODES|NTASKS|JOB_NODELIST|RESTART_COUNT)"
     r"|WORLD_SIZE|LOCAL_WORLD_SIZE|PYTHONHASHSEED|LD_PRELOAD|WANDB_MODE"
 )
+ORIGIN = ("recipe", "seed", "revision")
+"""What each checkpoint records of the start that wrote it."""
+_PLACES = re.compile(
+    r"[+~]*(name|runs_dir|run_dir|cache_dir|(teacher\.)?checkpoint|trust|hydra\..+|logger.*|.*\.root)=.*"
+)
+"""Overrides that say where files are, or how to log, not what is computed."""
 _NAMED = 8  # differences between two starts that one message lists
 
 
@@ -53,14 +59,25 @@ def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, An
     }, patch
 
 
+def origin(start: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of ORIGIN: the experiment with the overrides that decide what is computed, as one types
+    them, the seed, and the code's git revision, with a + if the code differed from it."""
+    code = start["code"]
+    given = [f"experiment={start['choices']['experiment']}"] if start["choices"].get("experiment") else []
+    given += [o for o in start["overrides"] if not _PLACES.fullmatch(o) and o not in given]
+    revision = code["revision"] and code["revision"] + ("+" if code["dirty"] else "")
+    return {"recipe": " ".join(given), "seed": start["seed"], "revision": revision}
+
+
 def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The file of each group; for data the one in use, which an evaluation takes from the checkpoint."""
+    """The file of each group; for data the one in use, which an evaluation takes from the checkpoint. A
+    prediction has none."""
     original = {
         group: choice and choice.removeprefix(RECORDED)
         for group, choice in choices.items()
         if group.partition("/")[0] != "hydra"
     }
-    return original | {"data": config["data"]["name"]}
+    return original | ({"data": config["data"]["name"]} if "data" in config else {})
 
 
 def _repeated() -> str | None:

@@ -26,6 +26,7 @@ _MANY = 10**9
 _LEVEL = Number(0, 255)  # value of a pixel
 _SHARE = Number(0, 1)
 _SHA256 = Text("the 64 hexadecimal digits of a SHA-256", r"[0-9a-f]{64}") | _NULL
+_FORMAT = Choice(("onnx", "openvino", "torch"))
 _LIMIT = _NULL | Integer(0, _MANY) | _SHARE
 
 KEYS: dict[str, Kind] = {
@@ -135,6 +136,18 @@ OF_TASK: dict[str, dict[str, Kind]] = {
         "checkpoint": Path(),
         "trainer.precision": KEYS["trainer.precision"] | _NULL,
         "trainer.fp32_precision": KEYS["trainer.fp32_precision"] | _NULL,
+    },
+    "export": {
+        "task": Choice(("export",)),
+        "checkpoint": Path(),
+        "format": _FORMAT | ListOf(_FORMAT),
+        "precision": Choice(("float32", "fp16")),
+        "size": ListOf(SIDE, 2) | _NULL,
+        "output": Choice(("class_map", "logits")),
+        "images": Path("the path of a folder") | _NULL,
+        "parity": Group(),
+        "parity.equal": _SHARE | _NULL,
+        "parity.difference": _SHARE | _NULL,
     },
 }
 

@@ -146,15 +146,19 @@ def _unlabelled(values: Values) -> str:
     )
 
 
-RULES: tuple[Callable[[Values], str], ...] = (
+_OF_DATA: tuple[Callable[[Values], str], ...] = (
     _labels,
     _num_classes,
     _class_weights,
     _learning_rate,
     _fused,
     _checkpoints,
-    _scales,
-    _stride,
     _length,
     _unlabelled,
 )
+
+
+def broken_rules(values: Values) -> list[str]:
+    """What is wrong; commands without data, such as an export, have rules of inference only."""
+    rules = (*(_OF_DATA if "data" in values else ()), _scales, _stride)
+    return [problem for rule in rules if (problem := rule(values))]

@@ -1,0 +1,156 @@
+"""From a checkpoint to files that are left behind only if they compute what the network computes."""
+
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from src.errors import UserError
+from src.inference.engines.program import trace
+from src.inference.exports.exported_network import FORMATS, read_exported
+from src.inference.exports.metadata import metadata
+from src.inference.exports.parity import BARS, Comparison, batches, compare, worst
+from src.inference.tables import table_for
+from src.runs.atomic_files import write_json
+from src.runs.machine import machine
+from src.weights.trained_network import restore
+
+log = logging.getLogger(__name__)
+
+_UNCHECKED = ".unchecked-"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """
+    path: of the file, which is there only if `problem` is empty. megabytes: of the file with its weights.
+    """
+
+    format: str
+    path: Path
+    megabytes: float
+    comparisons: list[Comparison]
+    problem: str
+
+
+class Exporter:
+    """Prepares an export. Raises UserError for every error it can find, before the run directory is made.
+
+    Args:
+        config: the values of conf/export.yaml.
+    """
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.formats = [config["format"]] if isinstance(config["format"], str) else config["format"]
+        self.output, self.precision = config["output"], config["precision"]
+        self.size = (config["size"][0], config["size"][1]) if config["size"] else None
+        for name in self.formats:
+            if self.precision not in FORMATS[name].PRECISIONS:
+                raise UserError(
+                    f"precision={self.precision}: format={name} has {', '.join(FORMATS[name].PRECISIONS)}."
+                )
+        self._versions = {name: FORMATS[name].versions() for name in self.formats}
+        equal, difference = BARS[self.precision]
+        own = config["parity"]
+        self.bar = (
+            equal if own["equal"] is None else own["equal"],
+            difference if own["difference"] is None else own["difference"],
+        )
+        self.trained = restore(config["checkpoint"])
+        self._segmenter = self.trained.segmenter()
+        if self.size and min(self.size) < self._segmenter.min_size:
+            raise UserError(
+                f"size={list(self.size)}: the network needs at least {self._segmenter.min_size} pixels."
+            )
+        self._images = list(batches(config["images"], self.size, self._segmenter.min_size))
+        trace(self._segmenter, self.output, self.size)  # raises if the network cannot be traced
+
+    def export(self, folder: Path) -> list[Exported]:
+        """Write the files and parity.json, which says how each of them compares with the network."""
+        for left in folder.glob(f"{_UNCHECKED}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        exported = [self._export(name, folder) for name in self.formats]
+        write_json(
+            folder / "parity.json",
+            {
+                "provenance": self.trained.provenance,
+                "output": self.output,
+                "precision": self.precision,
+                "size": self.size,
+                "bar": dict(zip(("equal", "difference"), self.bar, strict=True)),
+                "files": [
+                    {
+                        "format": e.format,
+                        "file": None if e.problem else e.path.name,
+                        "megabytes": e.megabytes,
+                        "versions": self._versions[e.format],
+                        "problem": e.problem or None,
+                        "comparisons": [asdict(c) for c in e.comparisons],
+                    }
+                    for e in exported
+                ],
+                "machine": machine(),
+            },
+        )
+        return exported
+
+    def _export(self, name: str, folder: Path) -> Exported:
+        file = FORMATS[name]
+        target = folder / f"model{file.SUFFIX}"
+        log.info("Exporting %s", target)
+        how = {
+            "format": name,
+            "output": self.output,
+            "precision": self.precision,
+            "size": self.size,
+            "min_size": self._segmenter.min_size,
+            "versions": self._versions[name] | self._versions.get("torch", FORMATS["torch"].versions()),
+        }
+        texts = metadata(self.trained, table_for(self.trained), how)
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix=_UNCHECKED) as place, _quiet():
+                draft = Path(place) / target.name
+                try:
+                    file.write(
+                        trace(self._segmenter, self.output, self.size),
+                        self.output,
+                        draft,
+                        texts,
+                        self.precision,
+                    )
+                except OSError:
+                    raise
+                except Exception as error:  # of any type, from the exporter
+                    reason = " ".join(str(error).split())[:500]
+                    failure = f"It cannot be exported: {type(error).__name__}: {reason}"
+                    return Exported(name, target, 0.0, [], failure)
+                megabytes = round(sum(p.stat().st_size for p in draft.parent.iterdir()) / 1e6, 3)
+                comparisons, problem = self._compare(draft)
+                if not problem:
+                    for written in sorted(draft.parent.iterdir(), key=lambda p: p.suffix):  # .bin, then .xml
+                        written.replace(folder / written.name)
+                return Exported(name, target, megabytes, comparisons, problem)
+        except OSError as error:
+            raise UserError(f"{target}: cannot be written ({error}). Set runs_dir=...") from error
+
+    def _compare(self, draft: Path) -> tuple[list[Comparison], str]:
+        """The file, read as whoever uses it reads it, and the network on the same images."""
+        try:
+            engine = read_exported(str(draft)).engine
+        except UserError as error:
+            return [], error.text
+        comparisons = [compare(self._segmenter, engine, self.output, image) for image in self._images]
+        return comparisons, worst(comparisons, self.bar)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of torch about its own code, which the user cannot change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
