@@ -18,6 +18,7 @@ from src.config import RECORDED, overrides
 from src.masking import SECRET_NAME, hide_secrets
 from src.runs.machine import hardware, installed_packages
 from src.runs.revision import code_state
+from src.schema.roles import MAY_CHANGE
 
 # Environment variables that may change a result or explain one; any other may be a secret.
 _VARIABLES = re.compile(
@@ -27,10 +28,6 @@ _VARIABLES = re.compile(
 )
 ORIGIN = ("recipe", "seed", "revision")
 """What each checkpoint records of the start that wrote it."""
-_PLACES = re.compile(
-    r"[+~]*(name|runs_dir|run_dir|cache_dir|(teacher\.)?checkpoint|trust|hydra\..+|logger.*|.*\.root)=.*"
-)
-"""Overrides that say where files are, or how to log, not what is computed."""
 _NAMED = 8  # differences between two starts that one message lists
 
 
@@ -64,9 +61,15 @@ def origin(start: Mapping[str, Any]) -> dict[str, Any]:
     them, the seed, and the code's git revision, with a + if the code differed from it."""
     code = start["code"]
     given = [f"experiment={start['choices']['experiment']}"] if start["choices"].get("experiment") else []
-    given += [o for o in start["overrides"] if not _PLACES.fullmatch(o) and o not in given]
+    given += [o for o in start["overrides"] if _decides(o) and o not in given]
     revision = code["revision"] and code["revision"] + ("+" if code["dirty"] else "")
     return {"recipe": " ".join(given), "seed": start["seed"], "revision": revision}
+
+
+def _decides(override: str) -> bool:
+    """Whether an override may change the weights, and is not the place of a file."""
+    key = override.lstrip("+~").partition("=")[0]
+    return not f"{key}.".startswith((*MAY_CHANGE, "hydra.")) and not key.endswith(("checkpoint", ".root"))
 
 
 def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch.export import ExportedProgram
+
 from src.errors import UserError
 from src.inference.engines.program import trace
 from src.inference.exports.exported_network import FORMATS, read_exported
@@ -68,7 +70,10 @@ class Exporter:
                 f"size={list(self.size)}: the network needs at least {self._segmenter.min_size} pixels."
             )
         self._images = list(batches(config["images"], self.size, self._segmenter.min_size))
-        trace(self._segmenter, self.output, self.size)  # raises if the network cannot be traced
+        if not self.trained.mean_is_known:
+            mean = self.trained.model["preprocessing"]["mean"]
+            log.warning("WARNING: the mean that its training subtracted is unknown; %s is exported.", mean)
+        self._program = _bare(trace(self._segmenter, self.output, self.size))
 
     def export(self, folder: Path) -> list[Exported]:
         """Write the files and parity.json, which says how each of them compares with the network."""
@@ -116,13 +121,7 @@ class Exporter:
             with tempfile.TemporaryDirectory(dir=folder, prefix=_UNCHECKED) as place, _quiet():
                 draft = Path(place) / target.name
                 try:
-                    file.write(
-                        trace(self._segmenter, self.output, self.size),
-                        self.output,
-                        draft,
-                        texts,
-                        self.precision,
-                    )
+                    file.write(self._program, self.output, draft, texts, self.precision)
                 except OSError:
                     raise
                 except Exception as error:  # of any type, from the exporter
@@ -145,7 +144,21 @@ class Exporter:
         except UserError as error:
             return [], error.text
         comparisons = [compare(self._segmenter, engine, self.output, image) for image in self._images]
+        if self.output == "class_map" and all(c.classes == 1 for c in comparisons):
+            log.warning(
+                "WARNING: the network sees one class in all images, so that the comparison says little. "
+                "images=... compares on images of your own."
+            )
         return comparisons, worst(comparisons, self.bar)
+
+
+def _bare(program: ExportedProgram) -> ExportedProgram:
+    """Without the places in the source code, which name folders of this machine, and without an example
+    image, which would be the only pickle in a .pt2 file."""
+    for node in program.graph.nodes:
+        node.meta = {key: value for key, value in node.meta.items() if key == "val"}
+    program._example_inputs = None
+    return program
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Comparison:
     equal: share of pixels with the same class. difference: the largest difference between a logit of the file
     and of the network; for a file with class maps, by how much the network's logit of the file's class is
     below that of the network's own class, at most. Both logits are divided by the network's largest absolute
-    logit. problem: why there is no result.
+    logit. classes: number of them that the network sees. problem: why there is no result.
     """
 
     batch: int
@@ -41,6 +41,7 @@ class Comparison:
     width: int
     equal: float = 0.0
     difference: float = inf
+    classes: int = 0
     problem: str = ""
 
     def passes(self, bar: tuple[float, float]) -> bool:
@@ -75,7 +76,12 @@ def compare(segmenter: Segmenter, engine: Engine, output: str, image: Tensor) ->
         equal = result == classes
     if not isfinite(difference):
         return Comparison(*place, problem="NaN or infinite logits")
-    return Comparison(*place, equal=float(equal.float().mean()), difference=difference / largest)
+    return Comparison(
+        *place,
+        equal=float(equal.double().mean()),
+        difference=difference / largest,
+        classes=len(classes.unique()),
+    )
 
 
 def batches(folder: str | None, size: Size | None, min_size: int) -> Iterator[Tensor]:
@@ -143,6 +149,6 @@ def worst(comparisons: Iterable[Comparison], bar: tuple[float, float]) -> str:
         return f"It cannot be compared with the network {where}: {c.problem}."
     return (
         f"It is not what the network computes {where}: {100 * c.equal:.4f} % of the pixels are equal "
-        f"(expected {100 * bar[0]:g} %), and logits differ by up to {100 * c.difference:.3g} % of the largest one "
-        f"(allowed {100 * bar[1]:g} %)."
+        f"(expected {100 * bar[0]:g} %), and logits differ by up to {100 * c.difference:.3g} % of the "
+        f"largest one (allowed {100 * bar[1]:g} %)."
     )

@@ -21,11 +21,6 @@ def versions() -> dict[str, str]:
 
 
 def write(program: ExportedProgram, output: str, path: Path, texts: Mapping[str, str], _: str) -> None:
-    # Without the places in the source code, which name folders of this machine, and without an example image,
-    # which would be the only pickle in the file.
-    for node in program.graph.nodes:
-        node.meta = {key: value for key, value in node.meta.items() if key == "val"}
-    program._example_inputs = None
     content = io.BytesIO()  # with a path, torch prints where it writes
     torch.export.save(program, content, extra_files=dict(texts))
     path.write_bytes(content.getbuffer())
