@@ -70,13 +70,15 @@ def _check_limits(trainer: DictConfig) -> None:
 
 
 def _group(name: str) -> dict[str, Any]:
-    """The values of a file of conf/data, for keys newer than the checkpoint; empty if the file is gone."""
+    """The values of a file of conf/data, for keys newer than the checkpoint, and for the root, which exported
+    files do not record; no root if the file is gone."""
+    nothing = {"root": None}
     if not re.fullmatch(r"\w[\w-]*", name):  # otherwise it could be a path, or other Hydra syntax
-        return {}
+        return nothing
     try:
-        return plain(compose("eval", [f"data='{name}'"]).data) or {}
+        return plain(compose("eval", [f"data='{name}'"]).data) or nothing
     except MissingConfigException:
-        return {}
+        return nothing
 
 
 def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
