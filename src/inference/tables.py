@@ -12,8 +12,13 @@ def table_for(trained: TrainedNetwork) -> LabelTable:
         return table_of(trained.data)
     if trained.classes is not None and trained.num_classes in DATASETS:
         return DATASETS[trained.num_classes]
-    names = [f"class {number}" for number in range(trained.num_classes)]
+    names = numbered(trained.num_classes)
     return LabelTable(
         "unknown",
         tuple(Label(name, i, i, name, False, default_color(i + 1)) for i, name in enumerate(names)),
     )
+
+
+def numbered(classes: int) -> list[str]:
+    """Names of classes that nobody has recorded."""
+    return [f"class {number}" for number in range(classes)]

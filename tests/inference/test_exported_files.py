@@ -2,12 +2,17 @@
 
 import io
 import json
+import re
 import shutil
+import subprocess
+import sys
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from front_doors import REPOSITORY
 from published_networks import AuthorsNetwork, randomized
 from torch import nn
 
@@ -26,7 +31,7 @@ CONFIG = {
     "format": ["onnx", "openvino", "torch"],
     "output": "class_map",
     "precision": "float32",
-    "size": [32, 48],
+    "size": None,
     "images": None,
     "parity": {"equal": None, "difference": None},
 }
@@ -63,6 +68,32 @@ def test_published_weights_bring_their_classes(exported, weights, file):
     assert np.mean(mine(image) == wanted(image)) > 0.999
     assert mine.provenance["family"] == wanted.provenance["family"]
     assert mine.provenance["seed"] is None
+
+
+README = (REPOSITORY / "README.md").read_text()
+SNIPPETS = re.findall(
+    r"```python\n(.*?)```", re.search(r"## One file to deploy\n(.*?)\n## ", README, re.S)[1], re.S
+)
+BLOCKED = """
+import sys
+for name in ("torch", "src"):
+    sys.modules[name] = None
+"""
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["onnxruntime", "openvino"])
+def test_the_readme_s_python(copy, weights, number):
+    """As it is, where neither torch nor this project can be imported."""
+    assert len(SNIPPETS) == 2
+    pixels = np.random.default_rng(1).integers(0, 256, (57, 75, 3), np.uint8)
+    cv2.imwrite(str(copy / "image.png"), pixels[:, :, ::-1])
+    code = f"{BLOCKED}{SNIPPETS[number]}\nimport numpy\nnumpy.save('map.npy', class_map)\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = np.load(copy / "map.npy")
+    assert (found.dtype, found.shape) == (np.uint8, (1, 57, 75))
+    assert np.mean(found[0] == load(weights, engine="torch")(pixels)) > 0.999
+    assert re.fullmatch(r"\(1, 57, 75\) \w+\n", done.stdout)
 
 
 @pytest.mark.parametrize("file", FORMATS.values(), ids=FORMATS)

@@ -14,6 +14,7 @@ from src.inference.engines.engine import Engine
 from src.inference.exports import onnx_file, openvino_file, torch_file
 from src.inference.exports.metadata import parsed
 from src.inference.views import Inference, scaled
+from src.inference.tables import numbered
 from src.label_tables import table_of
 from src.labels import Label, LabelTable
 from src.network.segmenter import Segmenter
@@ -40,7 +41,7 @@ class ExportedNetwork(RecordedNetwork):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return self.recorded | {"checkpoint": self.path, "exported_from": self.recorded["checkpoint"]}
+        return self.recorded | {"checkpoint": self.path}
 
     def segmenter(self, _: Mapping[str, Any] | None = None) -> Segmenter:
         return _ExportedSegmenter(self.engine, self.model["preprocessing"])
@@ -130,12 +131,13 @@ def read_exported(path: str, precision: str = "float32") -> ExportedNetwork:
     except Exception as error:
         raise _damaged(path, name, error) from error
     names = [entry["name"] for entry in values["classes"]]
-    exported = {"format": name, "export_precision": how["precision"], "output": how["output"]}
+    exported = {"from": values["provenance"]["checkpoint"], "format": name}
+    exported |= {key: how[key] for key in ("precision", "output", "size")}
     return ExportedNetwork(
         path=path,
         family=values["provenance"]["family"],
         model=values["model"],
-        classes=names,
+        classes=None if names == numbered(len(names)) else names,
         data=values["data"],
         trained_on=values["provenance"]["trained_on"],
         epoch=values["provenance"]["epoch"],
@@ -143,7 +145,7 @@ def read_exported(path: str, precision: str = "float32") -> ExportedNetwork:
         output=how["output"],
         size=size,
         table=_table(values),
-        recorded=values["provenance"] | exported,
+        recorded=values["provenance"] | {"exported": exported},
     )
 
 

@@ -130,8 +130,10 @@ class Exporter:
                     return Exported(name, target, 0.0, [], failure)
                 megabytes = round(sum(p.stat().st_size for p in draft.parent.iterdir()) / 1e6, 3)
                 comparisons, problem = self._compare(draft)
-                if not problem:
-                    for written in sorted(draft.parent.iterdir(), key=lambda p: p.suffix):  # .bin, then .xml
+                for written in sorted(draft.parent.iterdir(), key=lambda p: p.suffix):  # .bin, then .xml
+                    if problem:  # nor is a file of an earlier export left, which could be taken for this one
+                        (folder / written.name).unlink(missing_ok=True)
+                    else:
                         written.replace(folder / written.name)
                 return Exported(name, target, megabytes, comparisons, problem)
         except OSError as error:

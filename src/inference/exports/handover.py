@@ -14,7 +14,7 @@ from src.errors import UserError
 from src.inference.exports.exporter import Exported
 
 _ONNX = """
-    import numpy as np, onnxruntime
+    import onnxruntime
     session = onnxruntime.InferenceSession({path!r})
     (output,) = session.run(None, {{"image": image}})  # image: uint8 RGB, (batch, 3, height, width)"""
 

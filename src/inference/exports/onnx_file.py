@@ -27,6 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def write(program: ExportedProgram, output: str, path: Path, texts: Mapping[str, str], _: str) -> None:
+    """Write the graph, whose result gets the name `output`, with the metadata `texts`."""
     model = onnx_model(program)
     graph = model.graph
     # The exporter's notes on each node are as large as a small network, and name files of this machine.
@@ -72,4 +73,8 @@ def read(path: Path) -> dict[str, str]:
 
 
 def engine(path: Path, output: str, precision: str) -> Engine:
+    """
+    Args:
+        output: of the graph. precision: of the arithmetic.
+    """
     return OnnxEngine(lambda _: str(path), (output,), precision)
