@@ -13,8 +13,8 @@ from src.errors import UserError
 from src.inference.engines.engine import Engine
 from src.inference.exports import onnx_file, openvino_file, torch_file
 from src.inference.exports.metadata import parsed
-from src.inference.views import Inference, scaled
 from src.inference.tables import numbered
+from src.inference.views import Inference, scaled
 from src.label_tables import table_of
 from src.labels import Label, LabelTable
 from src.network.segmenter import Segmenter
