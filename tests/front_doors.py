@@ -25,7 +25,6 @@ TINY = (
     "callbacks.pictures.count=2",
 )
 
-_WITHOUT_CACHE = ("export",)
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 # Images of the handmade test split (fixture `cityscapes_root`).
@@ -54,8 +53,7 @@ class FrontDoors:
         self.paths = [REPOSITORY / "tests"]  # PYTHONPATH of commands in their own process
 
     def __call__(self, task: str, *overrides: str, name: str = "run", own_process: bool = False) -> Outcome:
-        arguments = [*overrides, f"name={name}", f"runs_dir={self.folder}"]
-        arguments += [] if task in _WITHOUT_CACHE else [f"cache_dir={self.cache}"]
+        arguments = [*overrides, f"name={name}", f"runs_dir={self.folder}", f"cache_dir={self.cache}"]
         run = self._in_own_process if own_process else self._in_this_process
         code, out, err = run(task, arguments)
         outcome = Outcome(code, out, err, self.folder / task / name)

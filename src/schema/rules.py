@@ -77,7 +77,7 @@ def _learning_rate(values: Values) -> str:
 
 def _fused(values: Values) -> str:
     """Lightning would refuse this only later: a fused optimizer unscales the gradients by itself."""
-    clipped, scaled = values.get("trainer.gradient_clip_val"), values["trainer.precision"] == "16-mixed"
+    clipped, scaled = values.get("trainer.gradient_clip_val"), values.get("trainer.precision") == "16-mixed"
     if values.get("optimizer.fused") and clipped and scaled:
         return (
             "optimizer.fused=true cannot be combined with trainer.gradient_clip_val under "
@@ -127,7 +127,7 @@ def _stride(values: Values) -> str:
 def _length(values: Values) -> str:
     """With neither of the two set, Lightning would train for 1000 epochs."""
     epochs, steps = values.get("trainer.max_epochs"), values.get("trainer.max_steps", -1)
-    if epochs in (None, -1) and steps == -1:
+    if "trainer" in values and epochs in (None, -1) and steps == -1:
         return (
             f"trainer.max_epochs={shown(epochs)} and trainer.max_steps=-1: a training without end has no "
             f"learning-rate schedule, and trainer.max_time does not say how many steps it has. Set one of "

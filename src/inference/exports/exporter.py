@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from src.errors import UserError
 from src.inference.engines.program import trace
 from src.inference.exports.exported_network import FORMATS, read_exported
+from src.inference.exports.int8 import Int8
 from src.inference.exports.metadata import metadata
 from src.inference.exports.parity import BARS, Comparison, batches, compare, worst
 from src.inference.tables import table_for
@@ -69,6 +70,11 @@ class Exporter:
             raise UserError(
                 f"size={list(self.size)}: the network needs at least {self._segmenter.min_size} pixels."
             )
+        self._int8: Int8 | None = None
+        if self.precision == "int8":
+            if self.size:
+                raise UserError("precision=int8: labelled images have their own sizes. Set size=null.")
+            self._int8 = Int8(self.trained, config.get("data"), config["max_drop"])
         self._images = list(batches(config["images"], self.size, self._segmenter.min_size))
         if not self.trained.mean_is_known:
             mean = self.trained.model["preprocessing"]["mean"]
@@ -87,6 +93,7 @@ class Exporter:
                 "output": self.output,
                 "precision": self.precision,
                 "size": self.size,
+                "val_mIoU": self._int8.miou if self._int8 else None,
                 "bar": dict(zip(("equal", "difference"), self.bar, strict=True)),
                 "files": [
                     {
@@ -121,7 +128,8 @@ class Exporter:
             with tempfile.TemporaryDirectory(dir=folder, prefix=_UNCHECKED) as place, _quiet():
                 draft = Path(place) / target.name
                 try:
-                    file.write(self._program, self.output, draft, texts, self.precision)
+                    quantize = {"quantize": self._int8} if self._int8 else {}
+                    file.write(self._program, self.output, draft, texts, self.precision, **quantize)
                 except OSError:
                     raise
                 except Exception as error:  # of any type, from the exporter
@@ -130,6 +138,8 @@ class Exporter:
                     return Exported(name, target, 0.0, [], failure)
                 megabytes = round(sum(p.stat().st_size for p in draft.parent.iterdir()) / 1e6, 3)
                 comparisons, problem = self._compare(draft)
+                if self._int8:
+                    problem = problem or self._int8.problem
                 for written in sorted(draft.parent.iterdir(), key=lambda p: p.suffix):  # .bin, then .xml
                     if problem:  # nor is a file of an earlier export left, which could be taken for this one
                         (folder / written.name).unlink(missing_ok=True)

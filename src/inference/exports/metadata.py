@@ -19,7 +19,7 @@ from src.weights.checkpoint_schema import check_schema
 from src.weights.trained_network import TrainedNetwork
 
 KEYS = ("provenance", "classes", "model", "data", "export")
-PRECISIONS = ("float32", "fp16")
+PRECISIONS = ("float32", "fp16", "int8")
 
 
 def metadata(trained: TrainedNetwork, table: LabelTable, how: Mapping[str, Any]) -> dict[str, str]:

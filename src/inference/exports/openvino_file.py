@@ -1,7 +1,8 @@
 """An exported network as an OpenVINO model: an .xml file with the graph, and a .bin file with the weights."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch.export import ExportedProgram
 
@@ -11,7 +12,7 @@ from src.inference.engines.openvino_engine import OpenVinoEngine, openvino, open
 from src.inference.exports.metadata import KEYS
 
 SUFFIX = ".xml"
-PRECISIONS = ("float32", "fp16")
+PRECISIONS = ("float32", "fp16", "int8")
 _ROOM = "cgnet_lightning"
 
 
@@ -21,8 +22,18 @@ def versions() -> dict[str, str]:
 
 
 def write(
-    program: ExportedProgram, output: str, path: Path, texts: Mapping[str, str], precision: str
+    program: ExportedProgram,
+    output: str,
+    path: Path,
+    texts: Mapping[str, str],
+    precision: str,
+    quantize: Callable[[Any], Any] | None = None,
 ) -> None:
+    """As the other formats' `write`.
+
+    Args:
+        quantize: for int8, from an openvino.Model to a quantised one.
+    """
     model = openvino_model(program)
     (image,), (result,) = model.inputs, model.outputs
     shape = image.get_partial_shape()
@@ -30,6 +41,8 @@ def write(
     model.reshape({image: shape})
     image.get_tensor().set_names({"image"})
     result.get_tensor().set_names({output})
+    if quantize:
+        model = quantize(model)
     for key, text in texts.items():
         model.set_rt_info(text, [_ROOM, key])
     openvino().save_model(model, path, compress_to_fp16=precision == "fp16")
