@@ -230,11 +230,11 @@ def test_what_the_evaluation_refuses(judge, exported, camvid_root):
         (("format=tflite",), "format=tflite: expected"),
         (("format=[onnx,openvino]", "precision=fp16"), "precision=fp16: format=onnx has float32."),
         (("images=/nowhere",), "images=/nowhere: no such folder."),
+        (("precision=int8", "max_drop=2"), "max_drop=2: expected"),
         (("output=probabilities",), "expected class_map or logits"),
         (("size=[8,8]",), "size=[8, 8]: expected"),
         (("parity.equal=2",), "parity.equal=2: expected"),
         (("parity.equals=1",), "The nearest one is parity.equal"),
-        (("data=camvid",), "data"),
     ],
     ids=str,
 )

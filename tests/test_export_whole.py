@@ -1,12 +1,17 @@
 """Exports of networks of a user's own, in every format and precision, and on real images."""
 
+import json
+import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 import torch
 from front_doors import TINY
 
 from src.inference import load
+from src.inference.exports import exporter
+from src.inference.exports.int8 import Int8
 from src.network.segmenter import Segmenter
 
 pytest.importorskip("onnx", reason='pip install -e ".[deploy]"')
@@ -99,6 +104,64 @@ def test_every_kind_of_file(doors, train, format, precision, output):
     assert judged.metrics["mIoU"] == pytest.approx(wanted.metrics["mIoU"], abs=bar)
     assert judged.metrics["cost"]["GFLOPs"] is None
     assert judged.metrics["cost"]["parameters"] == wanted.metrics["cost"]["parameters"]
+
+
+def test_int8_needs_its_package_and_images(doors, tmp_path, monkeypatch):
+    path = tmp_path / "mine.ckpt"
+    target = "src.network.pixelwise.PixelwiseClassifier"
+    saved(path, target, own_data(tmp_path), num_classes=3, channels=[4])
+    keys = (f"checkpoint={path}", "format=openvino", "precision=int8")
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    run = doors("export", *keys)
+    assert run.code == 2
+    assert (
+        "precision=int8 needs the package nncf, which is not installed: pip install" in run.err
+    )
+    monkeypatch.setitem(sys.modules, "nncf", SimpleNamespace(set_log_level=lambda level: None))
+    assert "give the labelled images on which its mIoU is measured" in doors("export", *keys).err
+    run = doors("export", *keys, "data=street_tiny")
+    assert f"data=street_tiny: other classes than those of checkpoint={path}" in run.err
+    assert "Set size=null" in doors("export", *keys, "size=[64,64]").err
+    assert not run.directory.exists()
+
+
+@pytest.mark.slow
+def test_int8(doors):
+    """The drop that is allowed is a promise: a file that breaks it is not left behind."""
+    pytest.importorskip("nncf", reason='pip install -e ".[int8]"')
+    run = doors("train", *TINY, "optimizer.lr=3e-3", "trainer.max_epochs=4", name="trained")
+    assert run.code == 0, run.err
+    checkpoint = f"checkpoint={run.directory}/checkpoints/last.ckpt"
+    data = ("data=street_tiny", "data.street.val=7")
+    run = doors("export", checkpoint, "format=openvino", "precision=int8", "max_drop=0.05", *data)
+    assert run.code == 0, run.err
+    found = json.loads((run.directory / "parity.json").read_text())["val_mIoU"]
+    assert found["float32"] - found["int8"] <= 0.05
+    assert "FakeQuantize" in (run.directory / "model.xml").read_text()
+    judged = doors("eval", f"checkpoint={run.directory}/model.xml", "trainer.accelerator=cpu")
+    assert judged.metrics["mIoU"] == pytest.approx(found["int8"], abs=1e-4)
+    assert judged.metrics["exported"]["precision"] == "int8"
+
+
+def test_an_int8_file_that_lost_too_much(doors, tmp_path, monkeypatch):
+    """With a quantisation that spoils the mIoU."""
+    path = tmp_path / "mine.ckpt"
+    data = own_data(tmp_path)
+    saved(path, "src.network.pixelwise.PixelwiseClassifier", data, num_classes=3, channels=[4])
+
+    class Spoilt(Int8):
+        def __init__(self, *_):
+            self.max_drop = 0.01
+
+        def __call__(self, model):
+            self.miou = {"float32": 0.5, "int8": 0.48}
+            return model
+
+    monkeypatch.setattr(exporter, "Int8", Spoilt)
+    run = doors("export", f"checkpoint={path}", "format=openvino", "precision=int8")
+    assert run.code == 2
+    assert "Its mIoU on the val split is 0.4800, in float32 0.5000: more than max_drop=0.01 below." in run.err
+    assert not {"model.xml", "model.bin"} & run.files
 
 
 @pytest.mark.slow

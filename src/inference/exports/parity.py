@@ -23,7 +23,7 @@ Size = tuple[int, int]
 BARS = {"float32": (0.9999, 0.001), "fp16": (0.99, 0.05), "int8": (0.8, 1.0)}
 """By the precision of the file: the lowest share of equal pixels, and the largest difference of logits, as a
 share of the network's largest absolute logit. float32 files differ by the order of additions alone. An int8
-file is judged by its mIoU; on images of another kind than those that it was calibrated on, it differs much."""
+file is judged by its mIoU; on other images than those that it was calibrated on, it differs much."""
 BATCHES = (1, 2)
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
