@@ -114,9 +114,7 @@ def test_int8_needs_its_package_and_images(doors, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     run = doors("export", *keys)
     assert run.code == 2
-    assert (
-        "precision=int8 needs the package nncf, which is not installed: pip install" in run.err
-    )
+    assert "precision=int8 needs the package nncf, which is not installed: pip install" in run.err
     monkeypatch.setitem(sys.modules, "nncf", SimpleNamespace(set_log_level=lambda level: None))
     assert "give the labelled images on which its mIoU is measured" in doors("export", *keys).err
     run = doors("export", *keys, "data=street_tiny")

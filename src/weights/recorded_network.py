@@ -20,7 +20,8 @@ Seen = list[dict[str, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedNetwork:
-    """
+    """A network, without what computes it.
+
     path: of the file. model: what Segmenter.from_config takes. classes: in the order of the train ids; None
     if unknown. data: the recorded data group; None for published weights. precision, fp32_precision: those of
     the training, in which it is evaluated. trained_on: None if nobody recorded it. epoch: counts from 1; None

@@ -27,7 +27,8 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedNetwork(RecordedNetwork):
-    """
+    """A network in a file that python -m src.export has made.
+
     engine: computes the file's graph. output: of the graph, "class_map" or "logits". size: of all images, if
     the file is for one size. table: its classes. recorded: the provenance of the weights, and how they were
     exported.
@@ -44,7 +45,8 @@ class ExportedNetwork(RecordedNetwork):
         return self.recorded | {"checkpoint": self.path}
 
     def segmenter(self, _: Mapping[str, Any] | None = None) -> Segmenter:
-        return _ExportedSegmenter(self.engine, self.model["preprocessing"])
+        """For whatever takes a Segmenter; the preprocessing is in the graph."""
+        return _ExportedSegmenter(self.engine)
 
     def check_engine(self, engine: str, device: str) -> None:
         """Raises UserError for another engine than the file's own, and for another device than the CPU."""
@@ -82,8 +84,8 @@ class ExportedNetwork(RecordedNetwork):
 class _ExportedSegmenter(Segmenter):
     """What an exported graph computes, as a Segmenter without weights. Its engine is on the CPU."""
 
-    def __init__(self, engine: Engine, preprocessing: Mapping[str, Any]):
-        super().__init__(nn.Identity(), preprocessing["mean"], preprocessing["std"])
+    def __init__(self, engine: Engine):
+        super().__init__(nn.Identity(), mean=[0.0] * 3, std=[1.0] * 3)
         self.engine = engine
 
     def forward(self, image: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ _UNCHECKED = ".unchecked-"
 
 @dataclass(frozen=True)
 class Exported:
-    """
+    """A file, and how it compares with the network.
+
     path: of the file, which is there only if `problem` is empty. megabytes: of the file with its weights.
     """
 
@@ -121,33 +122,37 @@ class Exporter:
             "precision": self.precision,
             "size": self.size,
             "min_size": self._segmenter.min_size,
-            "versions": self._versions[name] | self._versions.get("torch", FORMATS["torch"].versions()),
+            "versions": self._versions[name] | FORMATS["torch"].versions(),
         }
         texts = metadata(self.trained, table_for(self.trained), how)
+        comparisons: list[Comparison] = []
         try:
             with tempfile.TemporaryDirectory(dir=folder, prefix=_UNCHECKED) as place, _quiet():
                 draft = Path(place) / target.name
-                try:
-                    quantize = {"quantize": self._int8} if self._int8 else {}
-                    file.write(self._program, self.output, draft, texts, self.precision, **quantize)
-                except OSError:
-                    raise
-                except Exception as error:  # of any type, from the exporter
-                    reason = " ".join(str(error).split())[:500]
-                    failure = f"It cannot be exported: {type(error).__name__}: {reason}"
-                    return Exported(name, target, 0.0, [], failure)
-                megabytes = round(sum(p.stat().st_size for p in draft.parent.iterdir()) / 1e6, 3)
-                comparisons, problem = self._compare(draft)
-                if self._int8:
-                    problem = problem or self._int8.problem
-                for written in sorted(draft.parent.iterdir(), key=lambda p: p.suffix):  # .bin, then .xml
-                    if problem:  # nor is a file of an earlier export left, which could be taken for this one
-                        (folder / written.name).unlink(missing_ok=True)
-                    else:
-                        written.replace(folder / written.name)
-                return Exported(name, target, megabytes, comparisons, problem)
+                problem = self._write(name, draft, texts)
+                if not problem:
+                    comparisons, problem = self._compare(draft)
+                written = sorted(draft.parent.iterdir(), key=lambda path: path.suffix)  # .bin, then .xml
+                megabytes = round(sum(path.stat().st_size for path in written) / 1e6, 3)
+                for path in written if not problem else ():
+                    path.replace(folder / path.name)
+            if problem:  # nor is the file of an earlier export left, which could be taken for this one
+                for suffix in {file.SUFFIX, ".bin"} if name == "openvino" else {file.SUFFIX}:
+                    target.with_suffix(suffix).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"{target}: cannot be written ({error}). Set runs_dir=...") from error
+        return Exported(name, target, megabytes, comparisons, problem)
+
+    def _write(self, name: str, draft: Path, texts: Mapping[str, str]) -> str:
+        """In words, why it was not possible; empty if it was."""
+        quantize = {"quantize": self._int8} if self._int8 else {}
+        try:
+            FORMATS[name].write(self._program, self.output, draft, texts, self.precision, **quantize)
+        except (OSError, UserError):
+            raise
+        except Exception as error:  # of any type, from the exporter
+            return f"It cannot be exported: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        return self._int8.problem if self._int8 else ""
 
     def _compare(self, draft: Path) -> tuple[list[Comparison], str]:
         """The file, read as whoever uses it reads it, and the network on the same images."""

@@ -30,7 +30,8 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class Comparison:
-    """
+    """The results of a file and of the network on one batch.
+
     equal: share of pixels with the same class. difference: the largest difference between a logit of the file
     and of the network; for a file with class maps, by how much the network's logit of the file's class is
     below that of the network's own class, at most. Both logits are divided by the network's largest absolute
