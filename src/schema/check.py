@@ -13,7 +13,7 @@ from src.schema.comments import meaning
 from src.schema.data_keys import DATA_KEYS, PART_KEYS
 from src.schema.keys import KEYS, OF_TASK, OPEN, PARTS, TARGETED, TARGETS
 from src.schema.kinds import LONGEST_NAME, LONGEST_PATH, Group, Kind, shown
-from src.schema.rules import broken_rules
+from src.schema.rules import RULES
 
 _SHOWN = 20  # problems
 
@@ -33,7 +33,7 @@ def check_values(config: DictConfig, task: str, needed: Iterable[str] = ()) -> N
             (derived if _is_derived(config, key) else problems).append(problem)
     problems = problems or derived or unresolved
     if not problems:
-        problems = broken_rules(values)
+        problems = [problem for rule in RULES if (problem := rule(values))]
     if problems:
         raise UserError(shorten(problems, _SHOWN))
 

@@ -1,7 +1,7 @@
 """Rules between values. A rule takes the values by key and returns what is wrong, or an empty text.
 
 Rules are applied when every value has the type and range of the table. A key may be missing: an evaluation
-has no model, and a user's own optimizer may name its learning rate differently.
+has no model, a prediction has no data, and a user's own optimizer may name its learning rate differently.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Values = Mapping[str, Any]
 
 
 def _labels(values: Values) -> str:
-    if _are_to_be_proposed(values):
+    if "data" not in values or _are_to_be_proposed(values):
         return ""
     try:
         table_of(_data(values))
@@ -36,6 +36,8 @@ def _data(values: Values) -> Values:
 
 
 def _table(values: Values) -> LabelTable | None:
+    if "data" not in values:
+        return None
     try:
         return table_of(_data(values))
     except UserError:
@@ -146,19 +148,15 @@ def _unlabelled(values: Values) -> str:
     )
 
 
-_OF_DATA: tuple[Callable[[Values], str], ...] = (
+RULES: tuple[Callable[[Values], str], ...] = (
     _labels,
     _num_classes,
     _class_weights,
     _learning_rate,
     _fused,
     _checkpoints,
+    _scales,
+    _stride,
     _length,
     _unlabelled,
 )
-
-
-def broken_rules(values: Values) -> list[str]:
-    """What is wrong; commands without data, such as an export, have rules of inference only."""
-    rules = (*(_OF_DATA if "data" in values else ()), _scales, _stride)
-    return [problem for rule in rules if (problem := rule(values))]
