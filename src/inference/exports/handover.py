@@ -25,7 +25,7 @@ def hand_over(exported: Sequence[Exported]) -> None:
     for file in exported:
         if not file.problem:
             path = _override("checkpoint", file.path)
-            print(f"\n{file.path} ({file.megabytes:.1f} MB) computes what the checkpoint does. To use it:")
+            print(f"\n{file.path} ({file.megabytes:.1f} MB) has passed. To use it:")
             print(f"    python -m src.eval {path}")
             print(f"    python -m src.predict {path} source=...")
             if file.format == "onnx":
