@@ -18,7 +18,7 @@ from src.schema.kinds import AnyOf, Choice, Group, Integer, Kind, ListOf, Null, 
 
 FOLDER = CONF_DIR.parent / ".vscode"
 Schema = dict[str, Any]
-TASKS = ("train", "eval", "predict", "doctor", "benchmark")
+TASKS = ("train", "eval", "predict", "export", "doctor", "benchmark")
 # Allowed in place of any value: an interpolation, and the mark of a value that must be given.
 _LATER = [{"type": "string", "pattern": r"\$\{"}, {"const": "???"}]
 # Prefixes of the `_target_`s that belong in a group.

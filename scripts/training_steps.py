@@ -119,7 +119,7 @@ def train(config: Mapping[str, Any], start: str, batches: list[dict[str, Any]]) 
         classes=trained.classes or [],
         training={"loss": loss, **{key: config[key] for key in keys}},
     )
-    trained.load_into(module.segmenter)
+    module.segmenter.load_state_dict(trained.weights)
     record = Record()
     trainer = build_trainer(config["trainer"], [record])
     trainer.fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type]

@@ -116,7 +116,7 @@ def check_keys(config: DictConfig, config_name: str) -> set[str]:
     groups = [
         f"{group}={conf_choice(group, choice)}"
         for group, choice in choices.items()
-        if group not in not_compared and not group.startswith("hydra/")
+        if choice and group not in not_compared and not group.startswith("hydra/")
     ]
     known = set(_keys(OmegaConf.to_container(compose(config_name, groups))))
     parents = known | {""}

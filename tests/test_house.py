@@ -20,7 +20,7 @@ FLOORS = (
     {"training"},
     {"diagnosis", "benchmarks", "evaluation", "prediction"},
     {"sweep"},
-    {"front_door", "preflight", "train", "eval", "predict", "doctor", "benchmark"},
+    {"front_door", "preflight", "train", "eval", "predict", "export", "doctor", "benchmark"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted((REPOSITORY / "src").rglob("*.py"))
@@ -95,7 +95,7 @@ def test_files_stay_readable():
     assert len((REPOSITORY / "src/training/module.py").read_text().splitlines()) < 250
 
 
-@pytest.mark.parametrize("task", ["train", "eval", "predict", "doctor", "benchmark"])
+@pytest.mark.parametrize("task", ["train", "eval", "predict", "export", "doctor", "benchmark"])
 def test_help_needs_no_heavy_import(task):
     code = (
         f"import sys; sys.argv = ['src.{task}', '--help']\n"
@@ -109,6 +109,6 @@ def test_help_needs_no_heavy_import(task):
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    trains = task not in ("eval", "predict")
+    trains = task not in ("eval", "predict", "export")
     assert ("seed=42 " in done.stdout) == trains
     assert ("experiment=camvid_paper | " in done.stdout) == trains

@@ -100,9 +100,10 @@ def test_other_classes_than_the_dataset_s(doors, tmp_path, camvid_root, street_r
 @pytest.mark.slow
 def test_classes_that_no_dataset_is_known_by(doors, tmp_path, street_root, monkeypatch):
     """As for a user's own table in src/labels.py."""
-    from src.weights import trained_network as restore
+    from src.weights import recorded_network, trained_network
 
-    monkeypatch.setattr(restore, "DATASETS", {})
+    for module in (recorded_network, trained_network):
+        monkeypatch.setattr(module, "DATASETS", {})
     path = _weights(tmp_path / "w", randomized(AuthorsNetwork(5, **SIZE)))
     _refused(doors("eval", f"checkpoint={path}", f"data.root={street_root}", *CPU), "for 5 classes, but")
     path = _weights(tmp_path / "w", randomized(SssegNetwork(19, **SIZE)))

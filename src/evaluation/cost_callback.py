@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from src.errors import UserError
 from src.inference.views import Inference, Network, scaled
 from src.network.cost import latency, parameters_and_gflops
 from src.runs.machine import machine
@@ -19,12 +20,16 @@ class Cost(Callback):
         inference: of the evaluation.
         passes: timed inferences, each with all views and windows, after three that are not timed; 0 = none.
         input_scale: GFLOPs are counted for a single view at this scale, in windows if there are any.
+        recorded_parameters: of an exported file, whose network's class may be nowhere here.
     """
 
-    def __init__(self, inference: Inference, passes: int, input_scale: float):
+    def __init__(
+        self, inference: Inference, passes: int, input_scale: float, recorded_parameters: int | None = None
+    ):
         self.inference = inference
         self.passes = passes
         self.input_scale = input_scale
+        self.recorded_parameters = recorded_parameters
         self.metrics: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -35,7 +40,12 @@ class Cost(Callback):
         def one_view(network: Network) -> Network:
             return replace(self.inference, network=network, scales=(self.input_scale,), flip=False)
 
-        parameters, gflops = parameters_and_gflops(pl_module.hparams["model"], *size, around=one_view)
+        parameters: int | None
+        gflops: float | None
+        try:
+            parameters, gflops = parameters_and_gflops(pl_module.hparams["model"], *size, around=one_view)
+        except UserError:  # the class of a network of the user's own, which was not named by trust=
+            parameters, gflops = self.recorded_parameters, None
         seen = scaled(size, self.input_scale)
         self.metrics = {"parameters": parameters, "GFLOPs": gflops, "image": list(seen)}
         if self.passes:

@@ -7,10 +7,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.data.datamodule import SegmentationDataModule
+from src.errors import UserError
 from src.evaluation.cityscapes_callback import OfficialScores
 from src.evaluation.cost_callback import Cost
 from src.evaluation.setup import data_to_evaluate, module_to_evaluate
 from src.evaluation.submission_callback import SubmissionWriter
+from src.inference.exports.exported_network import ExportedNetwork, restore_any
 from src.inference.finite import raise_if_not_finite
 from src.inference.views import Inference
 from src.report.reference_scores import find_baseline
@@ -24,7 +26,7 @@ from src.training.memory import check_memory
 from src.training.reliability.error_messages import clear_errors
 from src.training.reliability.rank_consistency import RankConsistency
 from src.training.trainer import build_trainer, honest_exit
-from src.weights.trained_network import restore
+from src.weights.trained_network import TrainedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,9 @@ class Evaluator:
 
     def __init__(self, config: DictConfig):
         planned = Run.plan(config)
-        self.trained = restore(config.checkpoint)
+        self.trained = restore_any(config.checkpoint)
         values = planned.config | {"data": data_to_evaluate(config, self.trained)}
-        precision = config.trainer.precision or self.trained.precision
+        precision = _precision(config, self.trained)
         fp32_precision = config.trainer.fp32_precision or self.trained.fp32_precision
         values["trainer"] |= {"precision": precision, "fp32_precision": fp32_precision}
         self.run = Run(planned.directory, values)
@@ -59,7 +61,8 @@ class Evaluator:
         inference = Inference.from_config(self._module.segmenter, values)
         self._module.class_map = inference.class_map
         self._submission = SubmissionWriter(self.run, self._data) if config.submission else None
-        self._cost = Cost(inference, config.latency, config.input_scale)
+        parameters = self.trained.provenance["parameters"]
+        self._cost = Cost(inference, config.latency, config.input_scale, parameters)
         callbacks = [
             RankConsistency(values, Path(config.checkpoint).expanduser()),
             PicturePanel(planned.directory / "pictures", count=config.pictures, filename="panel.png"),
@@ -79,6 +82,8 @@ class Evaluator:
         self._data.prepare_data()
         self._data.setup("validate")
         inference.check_sizes(self._data.val_sizes)
+        if isinstance(self.trained, ExportedNetwork):
+            self.trained.check_views(inference, self._data.val_sizes)
         check_memory(self._module, self._data, self._trainer, inference)
         self._data.check_devices(self._trainer.world_size)
         if self._submission:
@@ -114,3 +119,14 @@ class Evaluator:
         """Number of images in the split."""
         assert self._data.val_set is not None
         return len(self._data.val_set)
+
+
+def _precision(config: DictConfig, trained: TrainedNetwork | ExportedNetwork) -> str:
+    """Of the arithmetic: that of the training, unless the config asks for another one."""
+    given = config.trainer.precision
+    if isinstance(trained, ExportedNetwork) and given not in (None, trained.precision):
+        raise UserError(
+            f"trainer.precision={given}: of no effect on an exported file, whose graph computes in float32. "
+            f"Leave it out, or evaluate the checkpoint that the file was exported from."
+        )
+    return given or trained.precision

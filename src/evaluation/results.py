@@ -16,6 +16,7 @@ from src.runs.atomic_files import write_json
 from src.runs.directory import Run
 from src.runs.directory_checks import check_own
 from src.weights.checkpoint_files import load_checkpoint
+from src.weights.trained_network import network_of
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +125,7 @@ def _recorded(run: Run, name: str) -> dict[str, Any] | None:
         scored = checkpoint["scores"] is not None and checkpoint["scored_epoch"] == checkpoint["epoch"]
         metrics = checkpoint["scores"] if scored else {"mIoU": None}
         return metrics | {
-            "epoch": checkpoint["epoch"] + 1,  # counts from 1
-            "checkpoint": str(path),
+            **network_of(checkpoint, str(path)).provenance,
             "data": run.config["data"]["name"],
             "split": run.config["data"]["val_split"],
             "precision": checkpoint["hyper_parameters"]["precision"],

@@ -13,14 +13,16 @@ from src.config import is_recorded, plain
 from src.config import overrides as typed_overrides
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
+from src.inference.exports.exported_network import ExportedNetwork
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_schema import RECORDED_KEYS
+from src.weights.recorded_network import RecordedNetwork
 from src.weights.trained_network import TrainedNetwork
 
 log = logging.getLogger(__name__)
 
 
-def data_to_evaluate(config: DictConfig, trained: TrainedNetwork) -> dict[str, Any]:
+def data_to_evaluate(config: DictConfig, trained: RecordedNetwork) -> dict[str, Any]:
     """The network's data group with its recorded values; overrides on the command line take precedence.
 
     Published weights record no data: they get the group for their number of classes.
@@ -68,13 +70,15 @@ def _check_limits(trainer: DictConfig) -> None:
 
 
 def _group(name: str) -> dict[str, Any]:
-    """The values of a file of conf/data, for keys newer than the checkpoint; empty if the file is gone."""
+    """The values of a file of conf/data, for keys newer than the checkpoint, and for the root, which exported
+    files do not record; no root if the file is gone."""
+    nothing = {"root": None}
     if not re.fullmatch(r"\w[\w-]*", name):  # otherwise it could be a path, or other Hydra syntax
-        return {}
+        return nothing
     try:
-        return plain(compose("eval", [f"data='{name}'"]).data) or {}
+        return plain(compose("eval", [f"data='{name}'"]).data) or nothing
     except MissingConfigException:
-        return {}
+        return nothing
 
 
 def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
@@ -85,7 +89,9 @@ def _place_of_street(config: DictConfig, street: dict[str, Any]) -> str:
     return reference.data.root
 
 
-def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) -> SegmentationModule:
+def module_to_evaluate(
+    trained: TrainedNetwork | ExportedNetwork, data: SegmentationDataModule
+) -> SegmentationModule:
     """The network as a module for this data. Raises UserError if its classes are not those of the dataset."""
     check_classes(trained, data)
     model = trained.model
@@ -93,17 +99,16 @@ def module_to_evaluate(trained: TrainedNetwork, data: SegmentationDataModule) ->
         mean = list(data.config["mean"])
         log.warning("WARNING: the mean that its training subtracted is unknown; data.mean=%s is used.", mean)
         model = model | {"preprocessing": model["preprocessing"] | {"mean": mean}}
-    module = SegmentationModule(
+    return SegmentationModule(
         model=model,
         data=dict(data.config),
         classes=list(data.table.class_names),
         precision=trained.precision,
+        segmenter=trained.segmenter(model),
     )
-    trained.load_into(module.segmenter)
-    return module
 
 
-def check_classes(trained: TrainedNetwork, data: SegmentationDataModule) -> None:
+def check_classes(trained: RecordedNetwork, data: SegmentationDataModule) -> None:
     """Raises UserError if the network's classes are not those of the dataset; warns if nobody knows."""
     table = data.table
     if trained.classes is None and trained.num_classes == table.num_classes:
@@ -121,5 +126,5 @@ def check_classes(trained: TrainedNetwork, data: SegmentationDataModule) -> None
         )
 
 
-def _known_by(trained: TrainedNetwork) -> str:
+def _known_by(trained: RecordedNetwork) -> str:
     return f" (data={trained.dataset} data.root=...)" if trained.dataset else ""

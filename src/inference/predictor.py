@@ -9,11 +9,11 @@ from torch import Tensor
 
 from src.inference.engines.choice import engine_for
 from src.inference.engines.engine import Engine
+from src.inference.exports.exported_network import ExportedNetwork, restore_any
+from src.inference.tables import table_for
 from src.inference.views import NO_TTA, Inference
-from src.label_tables import default_color, table_of
-from src.labels import Label, LabelTable
+from src.labels import LabelTable
 from src.network.trust import trust as trust_classes
-from src.weights.trained_network import DATASETS, TrainedNetwork, restore
 
 Image = np.ndarray | Tensor
 """uint8 RGB: (H, W, 3), or a batch (B, 3, H, W)."""
@@ -96,23 +96,16 @@ def load(
     Raises UserError where the file cannot be used, and for an engine or a precision that is not available.
     """
     trust_classes(trust)
-    trained = restore(path)
-    chosen = engine_for(trained, engine, precision, device, images)
     views = {"tta": tta or NO_TTA, "window": window, "stride": stride, "input_scale": input_scale}
-    return Predictor(chosen, Inference.from_config(chosen, views), table_for(trained), trained.provenance)
-
-
-def table_for(trained: TrainedNetwork) -> LabelTable:
-    """The classes of a network; numbers are their names where nobody recorded any."""
-    if trained.data is not None:
-        return table_of(trained.data)
-    if trained.classes is not None and trained.num_classes in DATASETS:
-        return DATASETS[trained.num_classes]
-    names = [f"class {number}" for number in range(trained.num_classes)]
-    return LabelTable(
-        "unknown",
-        tuple(Label(name, i, i, name, False, default_color(i + 1)) for i, name in enumerate(names)),
-    )
+    network = restore_any(path, precision)
+    if isinstance(network, ExportedNetwork):
+        network.check_engine(engine, device)
+        inference = Inference.from_config(network.engine, views)
+        network.check_views(inference)
+        return Predictor(network.engine, inference, network.table, network.provenance)
+    chosen = engine_for(network, engine, precision, device, images)
+    inference = Inference.from_config(chosen, views)
+    return Predictor(chosen, inference, table_for(network), network.provenance)
 
 
 def _batch(image: Image) -> tuple[Tensor, bool]:

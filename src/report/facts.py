@@ -11,7 +11,7 @@ Facts = Sequence[tuple[str, Any]]
 _ELSEWHERE = {
     "mIoU", "pixel_accuracy", "mean_accuracy", "IoU", "classes", "confusion_matrix", "num_images", "epoch",
     "checkpoint", "split", "precision", "data", "last", "family", "trained_on", "iIoU", "mean_iIoU",
-    "category_mIoU", "began_from", "validations",
+    "category_mIoU", "began_from", "validations", "recipe", "seed", "revision", "weights_sha256",
 }  # fmt: skip
 
 
@@ -35,7 +35,10 @@ def run_facts(metrics: Mapping[str, Any], starts: Sequence[Mapping[str, Any]], e
         ("Command", _code(start.get("command"))),
         ("Overrides", _overrides(start.get("overrides"))),
         ("Repeats", _code(start.get("repeats"))),
-        ("Seed", start.get("seed")),
+        ("Recipe", _code(metrics.get("recipe"))),
+        ("Seed", metrics.get("seed") if start.get("seed") is None else start["seed"]),
+        ("Weights made by code", _code(metrics.get("revision"))),
+        ("Weights, SHA-256", _code(metrics.get("weights_sha256"))),
         ("Code", _revision(start.get("code"))),
         ("Hardware", _hardware(start)),
         ("Started", _time(start.get("time"))),

@@ -24,7 +24,7 @@ from src.runs.directory_checks import (
 )
 from src.runs.locks import hold
 from src.runs.log_handlers import hand_over
-from src.runs.record import command, differences, packages_of, read_starts, this_start
+from src.runs.record import command, differences, origin, packages_of, read_starts, this_start
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class Run:
     directory: Path
     config: dict[str, Any]
     id: str | None = None  # stays the same if the directory is renamed or copied; known after `open`
+    origin: dict[str, Any] = field(default_factory=dict)  # for its checkpoints; known after `open`
     extended: bool = False  # whether it continues beyond the length that it had so far
     _lock: TextIO | None = field(default=None, repr=False)
 
@@ -141,6 +142,7 @@ class Run:
             log.warning("%s was damaged. It is kept as %s, and a new one is started.", path, kept.name)
         start, patch = this_start(self.config, world_size)
         start |= {"config_sha256": config_sha256, "from_checkpoint": None}
+        self.origin = origin(start)
         if resumed:
             start["from_checkpoint"] = {"epoch": resumed["epoch"] + 1, "step": resumed["global_step"]}
             if isinstance(resumed.get("run"), dict):

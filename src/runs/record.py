@@ -18,6 +18,7 @@ from src.config import RECORDED, overrides
 from src.masking import SECRET_NAME, hide_secrets
 from src.runs.machine import hardware, installed_packages
 from src.runs.revision import code_state
+from src.schema.roles import MAY_CHANGE
 
 # Environment variables that may change a result or explain one; any other may be a secret.
 _VARIABLES = re.compile(
@@ -25,6 +26,8 @@ _VARIABLES = re.compile(
     r"|SLURM_(JOB_ID|JOB_NAME|ARRAY_JOB_ID|ARRAY_TASK_ID|NNODES|NTASKS|JOB_NODELIST|RESTART_COUNT)"
     r"|WORLD_SIZE|LOCAL_WORLD_SIZE|PYTHONHASHSEED|LD_PRELOAD|WANDB_MODE"
 )
+ORIGIN = ("recipe", "seed", "revision")
+"""What each checkpoint records of the start that wrote it."""
 _NAMED = 8  # differences between two starts that one message lists
 
 
@@ -51,6 +54,22 @@ def this_start(config: Mapping[str, Any], world_size: int) -> tuple[dict[str, An
             if _VARIABLES.fullmatch(name) and not SECRET_NAME.fullmatch(name)
         },
     }, patch
+
+
+def origin(start: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of ORIGIN: the experiment with the overrides that decide what is computed, as one types
+    them, the seed, and the code's git revision, with a + if the code differed from it."""
+    code = start["code"]
+    given = [f"experiment={start['choices']['experiment']}"] if start["choices"].get("experiment") else []
+    given += [o for o in start["overrides"] if _decides(o) and o not in given]
+    revision = code["revision"] and code["revision"] + ("+" if code["dirty"] else "")
+    return {"recipe": " ".join(given), "seed": start["seed"], "revision": revision}
+
+
+def _decides(override: str) -> bool:
+    """Whether an override may change the weights, and is not the place of a file."""
+    key = override.lstrip("+~").partition("=")[0]
+    return not f"{key}.".startswith((*MAY_CHANGE, "hydra.")) and not key.endswith(("checkpoint", ".root"))
 
 
 def _choices(config: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -31,6 +31,7 @@ _ENGINE = Text(
     r"(torch|compile|onnxruntime|openvino) (float32|bf16|fp16)",
 )
 _OUTPUT = Choice(("train_ids", "label_ids", "color", "overlay", "panel", "probabilities"))
+_FORMAT = Choice(("onnx", "openvino", "torch"))
 _LIMIT = _NULL | Integer(0, _MANY) | _SHARE
 
 KEYS: dict[str, Kind] = {
@@ -153,6 +154,19 @@ OF_TASK: dict[str, dict[str, Kind]] = {
         "checkpoint": Path(),
         "trainer.precision": KEYS["trainer.precision"] | _NULL,
         "trainer.fp32_precision": KEYS["trainer.fp32_precision"] | _NULL,
+    },
+    "export": {
+        "task": Choice(("export",)),
+        "checkpoint": Path(),
+        "format": _FORMAT | ListOf(_FORMAT),
+        "precision": Choice(("float32", "fp16", "int8")),
+        "max_drop": _SHARE,
+        "size": ListOf(SIDE, 2) | _NULL,
+        "output": Choice(("class_map", "logits")),
+        "images": Path("the path of a folder") | _NULL,
+        "parity": Group(),
+        "parity.equal": _SHARE | _NULL,
+        "parity.difference": _SHARE | _NULL,
     },
 }
 

@@ -39,6 +39,7 @@ class SegmentationModule(LightningModule):
             class_weights as numbers, and "auxiliary_weight", "compile", "channels_last", "fp32_precision".
         precision: Trainer precision of the run; evaluation uses the same one.
         began_from: the initial weights of a fine-tuning: file, digest, and what they were trained on.
+        segmenter: with weights, for an evaluation; not recorded. None = a new one.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class SegmentationModule(LightningModule):
         training: dict[str, Any] | None = None,
         precision: str | None = None,
         began_from: dict[str, Any] | None = None,
+        segmenter: Segmenter | None = None,
     ):
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore="segmenter")
         self.classes = classes
-        self.segmenter = Segmenter.from_config(model)
+        self.segmenter = segmenter or Segmenter.from_config(model)
         # For the sizes and FLOPs in Lightning's summary.
         self.example_input_array = torch.zeros(1, 3, *data["crop_size"], dtype=torch.uint8)
         self.confusion = ConfusionMatrix(len(classes))

@@ -141,7 +141,7 @@ def _read(path: Path, refuse: Callable[[str], UserError], ours: bool = False) ->
         if content[begin:].lower().startswith(signature):
             raise refuse(f"not a checkpoint, but {kind}")
     if ours or content.startswith(b"PK"):
-        _check_archive(content, refuse)
+        check_archive(content, refuse)
     try:
         return read_pickle(content)
     except Exception as error:  # of any type, in a file that may hold anything
@@ -155,7 +155,7 @@ def _refusal(path: Path, advice: str, what: str) -> UserError:
     return UserError(f"checkpoint={path}: {what}. {advice}")
 
 
-def _check_archive(content: bytes, refuse: Callable[[str], UserError]) -> None:
+def check_archive(content: bytes, refuse: Callable[[str], Exception]) -> None:
     """Raises for any archive that Python's reader and torch's could understand differently."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch.save writes one

@@ -22,6 +22,7 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     recorded = checkpoint["hyper_parameters"]
     problems = _problems("hyper_parameters", recorded, _RECORDED)
     problems += _problems("", checkpoint, {"epoch": _integer(0, 10**9), "state_dict": _is_state})
+    problems += _problems("", checkpoint, {"run": _is_run, "scores": _any_of(_has_miou, _one_of(None))})
     if isinstance(recorded["data"], dict):
         problems += _problems("data", recorded["data"], _DATA)
         problems += [f"data.{key} is missing" for key in _DATA_NEEDED if key not in recorded["data"]]
@@ -92,6 +93,17 @@ def _is_origin(value: Any) -> bool:
         and all(isinstance(e, dict) and e.keys() == {"data", "split"} for e in seen)
         and all(_is_text(text) for e in seen for text in e.values())
     )
+
+
+def _is_run(value: Any) -> bool:
+    """What the run recorded about itself; all of it may be missing."""
+    texts = [value.get(key) for key in ("recipe", "revision")] if isinstance(value, dict) else [0]
+    seed = value.get("seed") if isinstance(value, dict) else None
+    return all(text is None or _is_text(text) for text in texts) and (seed is None or type(seed) is int)
+
+
+def _has_miou(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("mIoU"), float | int | None)
 
 
 def _is_state(value: Any) -> bool:

@@ -3,111 +3,81 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from src.data.layouts import SPLITS
 from src.errors import UserError, counted, shorten
-from src.labels import CAMVID, CITYSCAPES
 from src.network.segmenter import Segmenter
-from src.runs.directory import rank
+from src.runs.record import ORIGIN
 from src.weights.checkpoint_files import load_checkpoint, read_weights_file
 from src.weights.checkpoint_schema import check_schema
 from src.weights.published import read_published
 from src.weights.published_names import OURS
+from src.weights.recorded_network import DATASETS, RecordedNetwork, Seen
 from src.weights.safe_pickle import mapping
 from src.weights.tensor_checks import fault
 
 log = logging.getLogger(__name__)
 
-DATASETS = {table.num_classes: table for table in (CITYSCAPES, CAMVID)}
-"""The dataset of published weights, by the number of classes: their files say nothing else about it."""
 
-Seen = list[dict[str, str]]
-"""The {"data", "split"} that weights were trained on, earlier trainings included."""
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork(RecordedNetwork):
     """What evaluation, prediction, export and fine-tuning take: a network, its weights and their origin.
 
-    model: what Segmenter.from_config takes. weights: the Segmenter's state_dict. classes: in the order of the
-    train ids; None if unknown. data: the recorded data group; None for published weights.
-    precision, fp32_precision: those of the training. trained_on: None if nobody recorded it. epoch:
-    counts from 1; None for published weights.
+    weights: the Segmenter's state_dict. val_miou: of the validation that belongs to the weights.
+    made_by: what the run recorded about itself, see `Run.origin`; empty for published weights.
     """
 
-    path: str
-    family: str
-    model: dict[str, Any]
     weights: dict[str, Tensor]
-    classes: list[str] | None
-    mean_is_known: bool = True
-    data: dict[str, Any] | None = None
-    precision: str = "32-true"
-    fp32_precision: str = "ieee"
     channels_last: bool = False
-    trained_on: Seen | None = None
-    epoch: int | None = None
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.classes) if self.classes else self.model["num_classes"]
-
-    @property
-    def dataset(self) -> str | None:
-        """The name of the data group that the network is for; None if unknown."""
-        if self.data is not None:
-            return self.data["name"]
-        return DATASETS[self.num_classes].name if self.num_classes in DATASETS else None
+    val_miou: float | None = None
+    made_by: dict[str, Any] = field(default_factory=dict)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What metrics.json needs beside the metrics to make them comparable."""
         return {
             "checkpoint": self.path,
             "family": self.family,
             "network": self.model["_target_"].rpartition(".")[2],
+            "parameters": self._parameters(),
             "epoch": self.epoch,
             "trained_on": self.trained_on,
+            "val_mIoU": self.val_miou,
+            **{key: self.made_by.get(key) for key in ORIGIN},
+            "weights_sha256": self._digest(),
         }
 
-    def segmenter(self) -> Segmenter:
-        """The network with its weights, on the CPU in eval mode."""
-        return self.load_into(Segmenter.from_config(self.model)).eval()
+    def _parameters(self) -> int:
+        """Their number; the weights have BatchNorm's statistics, too."""
+        return sum(p.numel() for p in _without_weights(self.model).parameters())
 
-    def load_into(self, segmenter: Segmenter) -> Segmenter:
-        """Load the weights into a Segmenter of the same model, and return it."""
+    def _digest(self) -> str:
+        """SHA-256 of the weights, the same in whichever file they are."""
+        found = hashlib.sha256()
+        for key, tensor in sorted(self.weights.items()):
+            found.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            found.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
+
+    def segmenter(self, model: Mapping[str, Any] | None = None) -> Segmenter:
+        """The network with its weights, on the CPU in eval mode.
+
+        Args:
+            model: with another preprocessing; None = the recorded model.
+        """
+        segmenter = Segmenter.from_config(model or self.model).eval()
         segmenter.load_state_dict(self.weights)
         if self.channels_last:  # the kernels of each format round differently in 16 bits
             segmenter.channels_last()
         return segmenter
 
-    def warn_of_seen_images(self, data: str, split: str) -> None:
-        """Warn, on rank 0, if the split may have been trained on, so that a result on it says little."""
-        if rank() != 0:
-            return
-        if self.trained_on is None:
-            log.warning(
-                "WARNING: nobody recorded which images these weights were trained on%s. They may have seen "
-                "'%s' of %s, and the result may say nothing about new images.",
-                ", before they were fine-tuned" if self.family == OURS else f" ({self.family})",
-                split,
-                data,
-            )
-            return
-        for seen in self.trained_on:
-            if seen["data"] == data and set(SPLITS.get(split, ())) & set(SPLITS.get(seen["split"], ())):
-                log.warning(
-                    "WARNING: this network was trained on '%s', which has images of '%s': the result says "
-                    "nothing about new images.",
-                    seen["split"],
-                    split,
-                )
+
+EXPORTED = (".onnx", ".xml", ".pt2")
+"""Suffixes of exported files, which src.inference.exports reads."""
 
 
 def restore(path: Any) -> TrainedNetwork:
@@ -121,9 +91,14 @@ def restore(path: Any) -> TrainedNetwork:
             f"checkpoint={path}: give one file. Several are evaluated in turn, for one table, by\n"
             f"python -m src.eval -m checkpoint=one.ckpt,other.ckpt"
         )
+    if path.endswith(EXPORTED):
+        raise UserError(
+            f"checkpoint={path}: an exported file, which has no weights to train or to export again. Give "
+            f"the checkpoint that it was exported from."
+        )
     pickled = read_weights_file(path)
     if "hyper_parameters" in mapping(pickled.root):
-        return _restore_ours(path)
+        return network_of(load_checkpoint(path), path)
     try:
         published = read_published(pickled)
     except UserError as error:
@@ -153,8 +128,8 @@ def restore(path: Any) -> TrainedNetwork:
     )
 
 
-def _restore_ours(path: str) -> TrainedNetwork:
-    checkpoint = load_checkpoint(path)
+def network_of(checkpoint: dict[str, Any], path: str) -> TrainedNetwork:
+    """The network of a checkpoint of ours that is already loaded. Raises UserError as `restore` does."""
     check_schema(checkpoint, path)
     recorded = checkpoint["hyper_parameters"]
     weights = {key.removeprefix("segmenter."): tensor for key, tensor in checkpoint["state_dict"].items()}
@@ -177,15 +152,34 @@ def _restore_ours(path: str) -> TrainedNetwork:
         channels_last=bool(training.get("channels_last")),
         trained_on=None if before is None else [*before, *here],
         epoch=checkpoint["epoch"] + 1,
+        val_miou=_val_miou(checkpoint),
+        # Older checkpoints record only the run's id and name, or nothing.
+        made_by=checkpoint.get("run") or {},
     )
+
+
+def _val_miou(checkpoint: Mapping[str, Any]) -> float | None:
+    """Of the validation in the checkpoint's own epoch; the weights have changed since an earlier one."""
+    if checkpoint.get("scored_epoch") != checkpoint["epoch"] or not checkpoint.get("scores"):
+        return None
+    return checkpoint["scores"]["mIoU"]
+
+
+def _without_weights(model: Mapping[str, Any]) -> Segmenter:
+    """On the device meta, which takes no memory, whatever sizes are recorded; else a network of the user's
+    own whose constructor needs values of tensors."""
+    try:
+        with torch.device("meta"):
+            return Segmenter.from_config(model)
+    except (NotImplementedError, RuntimeError):
+        return Segmenter.from_config(model)
 
 
 def check_fit(model: Mapping[str, Any], weights: Mapping[str, Tensor], path: str) -> None:
     """Raises UserError if a Segmenter's state_dict does not fit the network that `model` names, or has values
     that no network can compute with."""
     try:
-        with torch.device("meta"):  # takes no memory, whatever sizes are recorded
-            wanted = Segmenter.from_config(model).state_dict()
+        wanted = _without_weights(model).state_dict()
     except UserError as error:
         raise UserError(f"checkpoint={path}: its network cannot be made. {error.text}") from error
     lines = [

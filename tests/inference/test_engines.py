@@ -39,7 +39,13 @@ def trained():
             layer.running_var.uniform_(0.5, 2)
             layer.weight.data.uniform_(0.5, 1.5)
             layer.bias.data.normal_()
-    return TrainedNetwork("here.ckpt", "this project", MODEL, segmenter.state_dict(), list("abcde"))
+    return TrainedNetwork(
+        path="here.ckpt",
+        family="this project",
+        model=MODEL,
+        weights=segmenter.state_dict(),
+        classes=list("abcde"),
+    )
 
 
 @pytest.fixture(scope="module")

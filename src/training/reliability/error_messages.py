@@ -72,7 +72,7 @@ def _is_restoring(error: BaseException) -> bool:
 
 class RunGuard(Callback):
     """Creates the folders of the checkpoints, writes no checkpoint once the run directory was replaced, puts
-    the run's id and name into each, and records whether an error came in training or in validation."""
+    the run's id, name and origin into each, and records whether an error came from training or validation."""
 
     def __init__(self, run: Run):
         self.run = run
@@ -87,7 +87,7 @@ class RunGuard(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self.run.check_in_place()
-        checkpoint["run"] = {"id": self.run.id, "name": self.run.config["name"]}
+        checkpoint["run"] = {"id": self.run.id, "name": self.run.config["name"], **self.run.origin}
 
     def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
         self.was_training = bool(trainer.training)  # the Trainer resets it before it raises
