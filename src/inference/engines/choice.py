@@ -10,7 +10,7 @@ from src.errors import UserError
 from src.inference.engines.engine import ENGINES, PRECISIONS, Engine
 from src.inference.engines.onnx_engine import OnnxEngine, onnx_model
 from src.inference.engines.openvino_engine import OpenVinoEngine, openvino_model
-from src.inference.engines.program import trace
+from src.inference.engines.program import COARSE, trace
 from src.inference.engines.torch_engine import TorchEngine
 from src.weights.trained_network import TrainedNetwork
 
@@ -51,15 +51,14 @@ def engine_for(
     if engine == "onnxruntime":
         if precision != "float32":
             raise UserError(f"precision={precision}: ONNX Runtime computes in float32 on CPUs.")
-        return OnnxEngine(lambda output: onnx_model(trace(segmenter, output)).SerializeToString())
+        return OnnxEngine(onnx_model(trace(segmenter, COARSE)).SerializeToString(), COARSE)
     if engine == "openvino":
         return _openvino(trained, precision)
     return TorchEngine(segmenter, trained.path, on, precision, compiled=engine == "compile")
 
 
 def _openvino(trained: TrainedNetwork, precision: str) -> Engine:
-    segmenter = trained.segmenter()
-    return OpenVinoEngine(lambda output: openvino_model(trace(segmenter, output)), precision=precision)
+    return OpenVinoEngine(openvino_model(trace(trained.segmenter(), COARSE)), COARSE, precision)
 
 
 def _device(device: str, engine: str) -> str:

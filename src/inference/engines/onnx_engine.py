@@ -1,16 +1,14 @@
 """ONNX Runtime, and the ONNX model for it."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from src.inference.engines.models import Models, needs
+from src.inference.engines.graph_engine import GraphEngine, needs
 from src.inference.engines.program import quiet
-from src.network.upsample import best_class
 
 OPSET = 18
 """ONNX Runtime has no CUDA kernels of newer Resize and ReduceMax."""
@@ -33,47 +31,26 @@ def onnx_model(program: ExportedProgram) -> Any:
     return made.model_proto
 
 
-class OnnxEngine:
-    """See `Engine`.
-
+class OnnxEngine(GraphEngine):
+    """
     Args:
-        models: for an output, the bytes of an ONNX model or the path of its file; the input is the first one.
-        outputs: that there are: a graph with logits gives class maps, too.
+        model: the bytes of an ONNX model, or the path of its file; it has one input and one output.
     """
 
     name = "onnxruntime"
-    device = "cpu"
 
-    def __init__(
-        self,
-        models: Callable[[str], bytes | str],
-        outputs: tuple[str, ...] = ("class_map", "logits"),
-        precision: str = "float32",
-    ):
+    def __init__(self, model: bytes | str, output: str, precision: str = "float32"):
+        super().__init__(output, precision)
         try:
             import onnxruntime
         except ImportError as error:
             raise needs("onnxruntime", "engine=onnxruntime") from error
-        self.precision = precision
-        self._outputs = outputs
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
 
-        def session(output: str) -> Any:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = torch.get_num_threads()
-            options.log_severity_level = 3
-            return onnxruntime.InferenceSession(models(output), options, ["CPUExecutionProvider"])
-
-        self._sessions = Models(session)
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return self._run("logits", image)
-
-    def class_map(self, image: Tensor) -> Tensor:
-        if "class_map" not in self._outputs:
-            return best_class(self(image))
-        return self._run("class_map", image)
-
-    def _run(self, output: str, image: Tensor) -> Tensor:
-        session = self._sessions[output]
-        (result,) = session.run(None, {session.get_inputs()[0].name: image.contiguous().numpy()})
+    def _run(self, image: Tensor) -> Tensor:
+        (result,) = self._session.run(None, {self._input: image.contiguous().numpy()})
         return torch.from_numpy(result)

@@ -1,7 +1,6 @@
 """OpenVINO, and its model of a network."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from src.inference.engines.models import Models, needs
-from src.network.upsample import best_class
+from src.inference.engines.graph_engine import GraphEngine, needs
 
 _SIZES = 4
 """Shapes of images for which a graph of its own is compiled, in about a second: it takes four fifths of the
@@ -36,56 +34,38 @@ def openvino_model(program: ExportedProgram) -> Any:
         return package.convert_model(program)
 
 
-class OpenVinoEngine:
-    """See `Engine`.
-
+class OpenVinoEngine(GraphEngine):
+    """
     Args:
-        models: for an output, an openvino.Model.
-        outputs: that there are: a graph with logits gives class maps, too.
+        model: an openvino.Model with one input and one output.
         precision: what the arithmetic uses: "float32", "bf16", "fp16"; "int8" of a quantised model.
     """
 
     name = "openvino"
-    device = "cpu"
 
-    def __init__(
-        self,
-        models: Callable[[str], Any],
-        outputs: tuple[str, ...] = ("class_map", "logits"),
-        precision: str = "float32",
-    ):
+    def __init__(self, model: Any, output: str, precision: str = "float32"):
+        super().__init__(output, precision)
         self._core = openvino().Core()
-        self.precision = precision
-        self._outputs = outputs
+        self._model = model
         self._settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        self._models = Models(models)
-        self._requests: dict[tuple[str, Any], Any] = {}
+        self._requests: dict[tuple[int, ...] | None, Any] = {}  # by the shape of the image; None = any
 
-    def __call__(self, image: Tensor) -> Tensor:
-        return self._run("logits", image)
-
-    def class_map(self, image: Tensor) -> Tensor:
-        if "class_map" not in self._outputs:
-            return best_class(self(image))
-        return self._run("class_map", image)
-
-    def _run(self, output: str, image: Tensor) -> Tensor:
-        request = self._request(output, tuple(image.shape))
-        results = request.infer({0: image.contiguous().numpy()})
+    def _run(self, image: Tensor) -> Tensor:
+        results = self._request(tuple(image.shape)).infer({0: image.contiguous().numpy()})
         return torch.from_numpy(np.array(results[0]))  # the request writes its next result to the same place
 
-    def _request(self, output: str, shape: tuple[int, ...]) -> Any:
-        if (output, shape) in self._requests:
-            return self._requests[output, shape]
-        shapes = sum(name == output and shape is not None for name, shape in self._requests)
-        key = (output, shape if shapes < _SIZES else None)
+    def _request(self, shape: tuple[int, ...]) -> Any:
+        if shape in self._requests:
+            return self._requests[shape]
+        own = self._model.is_dynamic() and len(self._requests) < _SIZES
+        key = shape if own else None
         if key not in self._requests:
-            model = self._models[output]
-            if key[1] and model.is_dynamic():
+            model = self._model
+            if own:
                 model = model.clone()
                 model.reshape(list(shape))
             compiled = self._core.compile_model(model, "CPU", self._settings)

@@ -16,13 +16,16 @@ from src.network.segmenter import Segmenter
 from src.network.upsample import upsample
 
 OUTPUTS = ("class_map", "logits")
+"""Of an exported file."""
+COARSE = "coarse_logits"
+"""What an engine computes in its runtime: the logits before upsampling."""
 _COMPARED = 40  # classes up to which the graph compares them one by one
 
 Size = tuple[int, int]
 
 
 class Deployed(nn.Module):
-    """uint8 RGB (B, 3, H, W) -> uint8 (B, H, W), or float32 logits (B, C, H, W)."""
+    """uint8 RGB (B, 3, H, W) -> uint8 (B, H, W), float32 logits (B, C, H, W), or those before upsampling."""
 
     def __init__(self, segmenter: Segmenter, output: str):
         super().__init__()
@@ -30,7 +33,10 @@ class Deployed(nn.Module):
         self.output = output
 
     def forward(self, image: Tensor) -> Tensor:
-        logits = upsample(self.segmenter.coarse_logits(image), image.shape[-2:])
+        coarse = self.segmenter.coarse_logits(image)
+        if self.output == COARSE:
+            return coarse
+        logits = upsample(coarse, image.shape[-2:])
         return logits if self.output == "logits" else _first_of_the_highest(logits)
 
 
@@ -52,7 +58,7 @@ def trace(segmenter: Segmenter, output: str = "class_map", size: Size | None = N
     """The graph of a Segmenter in eval mode, on the CPU, with one input, "image". BatchNorm is folded.
 
     Args:
-        output: one of OUTPUTS.
+        output: one of OUTPUTS, or COARSE.
         size: (height, width) of all images, one at a time; None = any number of images of any size.
 
     Raises UserError for a network that torch.export cannot trace.

@@ -52,7 +52,7 @@ class TorchEngine:
 
     def class_map(self, image: Tensor) -> Tensor:
         with torch.inference_mode():
-            return class_map(self._coarse(image), image.shape[-2:]).cpu()
+            return class_map(self._coarse(image), image.shape[-2:], exact=False).cpu()
 
     def _coarse(self, image: Tensor) -> Tensor:
         kind, half = self.device.partition(":")[0], self.precision != "float32"

@@ -7,7 +7,7 @@ from typing import Any
 from torch.export import ExportedProgram
 
 from src.inference.engines.engine import Engine
-from src.inference.engines.models import needs
+from src.inference.engines.graph_engine import needs
 from src.inference.engines.onnx_engine import OnnxEngine, onnx_model
 
 SUFFIX = ".onnx"
@@ -77,4 +77,4 @@ def engine(path: Path, output: str, precision: str) -> Engine:
     Args:
         output: of the graph. precision: of the arithmetic.
     """
-    return OnnxEngine(lambda _: str(path), (output,), precision)
+    return OnnxEngine(str(path), output, precision)

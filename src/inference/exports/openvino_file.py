@@ -62,5 +62,4 @@ def read(path: Path) -> dict[str, str]:
 
 
 def engine(path: Path, output: str, precision: str) -> Engine:
-    core = openvino().Core()
-    return OpenVinoEngine(lambda _: core.read_model(path), (output,), precision)
+    return OpenVinoEngine(openvino().Core().read_model(path), output, precision)

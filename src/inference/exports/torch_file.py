@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from src.inference.engines.engine import Engine
+from src.inference.engines.graph_engine import GraphEngine
 from src.inference.exports.program_check import check_program
-from src.network.upsample import best_class
 
 SUFFIX = ".pt2"
 PRECISIONS = ("float32",)
@@ -37,26 +37,15 @@ def engine(path: Path, output: str, precision: str) -> Engine:
     return ProgramEngine(torch.export.load(io.BytesIO(content)), output, precision)
 
 
-class ProgramEngine:
-    """See `Engine`.
-
-    Args:
-        output: of the program.
-    """
+class ProgramEngine(GraphEngine):
+    """See `GraphEngine`."""
 
     name = "torch"
-    device = "cpu"
 
     def __init__(self, program: ExportedProgram, output: str, precision: str):
-        self.precision = precision
-        self._output = output
+        super().__init__(output, precision)
         self._module = program.module()
 
     @torch.inference_mode()
-    def __call__(self, image: Tensor) -> Tensor:
+    def _run(self, image: Tensor) -> Tensor:
         return self._module(image)
-
-    @torch.inference_mode()
-    def class_map(self, image: Tensor) -> Tensor:
-        result = self._module(image)
-        return result if self._output == "class_map" else best_class(result)
