@@ -11,6 +11,8 @@ from src.errors import UserError
 from src.inference.engines import choice
 from src.inference.engines.choice import MANY, engine_for
 from src.inference.engines.folding import fold_batchnorm
+from src.inference.engines.split import SplitCGNet
+from src.network.cgnet import CGNet
 from src.network.segmenter import Segmenter
 from src.weights.trained_network import TrainedNetwork
 
@@ -128,6 +130,33 @@ class TestFolding:
         before = {key: value.clone() for key, value in trained.weights.items()}
         engine_for(trained, "torch")(pixels(64, 64))
         assert all(torch.equal(value, before[key]) for key, value in trained.weights.items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"input_injection": False},
+        {"surrounding": False, "activation": "relu"},
+        {"global_context": False, "residual": "none", "classifier_bias": True},
+        {"residual": "local", "num_blocks": [3, 2], "channels": [8, 16, 24]},
+    ],
+    ids=str,
+)
+def test_cgnet_without_concatenations_is_the_same(change):
+    torch.manual_seed(0)
+    network = CGNet(num_classes=5, **{"num_blocks": [2, 2]} | change).eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2)
+            layer.bias.data.normal_()
+    image = torch.randn(2, 3, 71, 90)
+    with torch.no_grad():
+        expected = network(image)
+        found = SplitCGNet(network)(image)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert expected.std() > 0.01
 
 
 class TestChoice:

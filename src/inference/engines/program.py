@@ -11,7 +11,9 @@ from torch.export import Dim, ExportedProgram
 
 from src.errors import UserError
 from src.inference.engines.folding import fold_batchnorm
+from src.inference.engines.split import SplitCGNet
 from src.network.build import where_it_failed
+from src.network.cgnet import CGNet
 from src.network.segmenter import Segmenter
 from src.network.upsample import upsample
 
@@ -71,6 +73,8 @@ def trace(segmenter: Segmenter, output: str = "class_map", size: Size | None = N
     segmenter = copy.deepcopy(segmenter)
     try:
         fold_batchnorm(segmenter)
+        if type(segmenter.network) is CGNet:
+            segmenter.network = SplitCGNet(segmenter.network)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.export(
