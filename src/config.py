@@ -222,7 +222,8 @@ def explain(error: Exception, config_name: str) -> str:
             f"in conf/, or set {key} itself."
         )
     if "Cannot merge DictConfig with ListConfig" in text:
-        where = text.partition("In '")[2].partition("'")[0]
+        lists = [o.partition("=")[0].lstrip("+") for o in sys.argv[1:] if "=[" in o]
+        where = text.partition("In '")[2].partition("'")[0] or " or ".join(lists)
         return (
             f"{where or 'The config'}: a list where keys with values are expected, or the reverse, such as "
             f"ignored: [255] instead of ignored: {{ids: [255]}}."

@@ -96,7 +96,7 @@ def test_an_unknown_split_is_named(doors, module_doors):
     checkpoint = f"checkpoint={run.directory}/checkpoints/best.ckpt"
     outcome = doors("eval", checkpoint, "data.split=testing", "trainer.accelerator=cpu")
     assert outcome.code == 2
-    assert "data.split=testing: expected train, val, test, trainval or null" in outcome.err
+    assert "data.split=testing: expected train, val, test, trainval, train_extra or null" in outcome.err
 
 
 @pytest.mark.slow

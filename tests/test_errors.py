@@ -178,7 +178,7 @@ def test_damaged_checkpoint(doors, tmp_path, content):
     ],
 )
 def test_unknown_key(doors, override, nearest):
-    assert nearest in _refused(doors, override)
+    assert nearest in _refused(doors, override, "data=street_tiny")
 
 
 def test_unknown_key_in_an_experiment_file(doors, tmp_path, monkeypatch):
