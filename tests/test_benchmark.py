@@ -84,7 +84,7 @@ def test_what_was_measured_is_said(results):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("target=speed", r"target=speed: expected data or step\."),
+        ("target=speed", r"target=speed: expected data, step or inference\."),
         ("measure.rounds=0", r"measure.rounds=0: expected a whole number from 1"),
         (
             "measure.step_batch=many",

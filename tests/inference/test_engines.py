@@ -2,6 +2,7 @@
 
 import builtins
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -160,7 +161,8 @@ def test_cgnet_without_concatenations_is_the_same(change):
 
 
 class TestChoice:
-    def test_auto_is_pytorch_for_few_images_and_openvino_for_many(self, trained):
+    def test_auto_is_pytorch_for_few_images_and_openvino_for_many(self, trained, monkeypatch):
+        monkeypatch.setattr(choice, "_openvino", lambda *_: SimpleNamespace(name="openvino"))
         on_gpu = torch.cuda.is_available()
         assert engine_for(trained).name == "torch"
         assert engine_for(trained, images=MANY - 1).name == "torch"

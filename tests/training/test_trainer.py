@@ -197,7 +197,12 @@ def run(tmp_path):
     }
     kept = [(s, signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGTERM)]
     yield SimpleNamespace(
-        directory=tmp_path, config=values, id=None, last_checkpoint=None, check_in_place=lambda: None
+        directory=tmp_path,
+        config=values,
+        id=None,
+        origin={},
+        last_checkpoint=None,
+        check_in_place=lambda: None,
     )
     for number, handler in kept:
         signal.signal(number, handler)

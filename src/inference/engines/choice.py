@@ -8,8 +8,8 @@ from torch import Tensor
 
 from src.errors import UserError
 from src.inference.engines.engine import ENGINES, PRECISIONS, Engine
-from src.inference.engines.onnx_engine import OnnxEngine, onnx_model
-from src.inference.engines.openvino_engine import OpenVinoEngine, openvino_model
+from src.inference.engines.onnx_engine import OnnxEngine, onnx_model, onnxruntime
+from src.inference.engines.openvino_engine import OpenVinoEngine, openvino, openvino_model
 from src.inference.engines.program import COARSE, trace
 from src.inference.engines.torch_engine import TorchEngine
 from src.weights.trained_network import TrainedNetwork
@@ -51,6 +51,7 @@ def engine_for(
     if engine == "onnxruntime":
         if precision != "float32":
             raise UserError(f"precision={precision}: ONNX Runtime computes in float32 on CPUs.")
+        onnxruntime()  # before the network is traced, which takes seconds
         return OnnxEngine(onnx_model(trace(segmenter, COARSE)).SerializeToString(), COARSE)
     if engine == "openvino":
         return _openvino(trained, precision)
@@ -58,6 +59,7 @@ def engine_for(
 
 
 def _openvino(trained: TrainedNetwork, precision: str) -> Engine:
+    openvino()  # before the network is traced, which takes seconds
     return OpenVinoEngine(openvino_model(trace(trained.segmenter(), COARSE)), COARSE, precision)
 
 

@@ -22,7 +22,8 @@ class _Seen:
 def fold_batchnorm(segmenter: Segmenter) -> int:
     """Folds, in place, each BatchNorm2d that sees the output of one convolution, or of several that are
     concatenated, into these. Returns how many; 0 where the logits would differ by more than rounding, as in
-    a network that also uses a convolution's output in another way.
+    a network that also uses a convolution's output in another way, and for a network that cannot see a small
+    square image.
 
     Args:
         segmenter: in eval mode, in float32, on the CPU.
@@ -32,7 +33,10 @@ def fold_batchnorm(segmenter: Segmenter) -> int:
         256, (1, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode(False), torch.no_grad():
-        before = segmenter.coarse_logits(image)
+        try:
+            before = segmenter.coarse_logits(image)
+        except Exception:  # of any type, in a network of the user's own that is for images of one size
+            return 0
         found = _follow(segmenter, image)
         parents = {
             child: (parent, name) for parent in segmenter.modules() for name, child in parent.named_children()

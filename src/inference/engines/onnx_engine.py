@@ -14,6 +14,15 @@ OPSET = 18
 """ONNX Runtime has no CUDA kernels of newer Resize and ReduceMax."""
 
 
+def onnxruntime() -> Any:
+    """The package. Raises UserError if it is not installed."""
+    try:
+        import onnxruntime as package
+    except ImportError as error:
+        raise needs("onnxruntime", "ONNX Runtime") from error
+    return package
+
+
 def onnx_model(program: ExportedProgram) -> Any:
     """The onnx.ModelProto of a traced graph. Raises UserError without the packages onnx and onnxscript."""
     try:
@@ -41,14 +50,11 @@ class OnnxEngine(GraphEngine):
 
     def __init__(self, model: bytes | str, output: str, precision: str = "float32"):
         super().__init__(output, precision)
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise needs("onnxruntime", "engine=onnxruntime") from error
-        options = onnxruntime.SessionOptions()
+        package = onnxruntime()
+        options = package.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+        self._session = package.InferenceSession(model, options, ["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
     def _run(self, image: Tensor) -> Tensor:
