@@ -138,7 +138,12 @@ class Inference:
         spans = self._window_spans(image)
         if spans is None:
             return self.network.class_map(image)
-        return torch.cat([best_class(logits) for logits in self._bands(image, *spans)], 1)
+        result = image.new_empty((len(image), *size))
+        start = 0
+        for logits in self._bands(image, *spans):
+            result[:, start : start + logits.shape[2]] = best_class(logits)
+            start += logits.shape[2]
+        return result
 
     def _logits(self, image: Tensor, scale: float, mirrored: bool) -> Tensor:
         """The logits of one view, at the image's own size."""
