@@ -169,6 +169,7 @@ def test_steps_with_several_settings(doors):
     assert config.callbacks.lr is not None
 
 
+@pytest.mark.slow
 def test_a_baseline_that_cannot_train_ends_it(doors):
     done = doors("benchmark", *TINY, "target=step", 'measure.variants=["optimizer.lr=-1"]', own_process=True)
     assert done.code == 2

@@ -141,6 +141,7 @@ def test_int8(doors):
     assert judged.metrics["exported"]["precision"] == "int8"
 
 
+@pytest.mark.slow
 def test_an_int8_file_that_lost_too_much(doors, tmp_path, monkeypatch):
     """With a quantisation that spoils the mIoU."""
     path = tmp_path / "mine.ckpt"

@@ -104,6 +104,7 @@ def test_cityscapes_server_takes_no_merged_classes():
         check_can_submit(merged("cityscapes"), [])
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_with_merged_classes(doors, monkeypatch):
     monkeypatch.setitem(LABEL_TABLES, "merged", merged())
     quiet = ("callbacks.summary=null", "trainer.max_epochs=1")

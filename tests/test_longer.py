@@ -111,6 +111,7 @@ def test_a_run_that_stopped_early_continues_without_early_stopping(doors):
     np.testing.assert_allclose(rates(run), poly(12), rtol=1e-9)  # its length is the same, so is its schedule
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_within_an_epoch_cannot_be_extended(doors):
     assert doors("train", *QUIET, "trainer.max_steps=3").code == 0
     run = doors("train", *QUIET, "trainer.max_steps=7", "extend=true")

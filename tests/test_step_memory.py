@@ -7,6 +7,7 @@ from scripts.step_memory import PHASES, count, count_traffic
 SIZE, BATCH = (64, 128), 4
 
 
+@pytest.mark.slow
 def test_the_loss_takes_one_image_s_memory():
     whole, by_image = (count(BATCH, SIZE, False, False, by_image) for by_image in (False, True))
     assert by_image[0] == whole[0], "the network is the same"
@@ -16,6 +17,7 @@ def test_the_loss_takes_one_image_s_memory():
     assert by_image[3] < whole[3]
 
 
+@pytest.mark.slow
 def test_bf16_takes_half():
     full, half = (count(BATCH, SIZE, bf16, True, True) for bf16 in (False, True))
     assert half[0] == pytest.approx(full[0] / 2, rel=0.05)

@@ -80,7 +80,7 @@ def check(engine, plain, least=0.9999, sizes=((64, 96, 1), (71, 101, 2), (33, 40
     [
         ("torch", "float32", 0.9999),
         ("torch", "bf16", 0.97),
-        ("onnxruntime", "float32", 0.9999),
+        pytest.param("onnxruntime", "float32", 0.9999, marks=pytest.mark.slow),
         ("openvino", "float32", 0.9999),
         pytest.param("openvino", "bf16", 0.97, marks=pytest.mark.slow),
     ],
