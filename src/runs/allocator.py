@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """From now on this process keeps the memory that it frees, for its next tensors. Returns whether it will.
 
     By default glibc gives large tensors back to the system as soon as they are freed, and the system clears
-    every page of the next one: a quarter of the time of CGNet's inference on two cores. Without glibc nothing
+    every page of the next one: a fifth of the time of CGNet's inference on two cores. Without glibc nothing
     changes.
     """
     if sys.platform != "linux":

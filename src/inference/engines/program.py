@@ -65,7 +65,7 @@ def trace(segmenter: Segmenter, output: str = "class_map", size: Size | None = N
 
     Raises UserError for a network that torch.export cannot trace.
     """
-    # Sizes that nothing of the network divides, so that none of them looks like a constant.
+    # Two images, and sides that differ: equal numbers would be taken for one.
     least = max(segmenter.min_size, 32)
     example = (1, 3, *size) if size else (2, 3, least + 3 * 32, least + 5 * 32)
     dynamic: Any = None if size else {"image": {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}

@@ -20,8 +20,8 @@ class TorchEngine:
         segmenter: in eval mode; it belongs to the engine from now on.
         path: of its weights, for messages.
         device: "cpu", "cuda", "cuda:1", "mps". On a CPU the process keeps the memory that it frees.
-        compiled: by torch.compile, which takes about a minute for the first image, and some time for each
-            new number of images or size until it compiles for any size.
+        compiled: by torch.compile, which takes 15 seconds or more for the first image, and some time for
+            each new number of images or size until it compiles for any size.
     """
 
     def __init__(
