@@ -1,10 +1,8 @@
 """target=inference: the time of a class map with each engine and precision, and whether the map is right."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,14 +14,12 @@ from rich.table import Table
 from torch import Tensor
 
 from src.benchmarks.advice import rounded
-from src.benchmarks.baseline import Baseline
-from src.benchmarks.peak_memory import peak_of, resident
+from src.benchmarks.engine_process import BASELINE, EngineProcess
 from src.benchmarks.spread import spread
 from src.data.datamodule import SegmentationDataModule
 from src.data.dataset import SegmentationDataset
 from src.errors import UserError
 from src.evaluation.setup import check_classes, data_to_evaluate
-from src.inference.engines.choice import engine_for
 from src.inference.views import resize_image
 from src.metrics.confusion import ConfusionMatrix, scores
 from src.network.cost import parameters_and_gflops
@@ -37,12 +33,8 @@ from src.weights.trained_network import TrainedNetwork, restore
 
 log = logging.getLogger(__name__)
 
-BASELINE = "baseline"
 _EXPLAINED = "baseline: PyTorch eager, NCHW, argmax over the full-size logits"
-_TURN = 0.2  # seconds of one engine before the next one's turn: short, so that all see the same machine
-
-Timed = Callable[[Tensor], tuple[Tensor, float]]
-"""uint8 (B, 3, H, W) -> uint8 (B, H, W), both on the CPU, and the milliseconds for it."""
+_TURN = 0.5  # seconds of one engine before the next one's turn: short, so that all see the same machine
 
 
 @dataclass
@@ -51,7 +43,7 @@ class Contender:
 
     engine: str
     precision: str
-    timed: Timed
+    process: EngineProcess
     turns: list[list[float]] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
@@ -66,17 +58,16 @@ def benchmark_inference(run: Run) -> None:
     measured: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     for size in settings["sizes"]:
-        image, baseline = _image(dataset, size), Baseline(trained)
-        contenders = list(_contenders(trained, baseline, settings["engines"], image, left_out))
-        _race(contenders, image, settings["rounds"])
+        image = _image(dataset, size)
+        contenders = list(_contenders(trained, settings["engines"], image, left_out))
+        _race(contenders, settings["rounds"])
         if dataset is not None and size == settings["sizes"][0]:
             _score(contenders, dataset, settings["frames"])
         parameters, gflops = parameters_and_gflops(trained.model, *size)
         for contender in contenders:
             facts = {"engine": contender.engine, "precision": contender.precision, "size": list(size)}
             measured.append(facts | contender.results | {"parameters": parameters, "GFLOPs": gflops})
-        baseline.close()
-        del contenders
+            contender.process.close()
     here = machine()
     title = f"{trained.provenance['network']}, image to class map on {here['gpu'] or here['cpu']}"
     rows = [_cells(results) for results in measured]
@@ -135,58 +126,33 @@ def _image(dataset: SegmentationDataset | None, size: Sequence[int]) -> Tensor:
 
 
 def _contenders(
-    trained: TrainedNetwork,
-    baseline: Baseline,
-    engines: Sequence[str],
-    image: Tensor,
-    left_out: dict[str, str],
+    trained: TrainedNetwork, engines: Sequence[str], image: Tensor, left_out: dict[str, str]
 ) -> Iterator[Contender]:
     """The baseline and each engine that can be had, after its first map, whose time and memory are kept."""
-    expected, _ = baseline.timed(image)
-    memory = baseline.memory(image)
-    facts = {"seconds_to_first_map": None, "memory_gb": _gigabytes(memory), "equal_pixels": 1.0}
-    yield Contender(BASELINE, "float32", baseline.timed, results=facts)
-    for entry in engines:
+    expected: Tensor | None = None
+    for entry in (f"{BASELINE} float32", *engines):
         engine, precision = entry.split()
         log.info("Preparing %s", entry)
-        start, before = time.perf_counter(), resident()
         try:
-            class_map = engine_for(trained, engine, precision).class_map
-            found = class_map(image)
+            process = EngineProcess(trained, engine, precision, image)
         except UserError as error:
             left_out[entry] = error.text
             continue
-        seconds = time.perf_counter() - start
-        peak = peak_of(partial(class_map, image))
-        yield Contender(
-            engine,
-            precision,
-            partial(_timed, class_map),
-            results={
-                "seconds_to_first_map": seconds,
-                "memory_gb": _gigabytes(None if peak is None or before is None else max(0, peak - before)),
-                "equal_pixels": (found == expected).double().mean().item(),
-            },
-        )
+        first = process.first
+        expected = first.class_map if expected is None else expected
+        facts = {
+            "seconds_to_first_map": first.seconds,
+            "memory_gb": None if first.memory is None else first.memory / 1e9,
+            "equal_pixels": (first.class_map == expected).double().mean().item(),
+        }
+        yield Contender(engine, precision, process, results=facts)
 
 
-def _gigabytes(memory: int | None) -> float | None:
-    return None if memory is None else memory / 1e9
-
-
-def _timed(class_map: Callable[[Tensor], Tensor], image: Tensor) -> tuple[Tensor, float]:
-    start = time.perf_counter()
-    found = class_map(image)
-    return found, 1e3 * (time.perf_counter() - start)
-
-
-def _race(contenders: list[Contender], image: Tensor, rounds: int) -> None:
+def _race(contenders: list[Contender], rounds: int) -> None:
     """Each engine in turn, again and again, so that a slow moment of the machine meets all of them."""
     for number in range(rounds + 1):
         for contender in contenders:
-            times: list[float] = []
-            while sum(times) < 1e3 * _TURN:
-                times.append(contender.timed(image)[1])
+            times = contender.process.turn(_TURN)
             if number:  # the first round is a warm-up
                 contender.turns.append(times)
     medians = {id(c): [float(np.median(times)) for times in c.turns] for c in contenders}
@@ -208,7 +174,7 @@ def _score(contenders: list[Contender], dataset: SegmentationDataset, count: int
     for index in chosen:
         sample = dataset[0, int(index)]
         for contender, matrix in zip(contenders, matrices, strict=True):
-            matrix.update(contender.timed(sample["image"][None])[0], sample["target"][None])
+            matrix.update(contender.process.class_map(sample["image"][None]), sample["target"][None])
     for contender, matrix in zip(contenders, matrices, strict=True):
         result = scores(matrix.compute(), list(dataset.table.class_names))
         contender.results |= {"mIoU": result["mIoU"], "scored_images": len(chosen)}
@@ -232,7 +198,7 @@ def _cells(results: dict[str, Any]) -> list[str]:
         "" if memory is None else f"{memory:.2f}",
         f"{100 * results['equal_pixels']:.3f}",
         f"{results['mIoU']:.4f}" if results.get("mIoU") is not None else "",
-        "" if results["seconds_to_first_map"] is None else f"{results['seconds_to_first_map']:.1f}",
+        f"{results['seconds_to_first_map']:.1f}",
     ]
 
 

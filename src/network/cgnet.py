@@ -101,12 +101,15 @@ class ContextGuidedBlock(nn.Module):
         contexts = [self.f_loc(projected)]
         if self.f_sur is not None:
             contexts.append(self.f_sur(projected))
-        joint = self.f_joi(torch.cat(contexts, 1))  # (B, C, H, W); down: (B, 2C, H/2, W/2)
-        joint = self.reduce(joint)  # (B, C, H, W); down: (B, C, H/2, W/2)
+        joint = self.join(contexts)  # (B, C, H, W); down: (B, C, H/2, W/2)
         if self.residual == "local":
             joint = x + joint
         refined = self.f_glo(joint)
         return x + refined if self.residual == "global" else refined
+
+    def join(self, contexts: list[Tensor]) -> Tensor:
+        """The joint feature of f_loc and f_sur; down: of 2C channels, brought back to C."""
+        return self.reduce(self.f_joi(torch.cat(contexts, 1)))
 
 
 class CGNet(nn.Module):

@@ -31,7 +31,36 @@ def openvino_model(program: ExportedProgram) -> Any:
     package = openvino()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own use of names that it deprecates
-        return package.convert_model(program)
+        model = package.convert_model(program)
+    _restore_prelu(model)
+    return model
+
+
+def _restore_prelu(model: Any) -> None:
+    """Put the operator PReLU where the conversion wrote "x if x > 0, else slope * x", in place. OpenVINO
+    computes it together with the convolution before it, also in int8."""
+    from openvino import opset13
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Select":
+            continue
+        condition, x, otherwise = (node.input_value(i) for i in range(3))
+        if [n.get_node().get_type_name() for n in (condition, otherwise)] != ["Greater", "Multiply"]:
+            continue
+        compared, zero = condition.get_node().input_values()
+        slopes = [factor for factor in otherwise.get_node().input_values() if factor != x]
+        bound = _constant(zero)
+        is_prelu = compared == x and len(slopes) == 1 and _constant(slopes[0]) is not None
+        if is_prelu and bound is not None and not bound.any():
+            node.output(0).replace(opset13.prelu(x, slopes[0]).output(0))
+
+
+def _constant(output: Any) -> Any:
+    """The value of a constant, whatever its shape; None for what is computed."""
+    node = output.get_node()
+    while node.get_type_name() in ("Reshape", "Convert"):
+        node = node.input_value(0).get_node()
+    return node.get_data() if node.get_type_name() == "Constant" else None
 
 
 class OpenVinoEngine(GraphEngine):
