@@ -23,12 +23,15 @@ from src.prediction.progress import Rate
 from src.prediction.results import Results
 from src.prediction.shares import Shares
 from src.prediction.video import VideoWriter
+from src.runs.allocator import give_back_freed_memory
 from src.runs.directory import Run
 
 log = logging.getLogger(__name__)
 
 _AHEAD = 2**28
 """Bytes of images that are read ahead, and of those that wait to be written; but at least one image each."""
+_LARGE = 2**26
+"""Bytes of an image whose class map takes so long that memory can be cleared for each."""
 
 
 class Prediction:
@@ -170,6 +173,8 @@ class Prediction:
         else:
             probabilities = self._predictor.probabilities(image)
             train_ids = best_class(torch.from_numpy(probabilities)[None])[0].numpy()
+        if image.nbytes > _LARGE:
+            give_back_freed_memory()
         self._largest = max(
             self._largest, image.nbytes + (0 if probabilities is None else probabilities.nbytes)
         )
