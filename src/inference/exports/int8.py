@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Int8:
         if street := data.get("street"):
             splits = {split: street[split] for split in ("train", "val")}
             size = {key: street[key] for key in ("width", "height", "seed")}
-            write_street(data["root"], splits, **size)
+            write_street(Path(data["root"]), splits, **size)
         self._train, self._val = (
             find_pairs(data["layout"], data["root"], data[key], data) for key in ("train_split", "val_split")
         )
