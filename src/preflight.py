@@ -14,7 +14,9 @@ from src.errors import UserError
 
 
 def check_weights_file(path: str | None, key: str = "checkpoint") -> None:
-    """Raises UserError if a file is given that does not exist."""
+    """Raises UserError if a file is given that does not exist, or a folder."""
+    if path and Path(path).expanduser().is_dir():
+        raise UserError(f"{key}={path}: a folder. Give a file, such as {path}/checkpoints/best.ckpt.")
     if path and not Path(path).expanduser().exists():
         raise UserError(f"{key}={path}: no such file.")
 

@@ -148,7 +148,7 @@ def test_the_table_knows_the_names_that_the_code_has():
 TYPED = """
     seed=abc seed=-1 seed=null seed=1.5 seed=nan seed=4294967296 trainer.val_check_interval=0
     trainer.val_check_interval=abc trainer.check_val_every_n_epoch=0 trainer.accumulate_grad_batches=0
-    trainer.accelerator=tpu model.num_classes=5 data.class_weights=5 data.root=5
+    trainer.accelerator=tpu model.num_classes=5 data.class_weights=5
     schedule.power=-1 augment.crop.scale_step=0 augment.color.hue=abc callbacks.pictures.width=0
     ~optimizer ~trainer ~model.num_classes ~callbacks.best.mode data.class_weights=[0,0]
     schedule.min_lr=-1 callbacks.ema.decay=2 augment.color.brightness=nan augment.color.contrast=[-1,2]
@@ -233,6 +233,7 @@ def test_a_value_that_follows_is_not_named(doors):
 
 def test_the_meaning_of_a_key_is_conf_s_comment(tmp_path):
     assert meaning("seed") == "of initialisation, order of samples and augmentation"
+    assert meaning("precision", "predict") != meaning("precision", "export"), "each command's own"
     (tmp_path / "group.yaml").write_text(
         "# @package _global_\n# The file.\na: 'x # y'  # beside\n"
         "#       not below\nb:\n  # above\n  c: [1,  # no\n    2]\n  d: 1              # beside\n"

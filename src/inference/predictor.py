@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.errors import UserError
 from src.inference.engines.choice import engine_for
 from src.inference.engines.engine import Engine
 from src.inference.exports.exported_network import ExportedNetwork, restore_any
@@ -50,19 +51,30 @@ class Predictor:
 
     def logits(self, image: Image) -> np.ndarray:
         """float32 (C, H, W), or (B, C, H, W) of a batch. Raises ValueError with several views (tta), whose
-        logits are not averaged."""
+        logits are not averaged, and UserError for an exported file that gives class maps."""
         if self._several:
             raise ValueError("several views (tta) have no common logits: use probabilities()")
+        self.check_scores()
         batch, single = _batch(image)
         logits = self.inference(batch).numpy()
         return logits[0] if single else logits
 
     def probabilities(self, image: Image) -> np.ndarray:
-        """float32 in [0, 1] that sum up to 1 over the classes: (C, H, W), or (B, C, H, W) of a batch."""
+        """float32 in [0, 1] that sum up to 1 over the classes: (C, H, W), or (B, C, H, W) of a batch.
+        Raises UserError for an exported file that gives class maps."""
+        self.check_scores()
         batch, single = _batch(image)
         scores = self.inference(batch)
         probabilities = (scores if self._several else scores.softmax(1)).numpy()
         return probabilities[0] if single else probabilities
+
+    def check_scores(self) -> None:
+        """Raises UserError for an exported file that gives nothing but class maps."""
+        if self.provenance.get("exported", {}).get("output") == "class_map":
+            raise UserError(
+                f"checkpoint={self.provenance['checkpoint']}: logits and probabilities are wanted, and this "
+                f"file gives class maps. Export it with output=logits."
+            )
 
     @property
     def _several(self) -> bool:
@@ -89,14 +101,15 @@ def load(
         engine: one of src.inference.engines.engine.ENGINES.
         precision: "float32", "bf16", "fp16".
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        tta, window, stride, input_scale: as in conf/eval.yaml.
+        tta: {"scales": [0.75, 1.0], "flip": True}, as in conf/tta.
+        window, stride: (height, width); input_scale: as in conf/eval.yaml.
         trust: classes outside src.network that the file may name as its network.
         images: how many there will be, as far as it is known: engine="auto" depends on it.
 
     Raises UserError where the file cannot be used, and for an engine or a precision that is not available.
     """
     trust_classes(trust)
-    views = {"tta": tta or NO_TTA, "window": window, "stride": stride, "input_scale": input_scale}
+    views = {"tta": NO_TTA | dict(tta or {}), "window": window, "stride": stride, "input_scale": input_scale}
     network = restore_any(path, precision)
     if isinstance(network, ExportedNetwork):
         network.check_engine(engine, device)
@@ -110,10 +123,17 @@ def load(
 
 def _batch(image: Image) -> tuple[Tensor, bool]:
     """(B, 3, H, W), and whether the image came alone."""
+    if not isinstance(image, np.ndarray | Tensor):
+        raise ValueError(
+            f"image is {image!r:.80}: expected an array or a tensor, uint8 RGB (H, W, 3) or (B, 3, H, W)"
+            + (". cv2.imread returns None for a file that it cannot read" if image is None else "")
+        )
+    if 0 in image.shape:
+        raise ValueError(f"image has shape {tuple(image.shape)}: it has no pixels")
     # A copy where the strides are negative, as of a mirrored view, which a tensor cannot have.
     tensor = torch.from_numpy(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
     if tensor.dtype != torch.uint8:
-        raise ValueError(f"image is {tensor.dtype}: expected uint8 RGB with values from 0 to 255")
+        raise ValueError(f"image is {image.dtype}: expected uint8 RGB with values from 0 to 255")
     if tensor.ndim == 3 and tensor.shape[2] == 3:
         return tensor.permute(2, 0, 1)[None], True
     if tensor.ndim == 4 and tensor.shape[1] == 3:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from glob import has_magic
+from glob import escape, has_magic
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +79,8 @@ def open_source(text: str, own: Path, frame_step: int) -> Images | Video:
     images = _without(own, root, sorted(set(images)))
     if not images:
         raise UserError(
-            f"source={text}: {'nothing matches' if not found else 'there is no image'}. Images end with "
-            f"{', '.join(SUFFIXES)}; a video is given by its own path."
+            f"source={text}: {'there is no image' if found else 'nothing matches'}. Images end with "
+            f"{', '.join(SUFFIXES)}; a video is given by its own path.{_literally(path)}"
         )
     return Images(root, images)
 
@@ -106,6 +106,12 @@ def _fixed_part(pattern: Path) -> Path:
     parts = pattern.parts
     first = next(i for i, part in enumerate(parts) if has_magic(part))
     return Path(*parts[:first])
+
+
+def _literally(pattern: Path) -> str:
+    """A hint where a folder is there whose name was read as a pattern."""
+    folder = next((place for place in pattern.parents if has_magic(str(place)) and place.is_dir()), None)
+    return f" A pattern names the folder {folder} by {escape(str(folder))}, and a slash." if folder else ""
 
 
 def _nearest(path: Path) -> str:

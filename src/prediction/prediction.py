@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from src.data.files import read_label
 from src.errors import IncompleteError, UserError, counted, shorten
 from src.inference import load
+from src.inference.exports.exported_network import OtherSizeError
 from src.inference.image_memory import WINDOW, check_image
 from src.network.upsample import best_class
 from src.prediction.image_files import open_source
@@ -65,6 +66,8 @@ class Prediction:
             trust=[trust] if isinstance(trust, str) else trust,
             images=len(self._source),
         )
+        if "probabilities" in kinds:
+            self._predictor.check_scores()
         self._largest = 1  # bytes of an image and its probabilities, so far
         self._skipped = list(self._source.refused)
 
@@ -90,6 +93,9 @@ class Prediction:
         rate = Rate(max(0, len(source) - before))
         try:
             self._predict_all(outputs, shares, rate, again=video is not None)
+        except KeyboardInterrupt:
+            log.info("Interrupted. The same command with name=%s continues.", self._results.name)
+            raise
         finally:
             rate.close()
             shares.close()
@@ -143,6 +149,9 @@ class Prediction:
                         except torch.OutOfMemoryError:
                             too_large = UserError(f"the GPU's memory is too small for it. Set {WINDOW}.")
                             self._skip(item, too_large, rate)
+                            continue
+                        except OtherSizeError as error:
+                            self._skip(item, error, rate)
                             continue
                         rate.begin()
                         future = writers.submit(outputs.write, item, image, train_ids, probabilities)

@@ -41,7 +41,12 @@ class Results:
         self._path = run.directory / "predictions.json"
         self._sha256 = digest(run.config["checkpoint"])
         if not run.config["overwrite"] and self._path.exists():
-            check_same_config(run.directory, run.config)
+            try:
+                check_same_config(run.directory, run.config)
+            except UserError as error:
+                raise UserError(
+                    f"{error.text} overwrite=true deletes what is there, and starts anew."
+                ) from error
             self._check_same_weights()
         self._facts: dict[str, Any] = {}
 

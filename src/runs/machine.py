@@ -5,7 +5,7 @@ import platform
 import re
 import stat
 from contextlib import suppress
-from importlib.metadata import distributions, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,13 @@ def usable_memory() -> int:
     return min(limits, default=0)
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that throughput depends on."""
-    return {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
+def versions(*extras: str) -> dict[str, str]:
+    """Versions of Python and of the packages that throughput depends on; of extras, those installed."""
+    found = {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
+    for package in extras:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def installed_packages() -> dict[str, str]:

@@ -74,11 +74,15 @@ def _problem(key: str, value: Any, values: Mapping[str, Any], task: str) -> str:
     """What is wrong with a value; empty if nothing is."""
     group, _, name = key.rpartition(".")
     if value == "???":
-        return f"{key}=... is missing.{_as_comment(key)}"
+        return f"{key}=... is missing.{_as_comment(key, task)}"
     if key in TARGETED and isinstance(value, Mapping) and "_target_" not in value:
         return f"{key}._target_ is missing: choose a file of conf/{key} ({key}=...)."
     if name == "_target_":
-        return "" if isinstance(value, str) and value else _refusal(key, value, "the dotted path of a class")
+        return (
+            ""
+            if isinstance(value, str) and value
+            else _refusal(key, value, "the dotted path of a class", task)
+        )
     kind = kind_of(key, values, task)
     if kind is None and group == "data":  # in a file of the user's own, which `check_keys` takes as it is
         close = get_close_matches(key, DATA_KEYS, n=1, cutoff=0.0)[0]
@@ -91,11 +95,11 @@ def _problem(key: str, value: Any, values: Mapping[str, Any], task: str) -> str:
     if kind is None and group in OPEN:  # an object of the user's own, or one that is switched off
         if value is None or (isinstance(value, Mapping) and "_target_" in value):
             return ""
-        return _refusal(key, value, "an object with a _target_, or null")
-    return "" if kind is None or kind.allows(value) else _refusal(key, value, kind.expected)
+        return _refusal(key, value, "an object with a _target_, or null", task)
+    return "" if kind is None or kind.allows(value) else _refusal(key, value, kind.expected, task)
 
 
-def _refusal(key: str, value: Any, expected: str) -> str:
+def _refusal(key: str, value: Any, expected: str, task: str) -> str:
     if isinstance(value, str) and len(value.encode(errors="replace")) > LONGEST_NAME:
         expected += f", with at most {LONGEST_NAME} bytes between slashes and {LONGEST_PATH} in all"
     text = f"{key}={shown(value)}: expected {expected}."
@@ -103,11 +107,11 @@ def _refusal(key: str, value: Any, expected: str) -> str:
         text += f" Quote it, since it reads as a number: \"{key}='{value}'\"."
     if isinstance(value, list) and key == "checkpoint":
         text += " Several are evaluated in turn: python -m src.eval -m checkpoint=one.ckpt,other.ckpt"
-    return text + _as_comment(key)
+    return text + _as_comment(key, task)
 
 
-def _as_comment(key: str) -> str:
-    about = meaning(key)
+def _as_comment(key: str, task: str) -> str:
+    about = meaning(key, task)
     return f"  # {about}" if about else ""
 
 

@@ -11,11 +11,17 @@ _LINE = re.compile(rf"(?P<indent> *)(?P<key>[\w-]+):(?P<value>{_VALUE})(?P<comme
 _COMMENT = re.compile(r"(?P<indent> *)#(?P<text>.*)$")
 
 
-def meaning(key: str) -> str:
-    """The first sentence of the comment beside a key, or above it; empty if there is none."""
+def meaning(key: str, task: str = "") -> str:
+    """The first sentence of the comment beside a key, or above it; empty if there is none.
+
+    Args:
+        task: whose config is looked at before those of the others.
+    """
     group, _, inner = key.partition(".")
     places = [(path, inner) for path in sorted((CONF_DIR / group).glob("*.yaml"))] if inner else []
-    places += [(path, key) for path in sorted(CONF_DIR.glob("*.yaml"))]
+    places += [
+        (path, key) for path in sorted(CONF_DIR.glob("*.yaml"), key=lambda path: (path.stem != task, path))
+    ]
     found = next((text for path, name in places if (text := comments(path).get(name))), "")
     return found.partition(". ")[0].removesuffix(".")
 

@@ -98,7 +98,9 @@ def restore(path: Any) -> TrainedNetwork:
         )
     pickled = read_weights_file(path)
     if "hyper_parameters" in mapping(pickled.root):
-        return network_of(load_checkpoint(path), path)
+        network = network_of(load_checkpoint(path), path)
+        check_fit(network.model, network.weights, path)
+        return network
     try:
         published = read_published(pickled)
     except UserError as error:
@@ -129,11 +131,11 @@ def restore(path: Any) -> TrainedNetwork:
 
 
 def network_of(checkpoint: dict[str, Any], path: str) -> TrainedNetwork:
-    """The network of a checkpoint of ours that is already loaded. Raises UserError as `restore` does."""
+    """The network of a checkpoint of ours that is already loaded. Its weights are not looked at: a training
+    that diverged ends with a record, too. Raises UserError for what no training of ours records."""
     check_schema(checkpoint, path)
     recorded = checkpoint["hyper_parameters"]
     weights = {key.removeprefix("segmenter."): tensor for key, tensor in checkpoint["state_dict"].items()}
-    check_fit(recorded["model"], weights, path)
     began = recorded.get("began_from")
     training = recorded.get("training") or {}
     before: Seen | None = began["trained_on"] if began else []

@@ -60,7 +60,7 @@ def test_the_table_is_on_the_terminal_in_markdown_and_on_a_page(measured):
     assert max(map(len, run.out.splitlines()[-12:-1])) <= 80
     lines = (run.directory / "benchmark.md").read_text().splitlines()
     page = (run.directory / "report.html").read_text()
-    assert len(lines) == 2 + len(results["inference"]) + 2
+    assert len(lines) == 2 + len(results["inference"]) + 4
     for row in results["inference"]:
         assert any(line.startswith(f"| {row['engine']} {row['precision']} |") for line in lines)
         assert f"{row['engine']} {row['precision']}" in page
@@ -85,6 +85,7 @@ def test_what_cannot_be_had_is_left_out_and_named(module_doors, checkpoint):
     assert run.code == 0, run.err
     results = json.loads((run.directory / "benchmark.json").read_text())
     assert list(results["left_out"]) == ["torch fp16"]
+    assert "torch fp16: precision=fp16" in (run.directory / "benchmark.md").read_text()
     assert "torch fp16: precision=fp16" in " ".join(run.out.split())
 
 

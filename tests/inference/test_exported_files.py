@@ -161,6 +161,10 @@ def test_engines_and_devices_that_a_file_does_not_have(exported, refused):
         load(f"{exported}/model.onnx", device="cuda")
     with refused("precision=bf16: a .onnx file computes in float32."):
         load(f"{exported}/model.onnx", precision="bf16")
+    image = np.zeros((64, 96, 3), np.uint8)
+    for scores in ("logits", "probabilities"):
+        with refused("this file gives class maps. Export it with output=logits"):
+            getattr(load(f"{exported}/model.onnx"), scores)(image)
     with refused("Export it with output=logits"):
         load(f"{exported}/model.onnx", tta={"scales": [1.0], "flip": True})
     assert load(f"{exported}/model.xml", precision="bf16").engine.precision == "bf16"

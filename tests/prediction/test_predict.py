@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from predictions import grey, images, results, rgb, rows
@@ -90,6 +91,7 @@ def test_another_command_under_its_name_is_refused(predict, photos, checkpoint, 
     other = predict(photos, "output=overlay")
     assert other.code == 2
     assert "output: color before, overlay now" in other.err
+    assert "overwrite=true deletes what is there" in other.err
     other = predict(photos / "a", "output=color")
     assert other.code == 2
     assert f"source: {photos} before, {photos}/a now" in other.err
@@ -179,3 +181,25 @@ def test_an_image_that_does_not_fit_names_a_window(predict, photos, monkeypatch)
     assert "window=[1024,2048]" in run.err
     whole = predict(photos, "output=train_ids", "window=[32,64]", name="windows")
     assert whole.code == 0, whole.err
+
+
+def test_a_run_in_the_place_of_its_checkpoint(predict, photos, checkpoint):
+    run = predict(photos, f"checkpoint={Path(checkpoint).parent.parent}")
+    assert run.code == 2
+    assert "a folder. Give a file, such as" in run.err
+
+
+@pytest.mark.slow
+def test_a_file_for_one_size_leaves_other_images_out(doors, photos, checkpoint):
+    out = doors("export", f"checkpoint={checkpoint}", "format=torch", "size=[64,128]", name="one")
+    assert out.code == 0, out.err
+    Image.fromarray(np.zeros((64, 96, 3), np.uint8)).save(photos / "a/other.png")
+    keys = (f"checkpoint={out.directory}/model.pt2", f"source={photos}")
+    run = doors("predict", *keys, "output=train_ids", name="three")
+    assert run.code == 1, run.err
+    assert "a/other.png: checkpoint=" in run.err
+    assert len(rows(run)) == 2
+    refused = doors("predict", *keys, "output=probabilities", name="scores")
+    assert refused.code == 2
+    assert "Export it with output=logits" in refused.err
+    assert not refused.directory.exists()

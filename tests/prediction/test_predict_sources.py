@@ -64,11 +64,13 @@ def test_own_results_are_not_taken_for_sources(doors, checkpoint, photos):
         ("photos/*.gif", "nothing matches"),
         ("photos/a**", "can only be an entire path component"),
         ("empty", "there is no image"),
+        ("set [1]/*.png", "set [[]1], and a slash"),
         ("clip.mp4", "no video that OpenCV can read"),
     ],
 )
 def test_a_source_without_images(predict, photos, tmp_path, source, said):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "set [1]").mkdir()
     (tmp_path / "clip.mp4").write_text("no video")
     run = predict(tmp_path / source)
     assert run.code == 2

@@ -40,7 +40,9 @@ class GraphEngine(ABC):
 
 
 def needs(package: str, what: str) -> UserError:
+    several = " and " in package
     return UserError(
-        f"{what} needs the package {package}, which is not installed: pip install -e '.[deploy]' installs "
-        f"all that exporting and other engines need."
+        f"{what} needs the package{'s' * several} {package}, "
+        f"{'which are not all' if several else 'which is not'} installed: pip install -e '.[deploy]' "
+        f"installs all that exporting and other engines need."
     )

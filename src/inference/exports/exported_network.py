@@ -169,8 +169,12 @@ def _damaged(path: str, name: str, error: Exception) -> UserError:
     )
 
 
+class OtherSizeError(UserError):
+    """An image has another size than the one that a file is for."""
+
+
 def _other_size(path: str, size: Size, other: Size) -> UserError:
-    return UserError(
+    return OtherSizeError(
         f"checkpoint={path}: exported for images of {size[1]}x{size[0]} pixels alone, and it would see "
         f"{other[1]}x{other[0]}. Export it with size=null, or with the other size."
     )
