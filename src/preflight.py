@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from src.config import plain
 from src.errors import UserError
+from src.weights.shipped import SHA256
 
 
 def check_weights_file(path: str | None, key: str = "checkpoint") -> None:
@@ -18,7 +19,10 @@ def check_weights_file(path: str | None, key: str = "checkpoint") -> None:
     if path and Path(path).expanduser().is_dir():
         raise UserError(f"{key}={path}: a folder. Give a file, such as {path}/checkpoints/best.ckpt.")
     if path and not Path(path).expanduser().exists():
-        raise UserError(f"{key}={path}: no such file.")
+        raise UserError(
+            f"{key}={path}: no such file. The networks that come with the project are named "
+            f"{', '.join(SHA256)}."
+        )
 
 
 def check_training(config: DictConfig) -> None:

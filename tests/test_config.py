@@ -42,6 +42,11 @@ SAID = {
         "the paper's CamVid models are trained on train and val",
         "0.24 GB a crop in float32",
     ),
+    "cityscapes_strong": (
+        "not measured by anybody",
+        "is a hope, which rests on other networks",
+        "Against it",
+    ),
 }
 
 
@@ -132,6 +137,14 @@ def test_other_published_recipes():
     assert (camvid["data"]["crop_size"], camvid["data"]["batch_size"]) == ([360, 360], 8)
     assert camvid["trainer"]["max_epochs"] == 800
     assert _parameters("experiment=camvid_paper") == 494_258
+
+
+def test_the_strong_recipe_warms_up_for_three_epochs():
+    strong = plain(_config("experiment=cityscapes_strong"))
+    assert strong["augment"]["crop"]["size"] == [1024, 1024]
+    epochs = strong["trainer"]["max_epochs"]
+    assert (epochs, round(strong["schedule"]["warmup"] * epochs, 6)) == (800, 3)
+    assert strong["callbacks"]["ema"] is not None
 
 
 def test_a_choice_on_the_command_line_wins_over_the_experiment():

@@ -15,6 +15,7 @@ from src.inference.tables import table_for
 from src.inference.views import NO_TTA, Inference
 from src.labels import LabelTable
 from src.network.trust import trust as trust_classes
+from src.weights.shipped import find_shipped
 
 Image = np.ndarray | Tensor
 """uint8 RGB: (H, W, 3), or a batch (B, 3, H, W)."""
@@ -97,7 +98,7 @@ def load(
     """The network of a file: a checkpoint of a run, published weights, or an exported file.
 
     Args:
-        path: of the file.
+        path: of the file, or the name of a network that comes with the project.
         engine: one of src.inference.engines.engine.ENGINES.
         precision: "float32", "bf16", "fp16".
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
@@ -110,7 +111,7 @@ def load(
     """
     trust_classes(trust)
     views = {"tta": NO_TTA | dict(tta or {}), "window": window, "stride": stride, "input_scale": input_scale}
-    network = restore_any(path, precision)
+    network = restore_any(find_shipped(path), precision)
     if isinstance(network, ExportedNetwork):
         network.check_engine(engine, device)
         inference = Inference.from_config(network.engine, views)

@@ -1,0 +1,113 @@
+"""The networks that come with the project: whole, described, and usable by their names."""
+
+import shutil
+
+import pytest
+import torch
+from front_doors import TINY
+
+from scripts.ship import ship
+from src.errors import UserError
+from src.inference import load
+from src.weights import shipped
+from src.weights.shipped import FOLDER, SHA256, find_shipped
+from src.weights.trained_network import restore
+
+IMAGE = torch.randint(
+    256, (96, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+).numpy()
+NAMES = sorted(SHA256)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_network_is_there_with_its_card(name):
+    path = FOLDER / f"{name}.ckpt"
+    card = (FOLDER / f"{name}.md").read_text()
+    assert path.stat().st_size <= 2_200_000
+    known = restore(find_shipped(name)).provenance
+    assert known["trained_on"], "what it has seen"
+    assert not known["revision"].endswith("+"), "trained with code that is in no commit"
+    for fact in (known["recipe"], known["revision"], f"seed {known['seed']}", f"{known['val_mIoU']:.4f}"):
+        assert fact in card, fact
+    for word in ("## Data", "## Recipe", "## Result", "## Limits", "## Licence", "python -m src.eval"):
+        assert word in card, word
+
+
+def test_nothing_else_lies_there():
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(
+        f"{name}.{suffix}" for name in NAMES for suffix in ("ckpt", "md")
+    )
+
+
+def test_a_name_is_enough_to_load_one():
+    predictor = load("street")
+    assert predictor.classes[0] == "road"
+    assert predictor(IMAGE).shape == (96, 128)
+
+
+def test_a_changed_file_is_refused(tmp_path, monkeypatch):
+    shutil.copytree(FOLDER, tmp_path / "shipped")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "shipped")
+    path = tmp_path / "shipped/street.ckpt"
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"street\.ckpt is not the file that was shipped"):
+        find_shipped("street")
+    path.unlink()
+    with pytest.raises(UserError, match=r"street\.ckpt is missing"):
+        find_shipped("street")
+
+
+def test_other_names_are_paths(tmp_path, doors):
+    assert find_shipped("runs/street") == "runs/street"
+    refused = doors("eval", "checkpoint=stret")
+    assert refused.code == 2
+    assert "checkpoint=stret: no such file. The networks that come with the project are named" in refused.err
+
+
+def test_what_is_shipped_of_a_run(trained_run, tmp_path, monkeypatch):
+    """The same logits from a smaller file, which does not say where the data lay."""
+    from scripts import ship as script
+
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    last = trained_run / "checkpoints/last.ckpt"
+    path = ship(str(last), "mine")
+    assert path.stat().st_size < last.stat().st_size / 2
+    image = torch.from_numpy(IMAGE).permute(2, 0, 1)[None]
+    one, other = restore(str(last)), restore(str(path))
+    assert torch.equal(one.segmenter()(image), other.segmenter()(image))
+    assert one.provenance == other.provenance | {"checkpoint": str(last)}
+    assert str(one.data["root"]).encode() not in path.read_bytes()
+
+
+@pytest.fixture
+def trained_run(module_doors):
+    run = module_doors("train", *TINY, "callbacks.pictures=null", name="ship")
+    assert run.code == 0, run.err
+    return run.directory
+
+
+@pytest.mark.slow
+def test_the_street_s_network_gives_the_miou_of_its_card(doors):
+    judged = doors("eval", "checkpoint=street", "trainer.accelerator=cpu")
+    assert judged.code == 0, judged.err
+    assert f"{judged.metrics['mIoU']:.4f}" in (FOLDER / "street.md").read_text()
+
+
+@pytest.mark.slow
+def test_fine_tuning_begins_with_a_name(doors):
+    keys = [key for key in TINY if not key.startswith("model.")]
+    run = doors(
+        "train",
+        *keys,
+        "checkpoint=street",
+        "optimizer.lr=1e-9",
+        "schedule.min_lr=0",
+        "callbacks.pictures=null",
+        name="tuned",
+    )
+    assert run.code == 0, run.err
+    kept = restore(f"{run.directory}/checkpoints/last.ckpt").weights["network.classifier.weight"]
+    before = restore(find_shipped("street")).weights["network.classifier.weight"]
+    assert torch.allclose(kept, before, atol=1e-6)
