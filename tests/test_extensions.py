@@ -130,6 +130,7 @@ def test_a_teacher(train, doors):
     assert other.code == 2
 
 
+@pytest.mark.slow
 def test_images_without_labels_are_learned_from_the_teacher(doors, cityscapes_root):
     """The test split's 5 images are in the batches, and no label of theirs counts."""
     small = (
@@ -156,6 +157,7 @@ def test_images_without_labels_are_learned_from_the_teacher(doors, cityscapes_ro
     ]
 
 
+@pytest.mark.slow
 def test_all_heads_start_anew_for_other_classes(train, doors, lab):
     """Also if there are as many classes as before."""
     first = train("model=backbone", "trainer.max_epochs=1", name="first")

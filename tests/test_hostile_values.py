@@ -114,7 +114,7 @@ def _check_resume(stopped, content, doors, cases):
 
 
 def test_a_sample_for_evaluation_and_fine_tuning(content, tmp_path):
-    _check_restore(content, tmp_path, _sample(content, 20, seed=1))
+    _check_restore(content, tmp_path, _sample(content, 6, seed=1))
 
 
 @pytest.mark.slow

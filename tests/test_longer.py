@@ -22,6 +22,7 @@ def poly(steps):
     return (1e-3 - 1e-4) * (1 - np.arange(steps) / steps) ** 0.9 + 1e-4
 
 
+@pytest.mark.slow
 def test_a_finished_run_continues_on_request_alone(doors):
     before = doors("train", *EVERY)
     assert before.code == 0, before.err

@@ -64,7 +64,7 @@ def test_a_crash_costs_one_checkpoint_interval(doors, stop, whole, faulty_conf, 
     assert_same(doors("train", f"--config-dir={faulty_conf}", *often), whole(*EVERYTHING))
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("hook", "saved"), [("save", (0, 3)), ("on_train_epoch_end", (0, 4))])
 def test_a_kill_right_after_a_checkpoint_loses_no_row(doors, whole, faulty_conf, monkeypatch, hook, saved):
     def then_killed(*args):

@@ -155,6 +155,7 @@ def test_in_bf16_on_the_cpu_it_needs_channels_last(doors, precision):
     assert not run.directory.exists()
 
 
+@pytest.mark.slow
 def test_bf16_on_the_cpu_in_channels_last(doors, monkeypatch):
     keys = (*TINY, "channels_last=true", "trainer.precision=bf16-mixed", "model.num_blocks=[3,3]")
     assert doors("train", *keys, "trainer.max_epochs=1").code == 0
