@@ -45,6 +45,7 @@ class EngineProcess:
     """
 
     def __init__(self, trained: TrainedNetwork, engine: str, precision: str, image: Tensor):
+        self._name = f"{engine} {precision}"
         context = get_context("forkserver")
         context.set_forkserver_preload([__name__])  # torch is imported once for all
         self._connection, theirs = context.Pipe()
@@ -74,7 +75,9 @@ class EngineProcess:
         except EOFError:
             self.close()
             code = self._process.exitcode
-            answer = UserError(f"Its process ended with exit code {code}; -9 is mostly a lack of memory.")
+            answer = UserError(
+                f"the process of {self._name} ended with exit code {code}; -9 is mostly a lack of memory."
+            )
         if isinstance(answer, UserError):
             self.close()
             raise answer

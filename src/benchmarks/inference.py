@@ -215,10 +215,13 @@ def _markdown(rows: list[list[str]], notes: list[str]) -> str:
 
 def _page(title: str, measured: list[dict[str, Any]], notes: list[str]) -> str:
     columns = dict(zip(_KEYS, (heading.rstrip("*") for heading in _HEADINGS), strict=True))
-    rows = [
-        dict(zip(_KEYS, _cells(results), strict=True)) | {"mIoU": results.get("mIoU")} for results in measured
-    ]
-    return render_comparison(title, rows, columns, " ".join(notes))
+    del columns["rate"]  # it follows from ms, and the page has no room for it
+    rows: list[dict[str, Any]] = []
+    for results in measured:
+        name, image, *figures = _cells(results)
+        shown = [float(figure) if figure else None for figure in figures]
+        rows.append(dict(zip(_KEYS, (name, image, *shown), strict=True)))
+    return render_comparison(title, rows, columns | {"mIoU": "mIoU, %"}, ". ".join(notes))
 
 
 def _left_out(left_out: dict[str, str]) -> list[str]:

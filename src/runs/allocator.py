@@ -22,7 +22,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """What this process has kept so far goes back to the system, which takes a tenth of a second or so."""
+    """What this process has kept so far goes back to the system."""
     trim = _function("malloc_trim")
     if trim is not None:
         trim(0)

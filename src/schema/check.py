@@ -78,11 +78,8 @@ def _problem(key: str, value: Any, values: Mapping[str, Any], task: str) -> str:
     if key in TARGETED and isinstance(value, Mapping) and "_target_" not in value:
         return f"{key}._target_ is missing: choose a file of conf/{key} ({key}=...)."
     if name == "_target_":
-        return (
-            ""
-            if isinstance(value, str) and value
-            else _refusal(key, value, "the dotted path of a class", task)
-        )
+        is_path = isinstance(value, str) and value
+        return "" if is_path else _refusal(key, value, "the dotted path of a class", task)
     kind = kind_of(key, values, task)
     if kind is None and group == "data":  # in a file of the user's own, which `check_keys` takes as it is
         close = get_close_matches(key, DATA_KEYS, n=1, cutoff=0.0)[0]

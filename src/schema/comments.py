@@ -19,9 +19,8 @@ def meaning(key: str, task: str = "") -> str:
     """
     group, _, inner = key.partition(".")
     places = [(path, inner) for path in sorted((CONF_DIR / group).glob("*.yaml"))] if inner else []
-    places += [
-        (path, key) for path in sorted(CONF_DIR.glob("*.yaml"), key=lambda path: (path.stem != task, path))
-    ]
+    tasks = sorted(CONF_DIR.glob("*.yaml"), key=lambda path: (path.stem != task, path))
+    places += [(path, key) for path in tasks]
     found = next((text for path, name in places if (text := comments(path).get(name))), "")
     return found.partition(". ")[0].removesuffix(".")
 

@@ -1,9 +1,13 @@
 """`python -m src.benchmark target=inference`: what it says about engines is what they do. Never how fast."""
 
+import io
 import json
 
 import pytest
 from front_doors import TINY
+from rich.console import Console
+
+from src.benchmarks.inference import _table
 
 QUICK = (
     "target=inference",
@@ -66,6 +70,12 @@ def test_the_table_is_on_the_terminal_in_markdown_and_on_a_page(measured):
         assert f"{row['engine']} {row['precision']}" in page
     for heading in ("ms", "p95", "x first", "mIoU"):
         assert heading in run.out
+
+
+def test_notes_are_not_markup():
+    console = Console(file=io.StringIO(), width=80)
+    console.print(_table("title", [], ["openvino float32: pip install -e '.[deploy]'"]))
+    assert "'.[deploy]'" in console.file.getvalue()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Engines: the same class maps as PyTorch in plain float32, or a clear word on why not."""
 
 import builtins
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -89,6 +90,11 @@ def test_an_engine_computes_what_the_network_does(trained, plain, engine, precis
     made = engine_for(trained, engine, precision, "cpu")
     assert (made.name, made.precision, made.device) == (engine, precision, "cpu")
     check(made, plain, least)
+    if engine == "openvino":
+        kinds = Counter(node.get_type_name() for node in made._model.get_ordered_ops())
+        slopes = sum(isinstance(layer, nn.PReLU) for layer in trained.segmenter().modules())
+        assert kinds["PRelu"] > slopes, "of a concatenation each part has one"
+        assert not kinds["Select"], "as which OpenVINO's conversion writes a PReLU"
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
         find_shipped("street")
 
 
-def test_other_names_are_paths(tmp_path, doors):
+def test_other_names_are_paths(doors):
     assert find_shipped("runs/street") == "runs/street"
     refused = doors("eval", "checkpoint=stret")
     assert refused.code == 2

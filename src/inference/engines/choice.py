@@ -17,7 +17,7 @@ from src.weights.trained_network import TrainedNetwork
 log = logging.getLogger(__name__)
 
 MANY = 300
-"""Images from which on OpenVINO is worth its start: it took 11 s to convert CGNet, and then saved 20 to 45 ms
+"""Images from which on OpenVINO is worth its start: it took 11 s to convert CGNet, and then saved 20 to 50 ms
 for each image of 1024x512 (two cores, float32)."""
 _SOUND = 0.99  # share of equal pixels with PyTorch; float32 has more than 0.9999, bf16 about 0.998
 
