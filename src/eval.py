@@ -14,12 +14,18 @@ def evaluate(config: DictConfig) -> float | None:
     check_weights_file(config.checkpoint)
     from src.evaluation.evaluator import Evaluator
     from src.evaluation.results import report_evaluation
+    from src.training.loggers.build import ended_with_exit_code
+    from src.training.loggers.results import send_results
 
     evaluator = Evaluator(config)  # everything that can be wrong is found here
-    metrics = evaluator.evaluate()
-    if metrics is None:
-        return None
-    return report_evaluation(evaluator.run, metrics, evaluator.trained.provenance, evaluator.split_size)
+    run = evaluator.run
+    with ended_with_exit_code(evaluator.loggers):
+        metrics = evaluator.evaluate()
+        if metrics is None:
+            return None
+        miou = report_evaluation(run, metrics, evaluator.trained.provenance, evaluator.split_size)
+        send_results(evaluator.loggers, run.directory, evaluator.labels, step=0)
+        return miou
 
 
 main = front_door(evaluate, "eval")

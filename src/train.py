@@ -22,6 +22,8 @@ def train(config: DictConfig) -> float | None:
     from src.training.distillation import load_teacher
     from src.training.fine_tuning import initial_weights
     from src.training.fit import fit
+    from src.training.loggers.build import ended_with_exit_code
+    from src.training.loggers.results import send_results
     from src.training.resume import read_last_checkpoint
 
     config, initial = initial_weights(config)
@@ -42,8 +44,13 @@ def train(config: DictConfig) -> float | None:
     data.cache_frames()
 
     run.open(trainer.world_size, last)
-    fit(trainer, module, data, run, last)
-    return report_training(run) if trainer.is_global_zero else None
+    with ended_with_exit_code(trainer.loggers):
+        fit(trainer, module, data, run, last)
+        if not trainer.is_global_zero:
+            return None
+        miou = report_training(run)
+        send_results(trainer.loggers, run.directory, data.table, trainer.global_step)
+        return miou
 
 
 main = front_door(train, "train")

@@ -137,20 +137,20 @@ def test_a_sweep_in_several_processes_is_refused(sweep, monkeypatch, environment
     assert not swept.directory.exists()
 
 
-def test_a_job_in_a_slurm_job_of_one_task_starts_its_own_ranks(monkeypatch):
+def test_a_job_in_a_slurm_job_of_one_task_starts_its_own_ranks(monkeypatch, tmp_path):
     for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    environment = child._environment("sizes")
+    environment = child._environment("sizes", Job(tmp_path / "0", ["seed=1"]))
     assert not {n for n in environment if "RANK" in n or "WORLD" in n or "TASK" in n or "PROCID" in n}
     assert environment["SLURM_JOB_ID"] == "7"
 
 
-def test_the_jobs_of_a_sweep_are_one_group_of_w_and_b_unless_another_is_set(monkeypatch):
+def test_the_jobs_of_a_sweep_are_one_group_of_w_and_b_unless_another_is_set(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
-    assert child._environment("sizes")["WANDB_RUN_GROUP"] == "sizes"
+    assert child._environment("sizes", Job(tmp_path / "0", ["seed=1"]))["WANDB_RUN_GROUP"] == "sizes"
     monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
-    assert child._environment("sizes")["WANDB_RUN_GROUP"] == "mine"
+    assert child._environment("sizes", Job(tmp_path / "0", ["seed=1"]))["WANDB_RUN_GROUP"] == "mine"
 
 
 @pytest.mark.sampled(1)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from front_doors import REPOSITORY, TINY
-from wandb_file import read_records
 
 from src.sweep.jobs import read_jobs
+from src.training.loggers.wandb_file import read_records
 
 TWO_DEVICES = ("trainer.devices=2", "trainer.strategy=ddp")
 ONE_EPOCH = (*TINY, "trainer.max_epochs=1", "model.num_blocks=[1,1]")
@@ -47,7 +47,8 @@ def test_two_devices_a_job_and_one_rank_that_fails_alone(doors, tmp_path):
     assert "batch 4 = 2 x 2 devices" in (folder / "1/train.log").read_text()
     (file,) = folder.glob("1/wandb/offline-run-*/run-*.wandb")
     run = next(record.run for record in read_records(file) if record.HasField("run"))
-    assert (run.run_group, run.display_name) == (folder.name, f"{folder.name}/1")
+    assert run.run_group == folder.name
+    assert run.display_name == f"{folder.name}/1 callbacks=default"
     assert len({(folder / job / "wandb_id.txt").read_text() for job in "01"}) == 2
 
 

@@ -3,7 +3,8 @@
 import json
 
 from front_doors import TINY
-from wandb_file import read_records
+
+from src.training.loggers.wandb_file import read_records
 
 
 def test_an_offline_run_holds_metrics_config_and_pictures_with_masks(doors):
@@ -28,6 +29,37 @@ def test_an_offline_run_holds_metrics_config_and_pictures_with_masks(doors):
     assert {"train/loss_step", "val/mIoU", "val_IoU/road", "lr-Adam", "val/loss"} <= logged
     miou = [row["val/mIoU"] for row in history if "val/mIoU" in row]
     assert max(miou) == run.metrics["mIoU"]
+    assert {"train/gradient_norm", "train/images_per_second", "train/data_wait"} <= logged
+    steps = [row["trainer/global_step"] for row in history if "trainer/global_step" in row]
+    assert steps == sorted(steps)
+
+    metrics = {r.metric.name: r.metric for r in records if r.HasField("metric")}
+    assert metrics["val/mIoU"].summary.max
+    assert metrics["val/mIoU"].summary.last
+    assert metrics["val_IoU/road"].step_metric == "epoch"
+    assert len([name for name in metrics if name.startswith("val_IoU/")]) == 19
+    summary = {u.key or ".".join(u.nested_key): u.value_json for r in records for u in r.summary.update}
+    assert json.loads(summary["val/mIoU"])["max"] == run.metrics["mIoU"]
+    assert json.loads(summary["results/mIoU"]) == run.metrics["mIoU"]
+    assert json.loads(summary["results/mIoU_of_the_last_epoch"]) == run.metrics["last"]["mIoU"]
+    assert json.loads(config["revision"]) == json.loads(summary["revision"])
+
+    (begun,) = [r.run for r in records if r.HasField("run")]
+    assert (begun.display_name, begun.run_group, begun.job_type, list(begun.tags)) == (
+        *("run", "run", "train"),
+        ["debug"],
+    )
+    (classes,) = [row["results/classes.path"] for row in history if "results/classes.path" in row]
+    table = json.loads((file.parent / "files" / classes).read_text())
+    assert table["columns"] == ["class", "IoU", "recall", "precision", "share of the pixels"]
+    assert [row[0] for row in table["data"]] == run.metrics["classes"]
+    matrix = next(v for row in history for k, v in row.items() if k == "results/confusion_matrix_table.path")
+    cells = json.loads((file.parent / "files" / matrix).read_text())["data"]
+    assert sum(count for *_, count in cells) == sum(map(sum, run.metrics["confusion_matrix"]))
+    chart = json.loads(config["_wandb.visualize.results/confusion_matrix"])
+    assert chart["panel_config"]["panelDefId"] == "wandb/confusion_matrix/v1"
+    assert {"results/best_images.count", "results/worst_images.count"} <= logged
+    assert (file.parent / "files/report.html").read_text().startswith("<!doctype html>")
 
     (row, *_) = [row for row in history if "val/panel.count" in row]
     panel = {

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 
 from src.data.datamodule import SegmentationDataModule
 from src.errors import UserError
@@ -15,13 +16,14 @@ from src.evaluation.submission_callback import SubmissionWriter
 from src.inference.exports.exported_network import ExportedNetwork, restore_any
 from src.inference.finite import raise_if_not_finite
 from src.inference.views import Inference
+from src.labels import LabelTable
 from src.report.reference_scores import find_baseline
 from src.report.write import IMAGES
 from src.runs.directory import Run
 from src.training.assemble import build_callbacks
 from src.training.callbacks.image_ranking import BestAndWorstImages
 from src.training.callbacks.picture_panel import PicturePanel
-from src.training.loggers.build import build_loggers, ended_with_exit_code, keep_wandb_id
+from src.training.loggers.build import build_loggers, keep_ids
 from src.training.memory import check_memory
 from src.training.reliability.error_messages import clear_errors
 from src.training.reliability.rank_consistency import RankConsistency
@@ -93,16 +95,11 @@ class Evaluator:
     def evaluate(self) -> dict[str, Any] | None:
         """Run it; returns the metrics as in metrics.json, None on ranks other than 0 and without labels."""
         self.run.open(self._trainer.world_size)
-        loggers = self._trainer.loggers
         if self._trainer.is_global_zero:
-            keep_wandb_id(loggers, self.run.directory)
-        with (
-            ended_with_exit_code(loggers),
-            clear_errors(self.run, self._trainer),
-            honest_exit(self._trainer),
-        ):
-            for logger in loggers:
-                logger.log_hyperparams(self.run.config)
+            keep_ids(self.loggers, self.run.directory)
+        with clear_errors(self.run, self._trainer), honest_exit(self._trainer):
+            for logger in self.loggers:
+                logger.log_hyperparams(self.run.config | self.run.origin)
             self._trainer.validate(self._module, datamodule=self._data, verbose=False)
         if not self._trainer.is_global_zero:
             return None
@@ -113,6 +110,14 @@ class Evaluator:
         if not self._data.val_set.has_labels:
             return None
         return self._module.scores | {"cost": self._cost.metrics}
+
+    @property
+    def loggers(self) -> list[Logger]:
+        return self._trainer.loggers
+
+    @property
+    def labels(self) -> LabelTable:
+        return self._data.table
 
     @property
     def split_size(self) -> int:

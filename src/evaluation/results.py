@@ -9,10 +9,10 @@ import rich
 
 from src.errors import UserError
 from src.inference.views import KEYS
-from src.report.pictures import confusion_figure
+from src.report.pictures import confusion_png
 from src.report.table import table
 from src.report.write import csv_rows, write_report
-from src.runs.atomic_files import write_json
+from src.runs.atomic_files import write_bytes, write_json
 from src.runs.directory import Run
 from src.runs.directory_checks import check_own
 from src.weights.checkpoint_files import load_checkpoint
@@ -98,7 +98,7 @@ def report_evaluation(
     }
     write_json(run.directory / "metrics.json", metrics | facts)
     matrix = np.array(metrics["confusion_matrix"])
-    confusion_figure(matrix, metrics["classes"], run.directory / "confusion.png")
+    write_bytes(run.directory / "confusion.png", confusion_png(matrix, metrics["classes"]))
     write_report(run.directory, run.config)
     rich.print(table(metrics))
     images = f"{metrics['num_images']} images of {data['name']}, {data['val_split']}"

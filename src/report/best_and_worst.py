@@ -1,19 +1,22 @@
 """Which images of a validation went best and worst, with small copies of them for the report."""
 
 import base64
+import io
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from src.labels import IGNORE, LabelTable
+from src.report.pictures import Row
 
 _PIXELS = 2.2e6  # in total, over all images, for each kind of picture: keeps the page below 3 MB
 _WIDEST = 720
@@ -106,6 +109,17 @@ def merged(parts: Sequence[dict[str, Any]], count: int) -> dict[str, Any]:
         "worst": ranked("worst", min(count, number // 2)),
         "best": ranked("best", min(count, number - number // 2), reverse=True),
     }
+
+
+def decoded(entry: Mapping[str, Any]) -> Row:
+    """An entry of `found` as a row of a panel: its name with its mIoU, image, ground truth, prediction."""
+
+    def pixels(key: str) -> np.ndarray:  # of an indexed PNG, its indices
+        data = base64.b64decode(entry[key].partition(",")[2])
+        return np.array(Image.open(io.BytesIO(data)))
+
+    caption = f"{entry['name']}, mIoU {100 * entry['mIoU']:.1f} %"
+    return caption, pixels("image"), pixels("truth"), pixels("prediction")
 
 
 def _reduced(

@@ -102,7 +102,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> None:
     write_bytes(path, encoded.data)
 
 
-def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], path: str | Path) -> None:
+def confusion_png(matrix: np.ndarray, class_names: Sequence[str]) -> bytes:
     """Heat map of a (C, C) matrix in percent of each row: the diagonal is the recall.
 
     The colour scales with the square root, so that 1 % is visible. A class without pixels has a grey row.
@@ -139,10 +139,9 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], path: str |
     bar = figure.colorbar(heat, ax=axes, shrink=0.6, pad=0.02, ticks=[0, 1, 5, 10, 25, 50, 75, 100])
     bar.set_label("% of the ground truth's pixels")
     bar.outline.set_visible(False)
-    path = Path(path)
     data = io.BytesIO()
-    figure.savefig(data, format=path.suffix.lstrip(".").lower(), bbox_inches="tight", pad_inches=0.15)
-    write_bytes(path, data.getvalue())
+    figure.savefig(data, format="png", bbox_inches="tight", pad_inches=0.15)
+    return data.getvalue()
 
 
 def _measures(images: Sequence[np.ndarray], max_width: int) -> tuple[int, int, int]:

@@ -27,7 +27,7 @@ from src.masking import hide_secrets
 from src.runs.directory import sweep_job_score
 from src.runs.locks import is_held
 from src.runs.machine import let_go_of_closed_terminal
-from src.sweep.jobs import Job, identity
+from src.sweep.jobs import Job, differing, identity, read_jobs
 
 # Variables that srun and torchrun set for each process. A job starts its own ranks; with these variables,
 # Lightning would take it for a rank of the launcher, and refuse trainer.devices=2 in a SLURM job of one task.
@@ -61,7 +61,7 @@ def run_job(config: DictConfig, task: str) -> float:
 
 def _run(job: Job, config: DictConfig, task: str) -> None:
     job.start()
-    with _Child(_command(job, config, task), _environment(str(config.name))) as child:
+    with _Child(_command(job, config, task), _environment(str(config.name), job)) as child:
         code = child.wait()
     if code == 0:
         score = sweep_job_score(job.directory)
@@ -85,9 +85,11 @@ def _command(job: Job, config: DictConfig, task: str) -> list[str]:
     return [sys.executable, "-m", f"src.{task}", *config_dirs(), *overrides, f"name={name}"]
 
 
-def _environment(sweep: str) -> dict[str, str]:
+def _environment(sweep: str, job: Job) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not _LAUNCHERS.fullmatch(name)}
-    return {"WANDB_RUN_GROUP": sweep} | kept
+    varied = differing(job, read_jobs(job.directory.parent))
+    name = " ".join([f"{sweep}/{job.directory.name}", *varied])
+    return {"WANDB_RUN_GROUP": sweep, "WANDB_NAME": name[:128]} | kept  # 128: the longest that W&B takes
 
 
 class _Child:

@@ -121,12 +121,19 @@ def identity(overrides: Sequence[str], varied: Set[str] = frozenset()) -> list[s
 
 def table(jobs: Sequence[Job]) -> str:
     """One line per job: number, status, mIoU, and the overrides in which the jobs differ."""
-    common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     return "\n".join(
         f"{job.number:>4}  {job.status:<11}  {'' if job.score is None else f'{job.score:.4f}':>6}  "
-        + " ".join(o for o in (job.overrides if common else identity(job.overrides)) if o not in common)
+        + " ".join(differing(job, jobs))
         for job in jobs
     )
+
+
+def differing(job: Job, jobs: Sequence[Job]) -> list[str]:
+    """The overrides in which a job differs from the others; of a single job, those that identify it."""
+    if len(jobs) < 2:
+        return identity(job.overrides)
+    common = set.intersection(*(set(other.overrides) for other in jobs))
+    return [hide_secrets(override) for override in job.overrides if override not in common]
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ from src.errors import counted
 from src.runs.directory import Run
 from src.training.callbacks.epoch_lines import say_why_it_ended
 from src.training.early_checks import planned_length
-from src.training.loggers.build import ended_with_exit_code, keep_wandb_id
+from src.training.loggers.build import keep_ids
 from src.training.module import SegmentationModule
 from src.training.reliability.error_messages import clear_errors
 from src.training.resume import check_resumable, spread_anew
@@ -41,23 +41,22 @@ def fit(
         assert isinstance(files, AtomicCheckpointIO)
         files.hand_over(run.last_checkpoint, last)
     if trainer.is_global_zero:
-        keep_wandb_id(trainer.loggers, run.directory)
+        keep_ids(trainer.loggers, run.directory)
         _say_what_runs(trainer, module, data, run)
-    with ended_with_exit_code(trainer.loggers):
-        try:
-            with clear_errors(run, trainer), honest_exit(trainer):
-                for logger in trainer.loggers:
-                    logger.log_hyperparams(run.config)
-                trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
-            if trainer.is_global_zero:
-                say_why_it_ended(trainer)
-        except (KeyboardInterrupt, SystemExit):
-            if trainer.is_global_zero:
-                _say_how_to_resume(run)
-            raise
-        finally:
-            with suppress(RuntimeError):  # from a loader that was interrupted while it was created
-                trainer.fit_loop.teardown()  # Lightning ends only the loader in use, not the one that waits
+    try:
+        with clear_errors(run, trainer), honest_exit(trainer):
+            for logger in trainer.loggers:
+                logger.log_hyperparams(run.config | run.origin)
+            trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint, weights_only=True)
+        if trainer.is_global_zero:
+            say_why_it_ended(trainer)
+    except (KeyboardInterrupt, SystemExit):
+        if trainer.is_global_zero:
+            _say_how_to_resume(run)
+        raise
+    finally:
+        with suppress(RuntimeError):  # from a loader that was interrupted while it was created
+            trainer.fit_loop.teardown()  # Lightning ends only the loader in use, not the one that waits
 
 
 def _say_how_to_resume(run: Run) -> None:

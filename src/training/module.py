@@ -112,8 +112,10 @@ class SegmentationModule(LightningModule):
         gradients = [
             p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
         ]
+        norm = torch.zeros_like(total)
         if gradients:  # none in the last epoch of StochasticWeightAveraging, which only sets BatchNorm
             torch._foreach_mul_(gradients, factor)
+            norm = torch.stack(torch._foreach_norm(gradients)).norm()
         loss = total * factor / divisor
         self.epoch_loss = self.epoch_loss + loss
         self.step_loss = loss
@@ -121,7 +123,8 @@ class SegmentationModule(LightningModule):
         named = zip(self.loss.part_names, parts, strict=True)
         values = {f"train/loss_{name}": ratio(*of_part) for name, of_part in named}
         self.step_metrics = {"train/loss_step": loss, **values}
-        self.log_dict(self.step_metrics)  # a progress bar with them would wait for the device at each step
+        # Not on the progress bar, which would wait for the device at each step.
+        self.log_dict(self.step_metrics | {"train/gradient_norm": norm})
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:
@@ -185,7 +188,8 @@ class SegmentationModule(LightningModule):
         """All that a training logs, for callbacks with a `monitor`; without LearningRateMonitor's keys."""
         none_yet = scores(torch.zeros(len(self.classes), len(self.classes)), self.classes)
         parts = [f"train/loss_{name}" for name in self.loss.part_names] if self.loss else []
-        return ["train/loss_step", "train/loss_epoch", *parts, *self._epoch_scores(none_yet, 0.0)]
+        steps = ["train/loss_step", "train/loss_epoch", "train/gradient_norm"]
+        return [*steps, *parts, *self._epoch_scores(none_yet, 0.0)]
 
     def _sum_over_devices(self, number: int) -> int:
         if self.trainer.world_size == 1:

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from src.labels import CAMVID, CITYSCAPES, IGNORE
 from src.report import pictures
 from src.report.lettering import shorten, strip, text_width
-from src.report.pictures import colorize, confusion_figure, overlay, panel, samples_panel, write_image
+from src.report.pictures import colorize, confusion_png, overlay, panel, samples_panel, write_image
 
 
 def sample(height, width, classes=(0, 10, 13), seed=0):
@@ -160,14 +160,11 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("names", "suffix"), [(CITYSCAPES.class_names, "png"), (("a", "b"), "jpg")])
-def test_confusion_figure(tmp_path, names, suffix):
+@pytest.mark.parametrize("names", [CITYSCAPES.class_names, ("a", "b")])
+def test_confusion_picture(names):
     matrix = np.random.default_rng(0).integers(0, 10**9, (len(names), len(names)))
     matrix[0] = 0
-    path = tmp_path / f"confusion.{suffix}"
-    confusion_figure(matrix, names, path)
-    picture = cv2.imread(str(path))
+    picture = cv2.imdecode(np.frombuffer(confusion_png(matrix, names), np.uint8), cv2.IMREAD_COLOR)
     assert min(picture.shape[:2]) > 35 * len(names)
     assert picture.std() > 10
-    assert list(tmp_path.iterdir()) == [path]
     assert not pyplot.get_fignums(), "a figure that pyplot knows of is never freed"

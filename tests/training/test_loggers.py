@@ -9,7 +9,7 @@ import wandb
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.errors import UserError
-from src.training.loggers.build import build_loggers, keep_wandb_id
+from src.training.loggers.build import build_loggers, keep_ids
 from src.training.loggers.csv import MetricsCSV
 
 WANDB = {
@@ -114,14 +114,14 @@ def test_the_wandb_run_of_a_directory_stays_the_same(tmp_path):
     first = build_wandb(tmp_path)
     assert first.version
     assert build_wandb(tmp_path).version != first.version  # another run, as long as none is kept
-    keep_wandb_id([MetricsCSV(tmp_path / "metrics.csv"), first], tmp_path)
+    keep_ids([MetricsCSV(tmp_path / "metrics.csv"), first], tmp_path)
     assert (tmp_path / "wandb_id.txt").read_text().strip() == first.version
     assert build_wandb(tmp_path).version == first.version
     assert build_wandb(tmp_path, id="given").version == "given"
 
 
 def test_without_wandb_no_id_is_kept(tmp_path):
-    keep_wandb_id([MetricsCSV(tmp_path / "metrics.csv")], tmp_path)
+    keep_ids([MetricsCSV(tmp_path / "metrics.csv")], tmp_path)
     assert not (tmp_path / "wandb_id.txt").exists()
 
 

@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from src.training.loggers.csv import MetricsCSV
+from src.training.loggers.wandb import EnduringWandbLogger
 from src.training.reliability.lightning_internals import (
     is_accumulating,
     logs_this_step,
@@ -34,7 +35,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for logger in trainer.loggers:
-            if isinstance(logger, MetricsCSV):
+            if isinstance(logger, MetricsCSV | EnduringWandbLogger):
                 logger.resume_from(trainer.global_step)
         if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
             trainer.should_stop = True  # it was stopped by its last epoch, and killed before its end

@@ -7,17 +7,18 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.data.dataset import SegmentationDataset
-from src.labels import LabelTable
-from src.report.pictures import panel, write_image
+from src.report.pictures import Row, panel, write_image
+from src.training.loggers.dashboards import dashboards
+from src.training.reliability.lightning_internals import logged_step
 
 Sample = dict[str, Any]
+_SENT = 8  # rows that go to a dashboard at each validation
 
 
 class PicturePanel(Callback):
-    """Writes `epoch_0001.jpg`, ... and sends the panel to W&B (with mask overlays) and TensorBoard.
+    """Writes `epoch_0001.jpg`, ... and sends the panel to W&B (with mask overlays), TensorBoard or MLflow.
 
     The samples are spread evenly over the validation set, the same in every epoch and for any number of
     devices; they are decoded once. Rank 0 draws them all, without the other ranks.
@@ -60,7 +61,7 @@ class PicturePanel(Callback):
         samples = self._samples or self._load(dataset)
         predictions = [self._predict(trainer, pl_module, sample) for sample in samples]
         labelled = dataset.has_labels
-        rows: list[Any] = [
+        rows: list[Row] = [
             (sample["name"], _pixels(sample), sample["target"].numpy() if labelled else None, prediction)
             for sample, prediction in zip(samples, predictions, strict=True)
         ]
@@ -69,11 +70,8 @@ class PicturePanel(Callback):
         write_image(self.directory / self.filename.format(epoch=trainer.current_epoch + 1), picture)
         if self.keep:
             self._thin_out(trainer.current_epoch + 1, self.keep)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                _log_wandb(logger, rows, dataset.table, self.width, trainer.global_step)
-            elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("val/panel", picture, trainer.global_step, dataformats="HWC")
+        for dashboard in dashboards(trainer.loggers, dataset.table):
+            dashboard.pictures("val/panel", rows[:_SENT], logged_step(trainer), self.width)
 
     def _thin_out(self, newest: int, keep: int) -> None:
         """While there are too many files, remove the one whose neighbours are nearest to each other."""
@@ -98,21 +96,3 @@ class PicturePanel(Callback):
 
 def _pixels(sample: Sample) -> np.ndarray:
     return sample["image"].permute(1, 2, 0).numpy()
-
-
-def _log_wandb(logger: WandbLogger, rows: list[tuple], table: LabelTable, width: int, step: int) -> None:
-    labels = dict(enumerate(table.class_names)) | {255: "ignored"}
-    stride = [max(1, -(-image.shape[1] // width)) for _, image, _, _ in rows]  # uploads of megabytes are slow
-    logger.log_image(
-        "val/panel",
-        [image[::n, ::n] for n, (_, image, _, _) in zip(stride, rows, strict=True)],
-        step=step,
-        caption=[name for name, *_ in rows],
-        masks=[
-            {
-                "prediction": {"mask_data": prediction[::n, ::n], "class_labels": labels},
-                "ground_truth": {"mask_data": target[::n, ::n], "class_labels": labels},
-            }
-            for n, (_, _, target, prediction) in zip(stride, rows, strict=True)
-        ],
-    )

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
 from src.errors import UserError
 from src.objects import build
+from src.training.loggers.mlflow import keep_mlflow_id
 from src.training.loggers.wandb import EnduringWandbLogger
 
 
@@ -42,10 +43,13 @@ def _build(key: str, entry: Any) -> Logger:
     return logger
 
 
-def keep_wandb_id(loggers: Sequence[Logger], run_dir: Path) -> None:
+def keep_ids(loggers: Sequence[Logger], run_dir: Path) -> None:
+    """Keeps in the run directory what W&B and MLflow need to continue their run when it resumes."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             (run_dir / "wandb_id.txt").write_text(f"{logger.version}\n")
+        elif isinstance(logger, MLFlowLogger):
+            keep_mlflow_id(logger, run_dir)
 
 
 @contextmanager

@@ -20,6 +20,11 @@ def logs_this_step(trainer: pl.Trainer) -> bool:
     return trainer._logger_connector.should_update_logs
 
 
+def logged_step(trainer: pl.Trainer) -> int:
+    """The step under which Lightning logs metrics now: during a validation, that of the batch before it."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
 def validation_is_next(trainer: pl.Trainer) -> bool:
     """Whether a validation follows this training batch, by val_check_interval and the keys like it."""
     loop = trainer.fit_loop
