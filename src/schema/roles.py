@@ -41,6 +41,7 @@ _ROLES: dict[str, set[str]] = {
     "callbacks.pictures": {RESUME},
     "callbacks.report": {RESUME},
     "callbacks.lines": {RESUME},
+    "callbacks.pace": {RESUME},
     "callbacks.summary": {RESUME},
     "callbacks.best.dirpath": {RESUME},
     "callbacks.last.": {RESUME},

@@ -13,7 +13,7 @@ _WHOLE, _LAST = 1, 4
 
 
 def read_records(path: Path) -> Iterator[Any]:
-    """The records (wandb.proto.wandb_internal_pb2.Record); of a process that was killed, the complete ones."""
+    """The records (wandb.proto.wandb_internal_pb2.Record); of a killed process, those that are whole."""
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 

@@ -1,0 +1,82 @@
+"""TensorBoard and MLflow are shown the same as W&B, whose files test_wandb.py reads."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from src.labels import CAMVID
+from src.training.loggers import results
+from src.training.loggers.dashboards import dashboards
+from src.training.loggers.results import send_results
+
+CLASSES = list(CAMVID.class_names)
+MATRIX = np.random.default_rng(0).integers(1, 100, (11, 11))
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """A finished run, without pictures of best and worst images."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    iou = dict.fromkeys(CLASSES, 0.5) | {CLASSES[3]: None}
+    metrics = {"mIoU": 0.5, "epoch": 3, "classes": CLASSES, "IoU": iou, "confusion_matrix": MATRIX.tolist()}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "report.html").write_text("<!doctype html>")
+    return folder
+
+
+def rows():
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    ids = np.zeros((24, 32), np.uint8)
+    return [("first", image, ids, ids), ("second", image, None, ids)][:1]
+
+
+def test_tensorboard_has_tables_and_pictures(tmp_path, run_dir):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logger = TensorBoardLogger(str(tmp_path), name="tb", version="")
+    for board in dashboards([CSVLogger(str(tmp_path)), logger], CAMVID):
+        board.pictures("val/panel", rows(), step=5)
+    send_results([logger], run_dir, CAMVID, step=7)
+    found = events.EventAccumulator(logger.log_dir).Reload()
+    assert set(found.Tags()["images"]) == {"val/panel", "results/confusion_matrix"}
+    assert [image.step for image in found.Images("val/panel")] == [5]
+    (text,) = found.Tensors("results/classes/text_summary")
+    lines = text.tensor_proto.string_val[0].decode().splitlines()
+    assert lines[0] == "| class | IoU | recall | precision | share of the pixels |"
+    recall = MATRIX[0, 0] / MATRIX[0].sum()
+    assert lines[2].startswith(f"| {CLASSES[0]} | 0.5000 | {recall:.4f} | ")
+    assert lines[5].startswith(f"| {CLASSES[3]} |  | "), "a class that does not occur has no IoU"
+
+
+def test_mlflow_has_tables_pictures_and_the_report(tmp_path, run_dir):
+    pytest.importorskip("mlflow", reason="pip install mlflow")
+    from src.training.loggers.mlflow import keep_mlflow_id, mlflow_logger
+
+    places = {"tracking_uri": f"sqlite:///{tmp_path}/m.db", "artifact_location": f"{tmp_path}/artifacts"}
+    logger = mlflow_logger(run_dir, experiment_name="cgnet", run_name="run", **places)
+    keep_mlflow_id(logger, run_dir)
+    assert mlflow_logger(run_dir, experiment_name="cgnet", **places).run_id == logger.run_id
+    for board in dashboards([logger], CAMVID):
+        board.pictures("val/panel", rows(), step=5)
+    send_results([logger], run_dir, CAMVID, step=7)
+    folder = tmp_path / "artifacts" / logger.run_id / "artifacts"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    shown = {"val/panel/0000005.jpg", "results/classes.json", "results/confusion_matrix.png", "report.html"}
+    assert files == shown
+    assert logger.experiment.get_run(logger.run_id).data.tags["results/mIoU"] == "0.5"
+
+
+def test_a_dashboard_that_fails_costs_a_warning(tmp_path, run_dir, monkeypatch, caplog):
+    class Broken(results.Dashboard):
+        def table(self, *args, **kwargs):
+            raise ConnectionError("gone")
+
+    monkeypatch.setattr(results, "dashboards", lambda loggers, table: [Broken(CSVLogger(tmp_path), table)])
+    with caplog.at_level(logging.WARNING):
+        send_results([], run_dir, CAMVID, step=7)
+    assert (
+        f"CSVLogger could not get the results (ConnectionError('gone')). They are in {run_dir}" in caplog.text
+    )
