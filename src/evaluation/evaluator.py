@@ -17,6 +17,7 @@ from src.inference.exports.exported_network import ExportedNetwork, restore_any
 from src.inference.finite import raise_if_not_finite
 from src.inference.views import Inference
 from src.labels import LabelTable
+from src.metrics.by_image import BY_IMAGE
 from src.report.reference_scores import find_baseline
 from src.report.write import IMAGES
 from src.runs.directory import Run
@@ -68,7 +69,9 @@ class Evaluator:
         callbacks = [
             RankConsistency(values, Path(config.checkpoint).expanduser()),
             PicturePanel(planned.directory / "pictures", count=config.pictures, filename="panel.png"),
-            BestAndWorstImages(planned.directory / IMAGES, config.report.images),
+            BestAndWorstImages(
+                planned.directory / IMAGES, planned.directory / BY_IMAGE, config.report.images
+            ),
             OfficialScores(),
             self._cost,
             *([self._submission] if self._submission else []),

@@ -11,7 +11,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -21,28 +20,6 @@ from src.report.pictures import Row
 _PIXELS = 2.2e6  # in total, over all images, for each kind of picture: keeps the page below 3 MB
 _WIDEST = 720
 _ERROR = (255, 48, 48)
-
-
-def image_mious(prediction: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """float64 (B,): the mean IoU of each image over the classes in its ground truth; NaN where it has none.
-
-    A class that is only predicted has no IoU in the mean; its pixels count as mistakes for the true classes.
-    Otherwise a single stray pixel would add an IoU of 0 to an image's mean.
-
-    Args:
-        prediction, target: uint8 (B, H, W) on the same device; target 255 is not counted.
-    """
-    batch, classes = len(target), num_classes + 1  # one more row and column, for values that are no class
-    rows = target.int().clamp_(max=num_classes)
-    cells = rows.mul_(classes).add_(prediction.clamp(max=num_classes))
-    cells += (torch.arange(batch, device=target.device, dtype=torch.int32) * classes**2).view(-1, 1, 1)
-    counts = torch.bincount(cells.flatten(), minlength=batch * classes**2).view(batch, classes, classes)
-    exact = torch.float32 if target.device.type == "mps" else torch.float64  # Apple's GPUs have no doubles
-    counts = counts[:, :num_classes].to(exact)
-    hits = counts.diagonal(dim1=1, dim2=2)
-    in_target, in_prediction = counts.sum(2), counts.sum(1)[:, :num_classes]
-    iou = hits / (in_target + in_prediction - hits)
-    return iou.where(in_target > 0, math.nan).nanmean(1)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,11 @@ OF_TRAINING: dict[str, dict[str, Kind]] = {
         "width": Integer(16, 2**14),
         "keep": Integer(2, 10**6) | _NULL,
     },
-    "src.training.callbacks.image_ranking.BestAndWorstImages": {"path": Path(), "count": Integer(0, 100)},
+    "src.training.callbacks.image_ranking.BestAndWorstImages": {
+        "path": Path(),
+        "by_image": Path(),
+        "count": Integer(0, 100),
+    },
     "src.training.callbacks.ema.WarmedUpEMA": {"decay": Number(0, 1, above=True, below=True)},
     "src.training.loggers.wandb.wandb_logger": {
         "save_dir": Path(),

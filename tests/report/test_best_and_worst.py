@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from src.labels import CITYSCAPES, IGNORE
-from src.report.best_and_worst import BestAndWorst, image_mious, indexed_png, merged
+from src.metrics.by_image import image_counts, image_mious, miou, read_by_image, write_by_image
+from src.metrics.confusion import ConfusionMatrix, scores
+from src.report.best_and_worst import BestAndWorst, indexed_png, merged
 
 
 def batch(number, shape=(24, 40), classes=19, seed=0, right=0.5):
@@ -33,7 +35,7 @@ def naive(prediction, target, classes):
 @pytest.mark.parametrize("classes", [1, 2, 19, 255])
 def test_miou_of_each_image(classes):
     _, target, prediction = batch(3, classes=classes)
-    found = image_mious(prediction, target, classes).tolist()
+    found = image_mious(image_counts(prediction, target, classes).numpy()).tolist()
     assert found == pytest.approx([naive(p, t, classes) for p, t in zip(prediction, target, strict=True)])
 
 
@@ -41,13 +43,29 @@ def test_classes_that_are_only_predicted_count_as_mistakes_for_the_others():
     target = torch.zeros(1, 10, 10, dtype=torch.uint8)
     prediction = target.clone()
     prediction[0, 0, 0] = 5
-    assert image_mious(prediction, target, 19).item() == pytest.approx(0.99)
+    assert image_mious(image_counts(prediction, target, 19).numpy()).item() == pytest.approx(0.99)
+
+
+def test_counts_of_images_add_up_to_the_metric_of_all(tmp_path):
+    _, target, prediction = batch(4, classes=7)
+    target[target == 3] = IGNORE
+    prediction[prediction == 3] = 2  # a class that occurs nowhere
+    counts = image_counts(prediction, target, 7).numpy()
+    matrix = ConfusionMatrix(7)
+    matrix.update(prediction, target)
+    assert miou(counts.sum(0)) == scores(matrix.compute(), list("abcdefg"))["mIoU"]
+    names = [f"image, {n}" for n in (3, 1, 2, 0)]
+    write_by_image(tmp_path / "by_image.csv", zip(names, counts, strict=True), list("abcdefg"))
+    read = read_by_image(tmp_path / "by_image.csv")
+    assert list(read) == sorted(names)
+    assert all(np.array_equal(read[name], of_image) for name, of_image in zip(names, counts, strict=True))
+    assert read_by_image(tmp_path / "none.csv") is None
 
 
 def test_an_image_without_labels_has_no_miou_and_is_not_kept():
     image, target, prediction = batch(2)
     target[0] = IGNORE
-    mious = image_mious(prediction, target, 19).tolist()
+    mious = image_mious(image_counts(prediction, target, 19).numpy()).tolist()
     assert math.isnan(mious[0])
     seen = BestAndWorst(3)
     seen.add(mious, ["blank", "other"], image, target, prediction)
@@ -60,16 +78,16 @@ def images(number, seed=0):
     made = {}
     for index, right in enumerate(rights):
         image, target, prediction = batch(1, seed=index, right=right)
-        miou = image_mious(prediction, target, 19)
-        made[f"city_{index:03d}"] = miou.tolist(), image, target, prediction
+        mious = image_mious(image_counts(prediction, target, 19).numpy())
+        made[f"city_{index:03d}"] = mious.tolist(), image, target, prediction
     return made
 
 
 def seen_of(made, names, count=2):
     seen = BestAndWorst(count)
     for name in names:
-        miou, *maps = made[name]
-        seen.add(miou, [name], *maps)
+        mious, *maps = made[name]
+        seen.add(mious, [name], *maps)
     return seen.found(CITYSCAPES)
 
 

@@ -1,38 +1,45 @@
-"""The best and worst images of a validation, kept beside best.ckpt for the report."""
+"""What a validation knows of each image: by_image.csv, and pictures of the best and worst for the report."""
 
 import logging
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch.distributed as dist
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
-from src.report.best_and_worst import BestAndWorst, image_mious, merged
+from src.metrics.by_image import image_counts, image_mious, write_by_image
+from src.report.best_and_worst import BestAndWorst, merged
 from src.runs.atomic_files import CannotWriteError, write_json
 
 log = logging.getLogger(__name__)
 
 
 class BestAndWorstImages(Callback):
-    """Writes one file with pictures of the images that have the best and worst mIoU: of an evaluation or, in
-    a training, of the validation that best.ckpt belongs to. It uses the same class maps as the metrics (what
-    `validation_step` returns), so they may come from averaged weights or several scales.
+    """Writes the pixel counts of each image of the newest validation, and one file with pictures of the
+    images that have the best and worst mIoU: of an evaluation or, in a training, of the validation that
+    best.ckpt belongs to. It uses the same class maps as the metrics (what `validation_step` returns), so they
+    may come from averaged weights or several scales.
 
     Args:
-        path: of the file; its folder is created if it is missing, the folder above has to exist.
-        count: number of best images, and of worst images; 0 = no file.
+        path: of the pictures; its folder is created if it is missing, the folder above has to exist.
+        by_image: of the pixel counts.
+        count: number of best images, and of worst images; 0 = no files.
     """
 
-    def __init__(self, path: str | Path, count: int = 4):
+    def __init__(self, path: str | Path, by_image: str | Path, count: int = 4):
         self.path = Path(path)
+        self.by_image = Path(by_image)
         self.count = count
         self._seen = BestAndWorst(count)
+        self._counts: list[tuple[str, np.ndarray]] = []
         self._waiting: tuple[Tensor, Any, Tensor] | None = None
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._seen, self._waiting = BestAndWorst(self.count), None
+        self._seen, self._counts, self._waiting = BestAndWorst(self.count), [], None
 
     def on_validation_batch_end(
         self,
@@ -45,42 +52,55 @@ class BestAndWorstImages(Callback):
     ) -> None:
         if trainer.sanity_checking or not self.count or outputs is None:
             return
-        mious = image_mious(outputs, batch["target"], len(pl_module.classes))  # type: ignore[arg-type]
+        counts = image_counts(outputs, batch["target"], len(pl_module.classes))  # type: ignore[arg-type]
         # The values are read one batch later: the bincount of that batch waits for the device in any case.
         # Reading them at once would wait once more, for the operations after this batch's bincount.
         self._take_waiting()
-        self._waiting = mious, batch, outputs
+        self._waiting = counts, batch, outputs
 
     def _take_waiting(self) -> None:
         if self._waiting is None:
             return
-        mious, batch, prediction = self._waiting
-        self._seen.add(mious.tolist(), batch["name"], batch["image"], batch["target"], prediction)
+        found, batch, prediction = self._waiting
+        counts = found.cpu().numpy()
+        mious = image_mious(counts).tolist()
+        self._seen.add(mious, batch["name"], batch["image"], batch["target"], prediction)
+        self._counts += zip(batch["name"], counts, strict=True)
         self._waiting = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or not self.count or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._take_waiting()
-        seen, self._seen = self._seen, BestAndWorst(self.count)
-        if trainer.state.fn == "fit" and not _is_best(trainer):
-            return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        mine = seen.found(data.val_set.table)
-        parts = [mine]
-        if trainer.world_size > 1:
-            parts = [{} for _ in range(trainer.world_size)]
-            dist.all_gather_object(parts, mine)
         scores: Any = pl_module.scores
+        counts, seen = _of_all_ranks(trainer, self._counts), None
+        if trainer.state.fn != "fit" or _is_best(trainer):
+            seen = _of_all_ranks(trainer, self._seen.found(data.val_set.table))
+        self._seen, self._counts = BestAndWorst(self.count), []
         if not trainer.is_global_zero or scores["mIoU"] is None:  # without labels
             return
-        found = {"epoch": trainer.current_epoch + 1, "mIoU": scores["mIoU"], "size": data.val_sizes[0]}
         try:
-            # Without parents=True: a run directory that was removed is not created again.
-            self.path.parent.mkdir(exist_ok=True)
-            write_json(self.path, found | merged(parts, self.count))
+            write_by_image(self.by_image, chain.from_iterable(counts), pl_module.classes)  # type: ignore[arg-type]
+            if seen is not None:
+                found = {
+                    "epoch": trainer.current_epoch + 1,
+                    "mIoU": scores["mIoU"],
+                    "size": data.val_sizes[0],
+                }
+                # Without parents=True: a run directory that was removed is not created again.
+                self.path.parent.mkdir(exist_ok=True)
+                write_json(self.path, found | merged(seen, self.count))
         except (CannotWriteError, OSError) as error:
             log.warning("The report will be without pictures. %s", error)
+
+
+def _of_all_ranks(trainer: pl.Trainer, mine: Any) -> list[Any]:
+    if trainer.world_size == 1:
+        return [mine]
+    parts = [None] * trainer.world_size
+    dist.all_gather_object(parts, mine)
+    return parts
 
 
 def _is_best(trainer: pl.Trainer) -> bool:
