@@ -1,94 +1,67 @@
-"""A table of runs, best first, to read or to paste: `python -m scripts.results [folder ...] [--csv]`.
+"""Compares runs: `python -m scripts.results [folder or file.csv ...]`.
 
-Reads metrics.json and config.yaml of every run below the folders (default: runs/train), also of the jobs of
-a sweep. Also lists the jobs of a sweep that failed, were interrupted, are running or have not started.
+Groups the runs below the folders (default: runs/train), also the jobs of sweeps, by what they varied, and
+prints a table of mean and standard deviation over seeds. --write FOLDER also writes results.csv (a row for
+each run), results.md, results.tex, results.png and comparison.html, a page with curves, classes and images.
+A sweep of trainings writes them itself when it ends. A file such as results.csv is printed in Markdown.
 """
 
 import argparse
 import csv
-import json
-import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from src.sweep.jobs import FILE, Job
-
-COLUMNS = (
-    "run",
-    "mIoU",
-    "status",
-    "epoch",
-    "epochs",
-    "data",
-    "split",
-    "images",
-    "precision",
-    "network",
-    "overrides",
-)
-_WHERE = ("name=", "runs_dir=", "cache_dir=", "hydra.")  # overrides that say where a run is, not what it does
+from src.results.runs import read_runs
+from src.results.settings import compare
+from src.results.tables import caption, csv_text, latex, markdown, run_row, setting_cells
 
 
-def rows(folders: list[Path]) -> list[dict[str, Any]]:
-    """One row per run that is finished or belongs to a sweep. Raises SystemExit if there is none."""
-    found = [_row(path) for folder in folders for path in sorted(folder.rglob("metrics.json"))]
-    jobs = [Job.read(path.parent) for folder in folders for path in sorted(folder.rglob(FILE))]
-    found += [_unfinished(job) for job in jobs if job and not (job.directory / "metrics.json").exists()]
-    if not found:
-        raise SystemExit(f"No metrics.json below {', '.join(map(str, folders))}: no finished run.")
-    return sorted(found, key=lambda row: -(row["mIoU"] or 0))
-
-
-def _unfinished(job: Job) -> dict[str, Any]:
-    status = job.status_now + (f" (exit code {job.exit_code})" if job.exit_code else "")
-    return dict.fromkeys(COLUMNS, "") | {
-        "run": job.directory.as_posix(),
-        "status": status,
-        "overrides": " ".join(o for o in job.overrides if not o.startswith(_WHERE)),
-    }
-
-
-def _row(path: Path) -> dict[str, Any]:
-    metrics = json.loads(path.read_text())
-    text = (path.parent / "config.yaml").read_text()
-    config = yaml.safe_load(text)
-    command = shlex.split(text.partition("\n")[0].removeprefix("#"))[3:]  # python -m src.train ...
-    return {
-        "run": path.parent.as_posix(),
-        "mIoU": metrics["mIoU"],
-        "status": "finished",
-        "epoch": metrics["epoch"],
-        "epochs": config["trainer"]["max_epochs"] if config["task"] == "train" else "",
-        "data": config["data"]["name"],
-        "split": metrics["split"],
-        "images": metrics["num_images"],
-        "precision": metrics["precision"],
-        "network": metrics.get("network") or config.get("model", {}).get("_target_", "").rpartition(".")[2],
-        "overrides": " ".join(o for o in command if not o.startswith(_WHERE)),
-    }
+def table_of_file(path: Path) -> str:
+    """A CSV file as a Markdown table. Raises SystemExit if it cannot be read."""
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise SystemExit(f"{path}: cannot be read ({error}). Expected a CSV file with a heading.") from error
+    if len({len(row) for row in rows}) != 1:
+        raise SystemExit(f"{path}: its rows differ in length. Expected a CSV file with a heading.")
+    return markdown(rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folders", nargs="*", type=Path, default=[Path("runs/train")])
-    parser.add_argument("--csv", action="store_true", help="comma-separated instead of Markdown")
+    parser.add_argument("places", nargs="*", type=Path, default=[Path("runs/train")])
+    parser.add_argument("--csv", action="store_true", help="print a row for each run, comma-separated")
+    parser.add_argument("--latex", action="store_true", help="print LaTeX (booktabs)")
+    parser.add_argument("--baseline", help="the setting to compare with: its name, or a part of it")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write all files into this folder")
     arguments = parser.parse_args()
-    table = rows(arguments.folders)
-    if arguments.csv:
-        writer = csv.DictWriter(sys.stdout, COLUMNS)
-        writer.writeheader()
-        writer.writerows(table)
+    files = [place for place in arguments.places if place.suffix == ".csv"]
+    print("\n".join(table_of_file(file) for file in files), end="")
+    if files and len(files) == len(arguments.places):
         return
-    print("| " + " | ".join(COLUMNS) + " |")
-    print("|" + " --- |" * len(COLUMNS))
-    for row in table:
-        cells = [f"{row[c]:.4f}" if isinstance(row[c], float) else str(row[c]) for c in COLUMNS]
-        print("| " + " | ".join(cells) + " |")
+    folders = [place for place in arguments.places if place not in files]
+    runs = read_runs(folders)
+    if not runs:
+        raise SystemExit(f"No metrics.json below {', '.join(map(str, folders))}: no finished run.")
+    try:
+        comparison = compare(runs, arguments.baseline)
+    except ValueError as error:
+        raise SystemExit(f"--baseline {error}") from error
+    if arguments.csv:
+        sys.stdout.write(csv_text(run_row(run) for run in runs))
+    elif arguments.latex:
+        sys.stdout.write(latex(comparison))
+    else:
+        print(f"{caption(comparison)}\n\n{markdown(setting_cells(comparison))}".lstrip(), end="")
+    if arguments.write:
+        from src.results.write import FILES, write_results  # torch, which the tables do not need
+
+        arguments.write.mkdir(parents=True, exist_ok=True)
+        write_results(arguments.write, runs, arguments.baseline)
+        print(f"\n{arguments.write}: {', '.join(FILES)}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from faults import ALL_IS_WELL, fault
 from front_doors import REPOSITORY
 from own_lab import FILES, QUICK
 
-from scripts.results import rows
 from src.network import trust
+from src.results.runs import read_runs
 from src.weights.checkpoint_files import load_checkpoint
 from src.weights.trained_network import restore
 
@@ -59,7 +59,7 @@ def test_it_trains_resumes_and_evaluates(train, doors, lab, monkeypatch, name):
     assert evaluated.code == 0, evaluated.err
     assert evaluated.metrics["mIoU"] == whole.metrics["mIoU"]
     assert f"{whole.metrics['mIoU']:.2%}"[:-1] in (whole.directory / "report.html").read_text()
-    assert {row["run"]: row["mIoU"] for row in rows([doors.folder / "train"])} == {
+    assert {run.name: run.best for run in read_runs([doors.folder / "train"])} == {
         f"{doors.folder}/train/{name}": whole.metrics["mIoU"] for name in ("whole", "run")
     }
 

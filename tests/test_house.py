@@ -19,7 +19,7 @@ FLOORS = (
     {"weights", "inference"},
     {"training"},
     {"diagnosis", "benchmarks", "evaluation", "prediction"},
-    {"sweep"},
+    {"sweep", "results"},
     {"front_door", "preflight", "train", "eval", "predict", "export", "doctor", "benchmark"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

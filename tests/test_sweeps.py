@@ -8,7 +8,7 @@ import sys
 import pytest
 from front_doors import REPOSITORY
 
-from scripts.results import rows
+from src.results.runs import read_runs
 from src.runs.locks import hold
 from src.sweep import child
 from src.sweep.jobs import Job, find, identity, place, read_jobs
@@ -42,9 +42,8 @@ def test_a_failing_job_is_recorded_retried_and_does_not_stop_the_others(sweep):
     ]
     again = sweep("seed=1,13,2")
     assert (again.code, again.started) == (2, {1})
-    (row,) = rows([swept.directory / "1"])
-    assert (row["status"], row["mIoU"]) == ("failed (exit code 1)", "")
-    assert row["overrides"] == "seed=13"
+    (run,) = read_runs([swept.directory / "1"])
+    assert (run.status, run.last, run.seed) == ("failed (exit code 1)", None, 13)
 
 
 @pytest.mark.slow

@@ -99,6 +99,24 @@ def decoded(entry: Mapping[str, Any]) -> Row:
     return caption, pixels("image"), pixels("truth"), pixels("prediction")
 
 
+def encode(
+    name: str,
+    image: np.ndarray,
+    target: np.ndarray,
+    prediction: np.ndarray,
+    table: LabelTable,
+    pixels: float = _PIXELS / 8,
+) -> dict[str, Any]:
+    """An image as an entry of `found`, without an mIoU.
+
+    Args:
+        image: uint8 (3, H, W) RGB.
+        target, prediction: uint8 (H, W) train ids; of the target, 255 is ignored.
+        pixels: most of each picture.
+    """
+    return _encoded(_reduced(math.nan, name, image, target, prediction, pixels), table)
+
+
 def _reduced(
     miou: float, name: str, image: np.ndarray, target: np.ndarray, prediction: np.ndarray, pixels: float
 ) -> Kept:

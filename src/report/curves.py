@@ -22,32 +22,34 @@ class Series:
     name: str
     style: str  # a class of style.css
     points: list[Point] = field(default_factory=list)
+    key: str | None = None  # in the legend, in the place of the name; series of one style share an entry
 
 
 def curves(rows: Rows) -> Html | None:
     """Loss, mIoU and learning rate over the optimizer steps; None where nothing was logged."""
     rate = next((key for row in rows for key in row if key and key.startswith("lr-")), "lr")
     panels = [
-        _panel(
+        panel(
             "Loss",
             [
-                Series("training, single steps", "faint", _points(rows, "train/loss_step")),
-                Series("training, mean of the epoch", "first", _points(rows, "train/loss_epoch")),
-                Series("validation", "second", _points(rows, "val/loss")),
+                Series("training, single steps", "faint", points_of(rows, "train/loss_step")),
+                Series("training, mean of the epoch", "first", points_of(rows, "train/loss_epoch")),
+                Series("validation", "second", points_of(rows, "val/loss")),
             ],
         ),
-        _panel(
+        panel(
             "Validation mIoU, %",
-            [Series("mIoU", "first", _points(rows, "val/mIoU", factor=100))],
+            [Series("mIoU", "first", points_of(rows, "val/mIoU", factor=100))],
             best=True,
         ),
-        _panel("Learning rate", [Series("learning rate", "first", _points(rows, rate))]),
+        panel("Learning rate", [Series("learning rate", "first", points_of(rows, rate))]),
     ]
     drawn = [panel for panel in panels if panel]
     return h("div", *drawn, class_="curves") if drawn else None
 
 
-def _points(rows: Rows, column: str, factor: float = 1.0) -> list[Point]:
+def points_of(rows: Rows, column: str, factor: float = 1.0) -> list[Point]:
+    """The finite values of a column of metrics.csv, in the order of the steps."""
     found = []
     for row in rows:
         try:
@@ -60,7 +62,12 @@ def _points(rows: Rows, column: str, factor: float = 1.0) -> list[Point]:
     return sorted(found)
 
 
-def _panel(title: str, series: list[Series], best: bool = False) -> Html | None:
+def panel(title: str, series: list[Series], best: bool = False) -> Html | None:
+    """A drawing of the series that have points; None without any.
+
+    Args:
+        best: whether the highest point is marked.
+    """
     series = [entry for entry in series if entry.points]
     if not series:
         return None
@@ -83,7 +90,9 @@ def _panel(title: str, series: list[Series], best: bool = False) -> Html | None:
         class_="chart",
         data_series=json.dumps([_data(entry, x, y) for entry in series]),
     )
-    keys = [h("li", entry.name, class_=f"key {entry.style}") for entry in series if len(series) > 1]
+    named = {entry.style: entry.key or entry.name for entry in reversed(series)}
+    keys = [h("li", text, class_=f"key {style}") for style, text in reversed(named.items())]
+    keys = keys if len(series) > 1 else []
     return h("figure", h("figcaption", h("h3", title), keys and h("ul", *keys, class_="keys")), drawing)
 
 

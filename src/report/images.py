@@ -42,10 +42,11 @@ def image_sections(
         "errors are red on the darkened image.",
         class_="note",
     )
-    return join(_histogram(found.get("all") or []), about, _control(), _legend(classes, colors), parts)
+    return join(_histogram(found.get("all") or []), about, control(_VIEWS), legend(classes, colors), parts)
 
 
-def _legend(classes: Sequence[str], colors: Colors) -> Html | None:
+def legend(classes: Sequence[str], colors: Colors) -> Html | None:
+    """The classes with their colours; None where there are too many."""
     if not colors or len(colors) > SWATCHES:
         return None
     entries = [h("li", class_label(index, title, colors)) for index, title in enumerate(classes)]
@@ -60,15 +61,15 @@ def _is_whole(entry: Any) -> bool:
     )
 
 
-def _control() -> Html:
+def control(views_of_all: Sequence[tuple[str, str]], chosen: str = _FIRST_VIEW) -> Html:
     """The controls for all images at once; hidden until the script runs."""
     views = [
         h(
             "label",
-            h("input", type="radio", name="all", value=key, checked=key == _FIRST_VIEW),
+            h("input", type="radio", name="all", value=key, checked=key == chosen),
             h("span", text),
         )
-        for key, text in _VIEWS
+        for key, text in views_of_all
     ]
     slider = h("input", type="range", id="strength", min="0", max="100", value="65")
     return h(
@@ -82,32 +83,50 @@ def _control() -> Html:
 
 
 def _card(entry: Mapping[str, Any], index: int) -> Html:
-    title = entry.get("name", "")
-    photo = h("img", src=entry["image"], alt=f"{title}: the image", class_="photo")
-    layers = [
-        h("img", src=entry[key], alt=f"{title}: {text.lower()}", class_=f"layer {key}")
-        for key, text in _VIEWS[1:]
-    ]
-    choices = [
-        h(
-            "label",
-            h("input", type="radio", name=f"view-{index}", value=key, checked=key == _FIRST_VIEW),
-            h("span", text),
-        )
-        for key, text in _VIEWS
-    ]
     facts = [f"{share(entry.get('wrong'))} of the pixels wrong"]
     if entry.get("confused"):
         truth, prediction = entry["confused"]
         facts += [join("mostly ", name(truth), " taken for ", name(prediction))]
+    heading = join(h("b", f"{percent(entry.get('mIoU'), 1)} %"), " ", name(entry.get("name", "")))
+    about = join(facts[0], facts[1:] and join(", ", facts[1]))
+    return shot(entry, _VIEWS, index, heading, about, chosen=_FIRST_VIEW)
+
+
+def shot(
+    entry: Mapping[str, Any],
+    views: Sequence[tuple[str, str]],
+    index: int,
+    heading: Html,
+    about: Html,
+    chosen: str,
+) -> Html:
+    """A picture with a choice of views of it: the photo, and layers over it.
+
+    Args:
+        entry: `name`, and a data URI for the key of each view.
+        views: key and text of each; the first is the photo. The keys are classes of style.css.
+        index: of the picture on its page.
+        chosen: key of the view that is shown first.
+    """
+    title = entry.get("name", "")
+    (photo, _), *layers = views
+    pictures = [h("img", src=entry[photo], alt=f"{title}: the image", class_="photo")]
+    pictures += [
+        h("img", src=entry[key], alt=f"{title}: {text.lower()}", class_=f"layer {key}")
+        for key, text in layers
+    ]
+    choices = [
+        h(
+            "label",
+            h("input", type="radio", name=f"view-{index}", value=key, checked=key == chosen),
+            h("span", text),
+        )
+        for key, text in views
+    ]
     return h(
         "figure",
-        h("div", photo, *layers, class_="stack"),
-        h(
-            "figcaption",
-            h("div", h("b", f"{percent(entry.get('mIoU'), 1)} %"), " ", name(title), class_="title"),
-            h("div", facts[0], facts[1:] and join(", ", facts[1]), class_="quiet"),
-        ),
+        h("div", *pictures, class_="stack"),
+        h("figcaption", h("div", heading, class_="title"), h("div", about, class_="quiet")),
         h("fieldset", h("legend", f"View of {title}", class_="sr"), h("div", *choices, class_="views")),
         class_="shot",
     )

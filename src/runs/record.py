@@ -61,12 +61,12 @@ def origin(start: Mapping[str, Any]) -> dict[str, Any]:
     them, the seed, and the code's git revision, with a + if the code differed from it."""
     code = start["code"]
     given = [f"experiment={start['choices']['experiment']}"] if start["choices"].get("experiment") else []
-    given += [o for o in start["overrides"] if _decides(o) and o not in given]
+    given += [o for o in start["overrides"] if decides(o) and o not in given]
     revision = code["revision"] and code["revision"] + ("+" if code["dirty"] else "")
     return {"recipe": " ".join(given), "seed": start["seed"], "revision": revision}
 
 
-def _decides(override: str) -> bool:
+def decides(override: str) -> bool:
     """Whether an override may change the weights, and is not the place of a file."""
     key = override.lstrip("+~").partition("=")[0]
     return not f"{key}.".startswith((*MAY_CHANGE, "hydra.")) and not key.endswith(("checkpoint", ".root"))

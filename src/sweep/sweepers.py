@@ -63,12 +63,7 @@ class HouseSweeper(Sweeper):
                 ]
                 if jobs := read_jobs(self.directory):
                     print(f"\nSweep {self.directory}:\n{table(jobs)}", flush=True)
-                if self.config.task == "eval":
-                    from src.evaluation.comparison import (
-                        report_comparison,
-                    )  # torch, which --help does not need
-
-                    report_comparison(self.directory)
+                self._compare()
                 if any(job.status in ("interrupted", "not started") for job in self.jobs):
                     print(f"The same command with name={name} resumes what is missing.", flush=True)
         failed = [job for job in self.jobs if job.status != "finished"]
@@ -78,6 +73,17 @@ class HouseSweeper(Sweeper):
                 + "".join(f"  {job.directory} (exit code {job.exit_code})\n" for job in failed)
                 + f"Their job.json says why. The same command with name={name} resumes what is missing."
             )
+
+    def _compare(self) -> None:
+        """Tables and pages of all jobs that are finished. They import torch, which --help does not need."""
+        if self.config.task == "eval":
+            from src.evaluation.comparison import report_comparison
+
+            report_comparison(self.directory)
+        elif self.config.task == "train" and any(self.directory.glob("*/by_image.csv")):
+            from src.results.write import report_sweep
+
+            report_sweep(self.directory)
 
     def place(self, batch: Sequence[Sequence[str]]) -> list[Job]:
         """Find or create the jobs. Raises HydraException before that for overrides that do not compose."""

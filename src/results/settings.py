@@ -1,0 +1,195 @@
+"""Runs that differ in their seed alone are one setting; settings are compared with a baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+
+from src.metrics.by_image import Counts, miou
+from src.results.runs import RunResult
+
+_RESAMPLES = 2000
+# https://www.itl.nist.gov/div898/handbook/eda/section3/eda3672.htm, for 1 to 20 degrees of freedom
+_STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over seeds (with n - 1; None with one seed)."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> "Spread | None":
+        known = [value for value in values if value is not None]
+        return cls(fmean(known), stdev(known) if len(known) > 1 else None) if known else None
+
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two settings' mIoU, with 95 % intervals.
+
+    over_seeds: what other seeds may give; None with fewer than two seeds that both settings have.
+    over_images: what other images may give; None where the runs have no by_image.csv.
+    """
+
+    mean: float
+    over_seeds: Interval | None = None
+    over_images: Interval | None = None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether both intervals are known and exclude 0."""
+        both = (self.over_seeds, self.over_images)
+        return all(interval is not None and not interval[0] <= 0 <= interval[1] for interval in both)
+
+
+@dataclass(frozen=True)
+class Setting:
+    label: str
+    overrides: tuple[str, ...]
+    runs: tuple[RunResult, ...]
+
+    @property
+    def images(self) -> set[tuple]:
+        """On which images its runs were evaluated."""
+        keys = ("data", "split", "num_images")
+        return {tuple(run.metrics.get(key) for key in keys) for run in self.finished}
+
+    @property
+    def finished(self) -> list[RunResult]:
+        return [run for run in self.runs if run.last is not None]
+
+    @property
+    def last(self) -> Spread | None:
+        return Spread.of([run.last for run in self.runs])
+
+    @property
+    def best(self) -> Spread | None:
+        return Spread.of([run.best for run in self.runs])
+
+    @property
+    def hours(self) -> Spread | None:
+        return Spread.of([run.hours for run in self.finished])
+
+    def iou(self, name: str) -> Spread | None:
+        """Of a class."""
+        return Spread.of([run.iou.get(name) for run in self.finished])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Settings, the best first; failed ones last.
+
+    common: the overrides that all runs share.
+    baseline: the setting that the others are compared with.
+    """
+
+    settings: tuple[Setting, ...]
+    common: tuple[str, ...]
+    baseline: Setting
+
+    @property
+    def classes(self) -> list[str]:
+        """In the order of the train ids; those of the first finished run."""
+        runs = [run for setting in self.settings for run in setting.finished]
+        return list(runs[0].metrics.get("classes") or []) if runs else []
+
+
+def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Comparison:
+    """Groups runs by what they varied.
+
+    Args:
+        baseline: the label of a setting, or a part of it that no other setting has; None = the setting with
+            the fewest overrides, and of several the first: job 0 of a sweep.
+
+    Raises ValueError if there is no such setting.
+    """
+    common = set.intersection(*(set(run.overrides) for run in runs)) if runs else set()
+    grouped: dict[tuple[str, ...], list[RunResult]] = {}
+    for run in runs:
+        grouped.setdefault(tuple(o for o in run.overrides if o not in common), []).append(run)
+    settings = [
+        Setting(" ".join(varied) or _name(members, len(grouped)), varied, tuple(members))
+        for varied, members in grouped.items()
+    ]
+    if baseline is None:
+        first = min(settings, key=lambda setting: len(setting.overrides))
+    else:
+        exact = [s for s in settings if s.label == baseline]
+        found = exact or [s for s in settings if baseline in s.label]
+        if len(found) != 1:
+            raise ValueError(
+                f"{baseline}: {'several settings have' if found else 'no setting has'} this in their name. "
+                f"There are: {'; '.join(s.label for s in settings)}"
+            )
+        (first,) = found
+    ordered = sorted(settings, key=lambda s: -(s.last.mean if s.last else -1))
+    shared = tuple(o for o in runs[0].overrides if o in common) if runs else ()
+    return Comparison(tuple(ordered), shared, first)
+
+
+def _name(members: Sequence[RunResult], settings: int) -> str:
+    """Of runs without overrides of their own."""
+    return "(no changes)" if settings > 1 else members[0].directory.name if len(members) == 1 else "all runs"
+
+
+def difference(one: Setting, other: Setting) -> Difference | None:
+    """mIoU after the last epoch of `one` minus that of `other`; None if they were evaluated on other images.
+
+    It is paired: runs with the same seed, on the same images. The interval over seeds is that of Student's t
+    distribution; with two seeds it is 13 times as wide as the standard error, and rightly so. The interval
+    over images is a bootstrap: 2,000 times as many images as there are are drawn, with repetition, and the
+    mIoUs are computed from the pixel counts of the drawn images. Settings without a common seed are compared
+    by their means, without intervals.
+    """
+    if one is other or one.last is None or other.last is None or one.images != other.images:
+        return None
+    by_seed = {run.seed: run for run in other.finished}
+    pairs = [(run, by_seed[run.seed]) for run in one.finished if run.seed in by_seed]
+    if not pairs:
+        return Difference(one.last.mean - other.last.mean)
+    differences = [a.last - b.last for a, b in pairs]  # type: ignore[operator]
+    return Difference(fmean(differences), _over_seeds(differences), _over_images(pairs))
+
+
+def _over_seeds(differences: Sequence[float]) -> Interval | None:
+    number = len(differences)
+    if number < 2:
+        return None
+    mean, half = fmean(differences), _student(number - 1) * stdev(differences) / number**0.5
+    return mean - half, mean + half
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t distribution, to a hundredth."""
+    if freedom <= len(_STUDENT):
+        return _STUDENT[freedom - 1]
+    normal = 1.95996  # and the first term of its expansion in 1 / freedom
+    return normal + (normal**3 + normal) / (4 * freedom)
+
+
+def _over_images(pairs: Sequence[tuple[RunResult, RunResult]]) -> Interval | None:
+    counted = [(a.by_image or {}, b.by_image or {}) for a, b in pairs]
+    images = sorted(set.intersection(*(set(counts) for pair in counted for counts in pair)))
+    if len(images) < 2:
+        return None
+    drawn = np.random.default_rng(0).multinomial(
+        len(images), [1 / len(images)] * len(images), size=_RESAMPLES
+    )
+
+    def resampled(counts: Counts) -> np.ndarray:
+        stacked = np.stack([counts[name] for name in images])
+        return miou((drawn @ stacked.reshape(len(images), -1)).reshape(-1, *stacked.shape[1:]))
+
+    values = np.mean([resampled(a) - resampled(b) for a, b in counted], axis=0)
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)

@@ -1,0 +1,170 @@
+"""Runs grouped by what they varied: means, intervals, tables, plot and page, from made-up run directories."""
+
+import csv
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from src.metrics.by_image import miou, write_by_image
+from src.results.runs import read_runs
+from src.results.settings import Spread, compare, difference
+from src.results.tables import caption, csv_text, latex, markdown, run_row, setting_cells
+from src.results.write import FILES, write_results
+
+CLASSES = ["a", "b", "c"]
+NAMES = [f"image{i:02d}" for i in range(40)]
+
+
+def counts(quality, seed):
+    """Pixel counts of 40 images; a class is right on about `quality` of its pixels."""
+    rng = np.random.default_rng(seed)
+    true = np.random.default_rng(5).integers(200, 1000, (40, 3))  # the same images for all
+    right = rng.binomial(true, quality)
+    return np.stack([right, true, true + rng.integers(0, 50, true.shape)], axis=1)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Writes a run of a sweep; its mIoU is that of its pixel counts."""
+    folder = tmp_path / "sweep"
+
+    def write(number, overrides, seed, quality, last=None):
+        directory = folder / str(number)
+        directory.mkdir(parents=True)
+        of_images = counts(quality, seed)
+        value = float(miou(of_images.sum(0))) if last is None else last
+        scores = {"mIoU": value, "IoU": dict.fromkeys(CLASSES, value), "epoch": 3}
+        metrics = scores | {"classes": CLASSES, "data": "x", "split": "val", "num_images": 40, "last": scores}
+        (directory / "metrics.json").write_text(json.dumps(metrics | {"mIoU": value + 0.01}))
+        command = f"# python -m src.train experiment=debug {overrides} seed={seed} name=sweep/{number}\n"
+        config = f"task: train\nseed: {seed}\ntrainer: {{max_epochs: 3}}\n"
+        (directory / "config.yaml").write_text(command + config)
+        write_by_image(directory / "by_image.csv", zip(NAMES, of_images, strict=True), CLASSES)
+        (directory / "train.log").write_text(
+            "2026-01-01 10:00:00,000 INFO Run directory: x\n2026-01-01 10:30:00,000 INFO stopped\n"
+            "2026-01-02 10:00:00,000 INFO Run directory: x\n2026-01-02 11:00:00,000 INFO done\n"
+        )
+        return directory
+
+    write.folder = folder
+    return write
+
+
+@pytest.fixture
+def four(sweep):
+    for number, (residual, seed, quality) in enumerate(
+        [("global", 1, 0.9), ("global", 2, 0.91), ("local", 1, 0.8), ("local", 2, 0.82)]
+    ):
+        sweep(number, f"model.residual={residual}", seed, quality)
+    return sweep.folder
+
+
+def test_settings_are_what_differs_besides_the_seed_best_first(four, sweep):
+    sweep(10, "model.residual=none", 1, 0.7)
+    runs = read_runs([four])
+    assert [run.directory.name for run in runs] == ["0", "1", "2", "3", "10"]
+    comparison = compare(runs)
+    labels = [f"model.residual={residual}" for residual in ("global", "local", "none")]
+    assert [setting.label for setting in comparison.settings] == labels
+    assert comparison.common == ("experiment=debug",)
+    assert comparison.baseline.label == "model.residual=global"
+    assert [len(s.runs) for s in comparison.settings] == [2, 2, 1]
+    first, *_ = comparison.settings
+    values = [run.last for run in first.runs]
+    assert first.last == Spread(pytest.approx(np.mean(values)), pytest.approx(np.std(values, ddof=1)))
+    assert comparison.settings[2].last.deviation is None
+    assert first.best.mean == pytest.approx(np.mean(values) + 0.01)
+    assert runs[0].hours == 1.5, "the time between two starts is not counted"
+
+
+def test_the_baseline_can_be_named(four):
+    runs = read_runs([four])
+    assert compare(runs, "local").baseline.label == "model.residual=local"
+    with pytest.raises(ValueError, match="several settings have this"):
+        compare(runs, "residual")
+    with pytest.raises(ValueError, match=r"no setting has this.*model\.residual=global; "):
+        compare(runs, "nothing")
+
+
+def test_a_difference_is_paired_over_seeds_and_images(four):
+    best, other = compare(read_runs([four])).settings
+    change = difference(other, best)
+    each = [b.last - a.last for a, b in zip(best.runs, other.runs, strict=True)]
+    assert change.mean == pytest.approx(np.mean(each))
+    half = 12.706 * np.std(each, ddof=1) / np.sqrt(2)
+    assert change.over_seeds == pytest.approx((np.mean(each) - half, np.mean(each) + half))
+    low, high = change.over_images
+    assert low < change.mean < high < 0
+    assert high - low < 0.05
+    assert difference(best, best) is None
+
+
+def test_equal_networks_do_not_differ_over_images(sweep):
+    for number, seed in enumerate((1, 2)):
+        sweep(number, f"x={number}", seed, 0.8)
+    for run in sweep.folder.glob("*/config.yaml"):  # the same seed, so that they are a pair
+        run.write_text(run.read_text().replace("seed: 2", "seed: 1"))
+    one, other = compare(read_runs([sweep.folder])).settings
+    change = difference(one, other)
+    assert change.over_images[0] <= 0 <= change.over_images[1]
+    assert change.over_seeds is None
+    assert not change.is_clear
+
+
+def test_other_images_are_not_compared(four):
+    path = four / "2/metrics.json"
+    path.write_text(path.read_text().replace('"val"', '"test"'))
+    best, other = compare(read_runs([four])).settings
+    assert difference(other, best) is None
+
+
+def test_an_unfinished_run_is_named_and_not_averaged(four):
+    overrides = ["experiment=debug", "model.residual=local", "seed=3"]
+    job = {"overrides": overrides, "status": "failed", "exit_code": 2}
+    (four / "4").mkdir()
+    (four / "4/job.json").write_text(json.dumps(job))
+    head, _, local = setting_cells(compare(read_runs([four])))
+    assert local[:2] == ["model.residual=local", "2 of 3 (failed (exit code 2))"]
+    assert "±" in local[head.index("mIoU, last epoch")]
+
+
+def test_tables(four):
+    comparison = compare(read_runs([four]))
+    text = markdown(setting_cells(comparison))
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines()]
+    assert lines[0][:4] == ["setting", "seeds", "mIoU, last epoch", "difference"]
+    assert lines[2][3] == "baseline"
+    assert lines[3][3].startswith("-")
+    assert caption(comparison) == "All runs: experiment=debug. Differences are to: model.residual=global."
+    rows = list(csv.DictReader(io.StringIO(csv_text(run_row(run) for run in read_runs([four])))))
+    assert [row["seed"] for row in rows] == ["1", "2", "1", "2"]
+    assert rows[0]["overrides"] == "experiment=debug model.residual=global"
+    assert (rows[0]["epochs"], rows[0]["hours"]) == ("3", "1.5")
+    table = latex(comparison)
+    assert r"model.residual=local & 2 & " in table
+    assert r"\textbf{" in table
+    assert r"95 \%, seeds" in table
+    assert table.count(r"\\") == 3
+
+
+def test_all_files_are_written_and_the_page_has_every_part(four):
+    write_results(four, read_runs([four]))
+    assert {path.name for path in four.iterdir() if path.is_file()} == set(FILES)
+    picture = cv2.imread(str(four / "results.png"))
+    assert picture.shape[1] > 900
+    assert picture.std() > 10
+    page = (four / "comparison.html").read_text()
+    for part in ("Settings", "IoU per class", "model.residual=local", "Student's t"):
+        assert part in page.replace("&#x27;", "'")
+    assert "Images on which" not in page, "there are no checkpoints to draw them with"
+
+
+def test_hostile_names_add_no_markup(sweep):
+    sweep(0, "'model.x=<script>alert(1)</script>'", 1, 0.8)
+    sweep(1, "'model.x=a&b_c'", 1, 0.8)
+    comparison = write_results(sweep.folder, read_runs([sweep.folder]))
+    assert "<script>alert" not in (sweep.folder / "comparison.html").read_text()
+    assert r"a\&b\_c" in latex(comparison)

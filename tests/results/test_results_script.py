@@ -1,0 +1,44 @@
+"""`python -m scripts.results`, and what a sweep of real trainings writes when it ends."""
+
+import subprocess
+
+import pytest
+from front_doors import REPOSITORY, TINY
+
+from scripts.results import main
+from src.results.write import FILES
+
+SHORT = (*TINY, "trainer.max_epochs=3", "optimizer.lr=0.01")
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_with_its_comparison(doors, monkeypatch, capsys):
+    places = ("name=sweep", f"runs_dir={doors.folder}", f"cache_dir={doors.cache}")
+    swept = subprocess.run(
+        doors.command("train", "-m", *SHORT, "model.residual=global,local", "seed=1,2", *places),
+        cwd=REPOSITORY,
+        env=doors.environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert swept.returncode == 0, swept.stderr
+    folder = doors.folder / "train/sweep"
+    assert f"Compared in {folder}/comparison.html" in swept.stdout
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {*FILES, ".lock", "multirun.yaml"}
+    page = (folder / "comparison.html").read_text()
+    assert "Images on which they differ most" in page
+    assert page.count("data:image/jpeg") == 4
+    monkeypatch.setattr("sys.argv", ["results", str(folder)])
+    main()
+    assert capsys.readouterr().out == (folder / "results.md").read_text()
+    monkeypatch.setattr("sys.argv", ["results", str(folder / "results.csv")])
+    main()
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_no_run_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["results", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no finished run"):
+        main()
