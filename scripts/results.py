@@ -11,9 +11,9 @@ import csv
 import sys
 from pathlib import Path
 
+from src.results.grouping import compare
+from src.results.result_tables import caption, csv_text, latex, markdown, run_row, setting_cells
 from src.results.runs import read_runs
-from src.results.settings import compare
-from src.results.tables import caption, csv_text, latex, markdown, run_row, setting_cells
 
 
 def table_of_file(path: Path) -> str:

@@ -15,7 +15,7 @@ def evaluate(config: DictConfig) -> float | None:
     from src.evaluation.evaluator import Evaluator
     from src.evaluation.results import report_evaluation
     from src.training.loggers.build import ended_with_exit_code
-    from src.training.loggers.results import send_results
+    from src.training.loggers.send_results import send_results
 
     evaluator = Evaluator(config)  # everything that can be wrong is found here
     run = evaluator.run

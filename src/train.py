@@ -23,7 +23,7 @@ def train(config: DictConfig) -> float | None:
     from src.training.fine_tuning import initial_weights
     from src.training.fit import fit
     from src.training.loggers.build import ended_with_exit_code
-    from src.training.loggers.results import send_results
+    from src.training.loggers.send_results import send_results
     from src.training.resume import read_last_checkpoint
 
     config, initial = initial_weights(config)

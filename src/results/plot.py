@@ -2,7 +2,7 @@
 
 import io
 
-from src.results.settings import Comparison
+from src.results.grouping import Comparison
 
 _MOST = 30  # settings of a picture; more cannot be read
 

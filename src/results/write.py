@@ -4,12 +4,12 @@ import logging
 from pathlib import Path
 
 from src.label_tables import table_of
-from src.results.page import render_sweep
-from src.results.pictures import chosen_networks, most_different
+from src.results.differing_images import chosen_networks, most_different
+from src.results.grouping import Comparison, compare
 from src.results.plot import plot_png
+from src.results.result_tables import caption, csv_text, latex, markdown, run_row, setting_cells
 from src.results.runs import RunResult, read_runs
-from src.results.settings import Comparison, compare
-from src.results.tables import caption, csv_text, latex, markdown, run_row, setting_cells
+from src.results.sweep_page import render_sweep
 from src.runs.atomic_files import write_bytes, write_text
 
 log = logging.getLogger(__name__)

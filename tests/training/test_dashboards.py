@@ -8,9 +8,9 @@ import pytest
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from src.labels import CAMVID
-from src.training.loggers import results
+from src.training.loggers import send_results as results
 from src.training.loggers.dashboards import dashboards
-from src.training.loggers.results import send_results
+from src.training.loggers.send_results import send_results
 
 CLASSES = list(CAMVID.class_names)
 MATRIX = np.random.default_rng(0).integers(1, 100, (11, 11))

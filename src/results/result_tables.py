@@ -7,8 +7,8 @@ from functools import lru_cache
 from json import dumps, loads
 from typing import Any
 
+from src.results.grouping import Comparison, Difference, Interval, Setting, Spread, difference
 from src.results.runs import RunResult
-from src.results.settings import Comparison, Difference, Interval, Setting, Spread, difference
 
 RUN_COLUMNS = (
     "run", "overrides", "seed", "status", "epochs", "val_mIoU_last", "val_mIoU_best", "best_epoch", "hours",

@@ -12,8 +12,8 @@ from src.data.datamodule import SegmentationDataModule
 from src.inference.predictor import load
 from src.metrics.by_image import image_mious
 from src.report.best_and_worst import encode
+from src.results.grouping import Comparison, Setting
 from src.results.runs import RunResult
-from src.results.settings import Comparison, Setting
 
 log = logging.getLogger(__name__)
 
