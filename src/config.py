@@ -81,9 +81,13 @@ def is_recorded(group: str) -> bool:
     return HydraConfig.initialized() and str(HydraConfig.get().runtime.choices[group]).startswith(RECORDED)
 
 
-def config_dirs() -> list[str]:
-    """The command line's own --config-dir, for a command that is started from this one."""
-    sources = HydraConfig.get().runtime.config_sources
+def config_dirs(settings: DictConfig | None = None) -> list[str]:
+    """The command line's own --config-dir, for a command that is started from this one.
+
+    Args:
+        settings: the node `hydra` of a config; None = of the one that Hydra has composed last.
+    """
+    sources = (settings or HydraConfig.get()).runtime.config_sources
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
 
 

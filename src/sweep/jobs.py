@@ -18,6 +18,7 @@ from src.runs.locks import is_held
 from src.schema.roles import MAY_CHANGE
 
 FILE = "job.json"
+DONE = ("finished", "pruned")  # statuses of jobs that do not run again
 # Overrides that say which sweep this is. The other keys of MAY_CHANGE say where and how it runs.
 _WHICH_SWEEP = ("name", "sweep", "hydra")
 
@@ -26,12 +27,13 @@ _WHICH_SWEEP = ("name", "sweep", "hydra")
 class Job:
     directory: Path
     overrides: list[str]  # on disk without passwords and keys
-    status: str = "not started"  # not started | running | finished | failed | interrupted
+    status: str = "not started"  # not started | running | finished | pruned | failed | interrupted
     score: float | None = None  # best val mIoU, of a finished job that validated
     exit_code: int | None = None
     error: str | None = None  # the last lines that a failed job wrote
     started: str | None = None  # UTC
     ended: str | None = None
+    trial: int | None = None  # its number in the study of a search
 
     @classmethod
     def read(cls, directory: Path) -> "Job | None":
@@ -64,6 +66,11 @@ class Job:
         self.write()
 
     @property
+    def result(self) -> str:
+        """Its score, for a line of the log that ends with it."""
+        return "" if self.score is None else f", mIoU {self.score:.4f}"
+
+    @property
     def status_now(self) -> str:
         """As recorded; but `interrupted` if a job is recorded as running and its processes are gone.
 
@@ -86,7 +93,7 @@ def place(sweep: Path, overrides: list[str], varied: Set[str]) -> Job:
     """
     job = find(sweep, overrides, varied)
     if job:
-        if job.status != "finished":
+        if job.status not in DONE:
             job.overrides = overrides
             job.write()
         return job
