@@ -95,14 +95,15 @@ def wandb_logger(
     Args:
         save_dir: the run directory.
         offline: True, False, or "auto": offline without a login.
-        id: of the W&B run; None = the one kept in the run directory, a new one for a new run.
+        id: of the W&B run; None = that of a sweep's agent, the one kept in the run directory, or a new one.
         arguments: any other argument of Lightning's WandbLogger and of wandb.init.
     """
     offline = not _logged_in() if offline == "auto" else bool(offline)
     if offline:
         os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
-    kept = id or _kept_id(Path(save_dir))
+    agents = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+    kept = id or agents or _kept_id(Path(save_dir))
     return EnduringWandbLogger(save_dir=save_dir, offline=offline, id=kept, resume="allow", **arguments)
 
 
