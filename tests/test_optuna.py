@@ -129,7 +129,7 @@ def test_a_trial_that_falls_behind_is_pruned_and_stays_so(sweep, monkeypatch):
     assert study.trials[1].value == pytest.approx(0.7)
     job = read_jobs(found.directory)[1]
     assert (job.status, job.exit_code, job.score) == ("pruned", 143, None)
-    assert "run/1: pruned after 10 validations, val mIoU 0.7000" in found.out
+    assert "run/1: falls behind after 10 validations, val mIoU 0.7000" in found.out
     assert "1  pruned " in found.out
     assert "Best of 1 finished trial (1 more were pruned)" in found.out
     assert (found.directory / "history.png").read_bytes().startswith(b"\x89PNG")
@@ -156,7 +156,7 @@ def test_a_study_that_cannot_be_read_prunes_nothing(sweep, monkeypatch):
     monkeypatch.setattr("src.sweep.pruning._trial", broken)
     found = sweep(*SEARCH, "hydra.sweeper.n_trials=1", "seed=1")
     assert found.code == 0
-    assert "cannot be pruned, and runs to its end (RuntimeError('the database is away'))" in found.err
+    assert "cannot be pruned, and runs to its end (RuntimeError('the database is away'))" in found.out
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def execute(
         return job
     if is_held(directory / ".lock"):
         raise UserError(f"{directory}: a process that was started earlier still runs this job.")
-    print(f"Job {directory}: {' '.join(identity(overrides))}", flush=True)
+    job.say(" ".join(identity(overrides)))
     job.start()
     environment = _environment(str(config.name)) | (slot or {})
     command = _command(job, config, settings)
@@ -97,7 +97,7 @@ def execute(
         job.end("failed", code, error=child.last_words)
         raise UserError(f"{directory} ended with exit code {code}: {' '.join(identity(overrides))}")
     if slot is not None:
-        print(f"Job {directory}: {job.status}{job.result}", flush=True)
+        job.say(f"{job.status}{job.result}")
     return job
 
 

@@ -6,6 +6,7 @@ with more values, finds each earlier job in its old directory.
 
 import json
 import re
+import sys
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -67,8 +68,13 @@ class Job:
 
     @property
     def result(self) -> str:
-        """Its score, for a line of the log that ends with it."""
+        """Its score, for the end of a line; empty without one."""
         return "" if self.score is None else f", mIoU {self.score:.4f}"
+
+    def say(self, text: str) -> None:
+        """One write for the whole line, which those of other threads cannot divide."""
+        sys.stdout.write(f"Job {self.directory}: {text}\n")
+        sys.stdout.flush()
 
     @property
     def status_now(self) -> str:

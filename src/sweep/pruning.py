@@ -5,7 +5,6 @@ study, and ends the job as a preemption would. So pruning works with every launc
 know about it.
 """
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from src.config import plain
+from src.errors import counted
 from src.objects import build
 from src.runs.directory_checks import csv_rows
 from src.sweep.jobs import Job
@@ -47,7 +47,7 @@ def pruned_by(job: Job, sweeper: DictConfig, end: Callable[[], None]) -> Iterato
 
     Does nothing for a job that is not a trial, and without a pruner. An error does not stop the job.
     """
-    if job.trial is None or not sweeper.pruner:
+    if job.trial is None or not sweeper.get("pruner"):  # a grid may take up a search's jobs
         yield
         return
     over = threading.Event()
@@ -72,14 +72,11 @@ def _watch(job: Job, sweeper: DictConfig, end: Callable[[], None], over: threadi
             if ended:
                 return
             if len(values) > seen and trial.should_prune():
-                print(
-                    f"Job {job.directory}: pruned after {len(values)} validations, val mIoU {values[-1]:.4f}",
-                    flush=True,
-                )
+                job.say(f"falls behind after {counted(len(values), 'validation')}, val mIoU {values[-1]:.4f}")
                 return end()
             seen = max(seen, len(values))
     except Exception as error:  # of Optuna, of a database, ...
-        print(f"Job {job.directory}: cannot be pruned, and runs to its end ({error!r}).", file=sys.stderr)
+        job.say(f"cannot be pruned, and runs to its end ({error!r}).")
 
 
 def _trial(job: Job, sweeper: DictConfig) -> "Trial":

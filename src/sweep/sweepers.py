@@ -90,7 +90,7 @@ class HouseSweeper(Sweeper):
         """Run the jobs that are not done. Returns all of them with their new status."""
         for job in jobs:
             if job.status in DONE:
-                print(f"Job {job.directory}: {job.status} before{job.result}", flush=True)
+                job.say(f"{job.status} before{job.result}")
         # One process per directory: values that are given twice, or drawn twice, are one job.
         todo = list({job.directory: job for job in jobs if job.status not in DONE}.values())
         if todo:
