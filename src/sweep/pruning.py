@@ -62,7 +62,8 @@ def pruned_by(job: Job, sweeper: DictConfig, end: Callable[[], None]) -> Iterato
 
 def _watch(job: Job, sweeper: DictConfig, end: Callable[[], None], over: threading.Event) -> None:
     try:
-        trial, file, seen = _trial(job, sweeper), job.directory / "metrics.csv", 0
+        trial, seen = _trial(job, sweeper)
+        file = job.directory / "metrics.csv"
         while True:
             ended = over.wait(_SECONDS)
             values = [float(row["val/mIoU"]) for row in csv_rows(file) if row.get("val/mIoU")]
@@ -79,7 +80,8 @@ def _watch(job: Job, sweeper: DictConfig, end: Callable[[], None], over: threadi
         job.say(f"cannot be pruned, and runs to its end ({error!r}).")
 
 
-def _trial(job: Job, sweeper: DictConfig) -> "Trial":
+def _trial(job: Job, sweeper: DictConfig) -> "tuple[Trial, int]":
+    """The trial, and how many validations were reported before the job was interrupted."""
     import optuna
 
     study = optuna.load_study(
@@ -88,4 +90,4 @@ def _trial(job: Job, sweeper: DictConfig) -> "Trial":
         pruner=pruner_of(sweeper.pruner),
     )
     (found,) = (trial for trial in study.trials if trial.number == job.trial)
-    return optuna.trial.Trial(study, found._trial_id)
+    return optuna.trial.Trial(study, found._trial_id), len(found.intermediate_values)
