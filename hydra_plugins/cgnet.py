@@ -1,9 +1,10 @@
-"""Our sweepers, in the package from which Hydra loads all plugins; it imports this file at each start.
+"""Our sweepers and launcher, in the package from which Hydra loads all plugins; it imports this file at each
+start.
 
 This folder must have no __init__.py: other installed plugins share the package. The code is in src/sweep.
 """
 
-from src.sweep import optuna_search, sweepers
+from src.sweep import launcher, optuna_search, sweepers
 
 
 class GridSweeper(sweepers.GridSweeper):
@@ -12,3 +13,7 @@ class GridSweeper(sweepers.GridSweeper):
 
 class OptunaSweeper(optuna_search.OptunaSweeper):
     """hydra/sweeper=optuna"""
+
+
+class LocalLauncher(launcher.LocalLauncher):
+    """hydra/launcher=local"""

@@ -51,9 +51,11 @@ def _run_stamp() -> str:
 def _stamp_of_the_launcher() -> str | None:
     """The stamp of processes that are started separately, whose clocks would give several; else None.
 
-    A requeued SLURM job keeps its numbers, and so resumes in the same directory.
+    A requeued SLURM job keeps its numbers, and so resumes in the same directory; a run of a W&B sweep, too.
     """
     given = os.environ
+    if given.get("WANDB_SWEEP_ID") and given.get("WANDB_RUN_ID"):  # set by W&B's agent for each of its runs
+        return f"{given['WANDB_SWEEP_ID']}/{given['WANDB_RUN_ID']}"
     if int(given.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
         return f"slurm-{given['SLURM_JOB_ID']}-{given['SLURM_STEP_ID']}"
     if "NODE_RANK" in given or int(given.get("WORLD_SIZE", 1)) > 1:
@@ -81,9 +83,13 @@ def is_recorded(group: str) -> bool:
     return HydraConfig.initialized() and str(HydraConfig.get().runtime.choices[group]).startswith(RECORDED)
 
 
-def config_dirs() -> list[str]:
-    """The command line's own --config-dir, for a command that is started from this one."""
-    sources = HydraConfig.get().runtime.config_sources
+def config_dirs(settings: DictConfig | None = None) -> list[str]:
+    """The command line's own --config-dir, for a command that is started from this one.
+
+    Args:
+        settings: the node `hydra` of a config; None = of the one that Hydra has composed last.
+    """
+    sources = (settings or HydraConfig.get()).runtime.config_sources
     return [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
 
 

@@ -73,7 +73,7 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
         def job(config: DictConfig) -> float | None:
             composed.append(True)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return run_job(config, config_name)
+                return run_job(config)
             try:
                 if HydraConfig.get().runtime.choices.get("sweep"):
                     raise UserError("sweep=... varies keys over several jobs: add -m before the overrides.")

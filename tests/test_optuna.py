@@ -34,6 +34,8 @@ def test_a_search_finds_prints_and_keeps_the_best(sweep):
     job = Job.read(found.directory / best["job"])
     assert f"optimizer.lr={best['params']['optimizer.lr']}" in job.overrides
     assert "Best of 3 finished trials" in found.out
+    for picture in ("history.png", "importances.png"):
+        assert (found.directory / picture).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
@@ -86,14 +88,92 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(sweep):
 
 
 @pytest.mark.slow
-def test_failed_trials_are_said_each_time_until_others_are_asked_for(sweep):
+def test_failed_trials_count_and_are_retried_by_the_next_command(sweep):
     search = (*SEARCH, "hydra.sweeper.n_trials=3", "seed=13")
+    first = sweep(*search)
+    assert first.code == 2
+    assert "3 of 3 trials failed. None has finished, so there is no best one." in first.err
+    assert "exit code" in first.err
+    assert "with name=run retries them" in first.err
+    assert "n_trials=6 also runs 3 more" in first.err
+    assert [(first.directory / str(job) / "starts").read_text() for job in range(3)] == ["*"] * 3
+
+    again = sweep(*search)
+    assert (again.code, again.started) == (2, {0, 1, 2})
+    assert "3 of 3 trials failed" in again.err
+    trials = _study(again.directory).trials
+    assert [trial.params for trial in trials[3:]] == [trial.params for trial in trials[:3]]
+    assert [job.trial for job in read_jobs(again.directory)] == [3, 4, 5]
+
+
+def test_a_retried_trial_that_finishes_is_one_trial(sweep):
+    """Its cause was outside: a file that is there the second time."""
+    search = (*SEARCH, "hydra.sweeper.n_trials=2", "seed=14")
     assert sweep(*search).code == 2
     again = sweep(*search)
-    assert (again.code, again.started) == (2, set()), "they count, and are not repeated"
-    assert "3 of 3 trials failed. None has finished, so there is no best one." in again.err
-    assert "exit code" in again.err
-    assert "n_trials=6 runs 3 more" in again.err
+    assert (again.code, again.started) == (0, {0, 1}), again.err
+    assert [trial.state.name for trial in _study(again.directory).trials] == ["FAIL"] * 2 + ["COMPLETE"] * 2
+    assert sweep(*search).started == set()
+
+
+def test_a_trial_that_falls_behind_is_pruned_and_stays_so(sweep, monkeypatch):
+    monkeypatch.setattr("src.sweep.pruning._SECONDS", 0.05)
+    search = ("hydra/sweeper=optuna", "seed=10", "optimizer.lr=1e-3,1e-5", "hydra.sweeper.sampler.seed=2")
+    search = (*search, "+hydra.sweeper.pruner.n_startup_trials=1")
+    found = sweep(*search, "hydra.sweeper.n_trials=2")
+    assert found.code == 0, found.err
+    study = _study(found.directory)
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE", "PRUNED"], "choose another sampler.seed for this test"
+    assert list(study.trials[0].intermediate_values) == list(range(10))
+    assert study.trials[1].value == pytest.approx(0.7)
+    job = read_jobs(found.directory)[1]
+    assert (job.status, job.exit_code, job.score) == ("pruned", 143, None)
+    assert "run/1: falls behind after 10 validations, val mIoU 0.7000" in found.out
+    assert "1  pruned " in found.out
+    assert "Best of 1 finished trial (1 more were pruned)" in found.out
+    assert (found.directory / "history.png").read_bytes().startswith(b"\x89PNG")
+    assert not (found.directory / "importances.png").exists()
+
+    # A process that ended before it told the study.
+    study.add_trial(
+        optuna.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params=study.trials[1].params,
+            distributions=study.trials[1].distributions,
+        )
+    )
+    again = sweep(*search, "hydra.sweeper.n_trials=3")
+    assert (again.code, again.started) == (0, set()), again.err
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
+
+
+@pytest.mark.slow
+def test_a_study_that_cannot_be_read_prunes_nothing(sweep, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the database is away")
+
+    monkeypatch.setattr("src.sweep.pruning._trial", broken)
+    found = sweep(*SEARCH, "hydra.sweeper.n_trials=1", "seed=1")
+    assert found.code == 0
+    assert "cannot be pruned, and runs to its end (RuntimeError('the database is away'))" in found.out
+
+
+@pytest.mark.parametrize(
+    ("pruner", "said"),
+    [
+        ("{_target_: optuna.pruners.Medain}", "optuna.pruners has no Medain"),
+        (
+            "{n_startup: 3}",
+            "MedianPruner has no such argument. Did you mean n_startup_trials?",
+        ),
+    ],
+)
+@pytest.mark.sampled(1)
+def test_a_pruner_that_does_not_exist(sweep, pruner, said):
+    swept = sweep(*SEARCH, "seed=1", f"+hydra.sweeper.pruner={pruner}")
+    assert (swept.code, swept.started) == (2, set())
+    assert said in swept.err
 
 
 def test_another_recipe_under_the_name_of_a_search_is_refused(sweep):

@@ -292,7 +292,7 @@ def test_a_flag_among_the_keys(doors, tmp_path):
 
 def test_the_settings_of_a_sweep(doors):
     search = ("-m", "experiment=debug", "hydra/sweeper=optuna", "optimizer.lr=interval(1e-4,1e-2)")
-    for key, value in (("n_trials", "0"), ("n_trials", "abc"), ("direction", "up"), ("n_jobs", "null")):
+    for key, value in (("n_trials", "0"), ("n_trials", "abc"), ("direction", "up"), ("n_jobs", "0")):
         outcome = doors("train", *search, f"hydra.sweeper.{key}={value}")
         assert outcome.code == 2
         assert outcome.err.strip().startswith(f"hydra.sweeper.{key}={value}: expected "), outcome.err

@@ -28,7 +28,7 @@ SWEEP = f"""
 import sys
 from src.sweep import child
 notes = sys.argv.pop(1)
-child._command = lambda *_: [sys.executable, "-c", {JOB!r}, notes]
+child._command = lambda job, *_: [sys.executable, "-c", {JOB!r}, notes + job.directory.name]
 from src.train import main
 sys.exit(main())
 """
@@ -36,13 +36,23 @@ sys.exit(main())
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
-    ("number", "to_all", "code"),
-    [(signal.SIGINT, True, 130), (signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129)],
+    ("number", "to_all", "code", "at_once"),
+    [
+        (signal.SIGINT, True, 130, 1),
+        (signal.SIGHUP, False, 129, 1),
+        (signal.SIGTERM, False, 143, 1),
+        (signal.SIGTERM, False, 143, 2),
+        (signal.SIGINT, True, 130, 2),
+    ],
 )
-def test_the_job_is_told_once_then_the_sweep_ends(doors, tmp_path, number, to_all, code):
+def test_each_job_is_told_once_then_the_sweep_ends(doors, tmp_path, number, to_all, code, at_once):
     """Ctrl-C goes to all processes of a terminal; a cluster's SIGTERM, or a user's, to the one it knows."""
-    notes = tmp_path / "notes"
-    command = [sys.executable, "-c", SWEEP, str(notes), "-m", "seed=1,2", "name=run", f"runs_dir={tmp_path}"]
+    notes = [tmp_path / f"notes{job}" for job in range(at_once)]
+    seeds = ",".join(map(str, range(at_once + 1)))
+    command = [sys.executable, "-c", SWEEP, str(tmp_path / "notes"), "-m", f"seed={seeds}", "name=run"]
+    command += [f"runs_dir={tmp_path}", "trainer.accelerator=cpu"]
+    if at_once > 1:
+        command += ["hydra/launcher=local", f"hydra.launcher.jobs={at_once}"]
     with subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -52,16 +62,17 @@ def test_the_job_is_told_once_then_the_sweep_ends(doors, tmp_path, number, to_al
         start_new_session=True,
     ) as swept:
         deadline = time.monotonic() + 60
-        while not (notes.exists() and notes.read_text()) and time.monotonic() < deadline:
+        while not all(n.exists() and n.read_text() for n in notes) and time.monotonic() < deadline:
             time.sleep(0.05)
-        (pid,) = _children(swept.pid)
-        os.kill(pid, signal.SIGUSR2)
+        if at_once == 1:
+            (pid,) = _children(swept.pid)
+            os.kill(pid, signal.SIGUSR2)
         (os.killpg if to_all else os.kill)(swept.pid, number)
         out, _ = swept.communicate(timeout=60)
     assert swept.returncode == code
-    assert notes.read_text().split() == ["up", str(int(number))]
+    assert [n.read_text().split() for n in notes] == [["up", str(int(number))]] * at_once
     assert [(job.status, job.exit_code) for job in read_jobs(tmp_path / "train/run")] == [
-        ("interrupted", code),
+        *[("interrupted", code)] * at_once,
         ("not started", None),
     ]
     assert "interrupted" in out

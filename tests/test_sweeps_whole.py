@@ -12,6 +12,7 @@ from front_doors import REPOSITORY, TINY
 
 from src.sweep.jobs import read_jobs
 from src.training.loggers.wandb_file import read_records
+from src.weights.checkpoint_files import load_checkpoint
 
 TWO_DEVICES = ("trainer.devices=2", "trainer.strategy=ddp")
 ONE_EPOCH = (*TINY, "trainer.max_epochs=1", "model.num_blocks=[1,1]")
@@ -52,14 +53,47 @@ def test_two_devices_a_job_and_one_rank_that_fails_alone(doors, tmp_path):
     assert len({(folder / job / "wandb_id.txt").read_text() for job in "01"}) == 2
 
 
+def _trials(folder):
+    optuna = pytest.importorskip("optuna", reason='pip install -e ".[optuna]"')
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal"))
+    return optuna.load_study(study_name="run", storage=optuna.storages.JournalStorage(backend)).trials
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        (*TWO_DEVICES, "hydra/launcher=local", "hydra.launcher.jobs=2"),
+        ("hydra/launcher=submitit_local", "hydra.sweeper.n_jobs=2"),
+    ],
+    ids=["local", "submitit"],
+)
+def test_a_pruned_training_saves_and_ends(doors, launcher):
+    """Whatever starts it: the pruner takes none of them. A training would take minutes."""
+    if "submitit" in str(launcher):
+        pytest.importorskip("submitit", reason='pip install -e ".[slurm]"')
+    search = (
+        *ONE_EPOCH[:-2],
+        "trainer.max_epochs=300",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.pruner._target_=optuna.pruners.ThresholdPruner",
+        "+hydra.sweeper.pruner.lower=2",
+        "optimizer.lr=tag(log,interval(1e-4,1e-2))",
+    )
+    found = doors("train", "-m", *search, *launcher, own_process=True)
+    assert found.code == 0, found.err
+    assert [job.status for job in read_jobs(found.directory)] == ["pruned", "pruned"]
+    for trial, job in zip(_trials(found.directory), read_jobs(found.directory), strict=True):
+        assert trial.state.name == "PRUNED"
+        saved = load_checkpoint(job.directory / "checkpoints/last.ckpt")
+        assert 4 * (trial.last_step + 1) <= saved["global_step"] < 4 * 300
+        assert not (job.directory / "metrics.json").exists()
+    assert not (found.directory / "best.json").exists()
+
+
 @pytest.mark.slow
 def test_a_search_killed_in_a_trial_of_two_devices_goes_on_in_it(doors):
-    optuna = pytest.importorskip("optuna", reason='pip install -e ".[optuna]"')
-
-    def trials():
-        backend = optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal"))
-        return optuna.load_study(study_name="run", storage=optuna.storages.JournalStorage(backend)).trials
-
     folder = doors.folder / "train/run"
     search = (
         *ONE_EPOCH[:-2],
@@ -76,12 +110,12 @@ def test_a_search_killed_in_a_trial_of_two_devices_goes_on_in_it(doors):
     _wait_for(folder / "1/checkpoints/last.ckpt", killed)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    before = trials()
+    before = _trials(folder)
     assert [trial.state.name for trial in before] == ["COMPLETE", "RUNNING"], "killed too late"
 
     found = doors("train", "-m", *search, own_process=True)
     assert found.code == 0, found.err
-    after = trials()
+    after = _trials(folder)
     assert [trial.params for trial in after] == [trial.params for trial in before]
     assert [trial.state.name for trial in after] == ["COMPLETE", "COMPLETE"]
     assert [job.score for job in read_jobs(folder)] == [trial.value for trial in after]

@@ -11,10 +11,10 @@ from src.errors import UserError
 from src.inference.views import KEYS
 from src.report.pictures import confusion_png
 from src.report.table import table
-from src.report.write import csv_rows, write_report
+from src.report.write import write_report
 from src.runs.atomic_files import write_bytes, write_json
 from src.runs.directory import Run
-from src.runs.directory_checks import check_own
+from src.runs.directory_checks import check_own, csv_rows
 from src.weights.checkpoint_files import load_checkpoint
 from src.weights.trained_network import network_of
 

@@ -1,6 +1,5 @@
 """Writes the report.html of a run directory."""
 
-import csv
 import json
 import logging
 import time
@@ -14,6 +13,7 @@ from src.network.cost import parameters_and_gflops
 from src.report.page import Report, render
 from src.report.reference_scores import find_baseline
 from src.runs.atomic_files import write_text
+from src.runs.directory_checks import csv_rows
 from src.runs.log_handlers import KeptWarnings
 from src.runs.record import read_starts
 
@@ -85,18 +85,6 @@ def _cost(metrics: Mapping[str, Any], model: Mapping[str, Any] | None, size: lis
 
 def _text(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
-
-
-def csv_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv; none if the file is missing or damaged."""
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
-    except (ValueError, csv.Error) as error:
-        log.warning("%s is damaged (%s): the report has no curves.", path, error)
-        return []
 
 
 def _images(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any] | None:

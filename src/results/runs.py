@@ -113,7 +113,9 @@ def _read(directory: Path) -> RunResult | None:
         command = job.overrides
     status = "finished"
     if metrics is None and job is not None:
-        status = job.status_now + (f" (exit code {job.exit_code})" if job.exit_code else "")
+        status = job.status_now
+        if job.exit_code and status != "pruned":
+            status += f" (exit code {job.exit_code})"
     keys = dict(o.lstrip("+~").partition("=")[::2] for o in command)
     seed = str(config.get("seed", keys.get("seed", "")))
     return RunResult(

@@ -7,10 +7,10 @@ from src.report.curves import Series, panel, points_of
 from src.report.html import NOTHING, Html, h, join, name, percent
 from src.report.images import control, legend, shot
 from src.report.page import document
-from src.report.write import csv_rows
 from src.results.differing_images import NETWORKS, Picture
 from src.results.grouping import Comparison, Setting
 from src.results.result_tables import caption, setting_cells
+from src.runs.directory_checks import csv_rows
 
 _COLORS = ("#2f7ed8", "#d1590c", "#2a9d5c", "#a64ca6", "#b8860b", "#d6487e", "#4f8a9d", "#8c6d4f")
 _CLASSES = 6  # settings in the table of classes

@@ -1,6 +1,8 @@
 """Checks of a run directory before it is used: which run it belongs to, and whether its files can be read."""
 
+import csv
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from yaml import YAMLError
 from src.config import flatten
 from src.errors import UserError, brief
 from src.schema.roles import MAY_CHANGE, MAY_EXTEND
+
+log = logging.getLogger(__name__)
 
 _FOLDERS = ("checkpoints", "pictures", "submission", "tensorboard", "wandb")
 _FILES = (
@@ -55,6 +59,18 @@ def read_metrics(path: Path) -> dict[str, Any] | None:
         raise UserError(
             f"{path}: damaged ({error}). Delete it, and the same command writes it anew."
         ) from error
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv; none if the file is missing or damaged."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        log.warning("%s is damaged (%s), and is not used.", path, error)
+        return []
 
 
 def kept_id(directory: Path) -> str | None:

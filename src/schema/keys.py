@@ -239,11 +239,13 @@ TARGETS: dict[str, dict[str, Kind]] = {
         "params": Group() | _NULL,
         "n_trials": Integer(1, 10**6),
         "direction": Choice(("minimize", "maximize")),
-        "n_jobs": Integer(1, 1000),
+        "n_jobs": Integer(1, 1000) | _NULL,
         "storage": _TEXT | _NULL,
         "study_name": _TEXT,
         "sampler": Group(),
+        "pruner": Group() | _NULL,
     },
+    "hydra_plugins.cgnet.LocalLauncher": {"jobs": Integer(1, 1000) | _NULL},
     **OF_TRAINING,
 }
 """The arguments of each `_target_`; those that are mappings have their own keys in PARTS."""

@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -26,8 +26,9 @@ from src.errors import UserError
 from src.masking import hide_secrets
 from src.runs.directory import sweep_job_score
 from src.runs.locks import is_held
-from src.runs.machine import let_go_of_closed_terminal
-from src.sweep.jobs import Job, differing, identity, read_jobs
+from src.sweep.jobs import DONE, Job, differing, identity, read_jobs
+from src.sweep.pruning import pruned_by
+from src.sweep.signals import Signals
 
 # Variables that srun and torchrun set for each process. A job starts its own ranks; with these variables,
 # Lightning would take it for a rank of the launcher, and refuse trainer.devices=2 in a SLURM job of one task.
@@ -36,53 +37,74 @@ _LAUNCHERS = re.compile(
     r"|TORCHELASTIC_.*|(LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_|GROUP_)?WORLD_SIZE"
 )
 
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
-
-def run_job(config: DictConfig, task: str) -> float:
-    """Run the job that Hydra has just composed, unless it is finished. Returns its score, NaN without one.
+def run_job(config: DictConfig) -> float:
+    """Run the job that Hydra has just composed, unless it is done. Returns its score, NaN without one.
 
     Raises UserError when it failed, KeyboardInterrupt or SystemExit when the sweep was told to end.
     """
-    settings = HydraConfig.get()
-    overrides = config_overrides()
+    settings: Any = HydraConfig.get()
     directory = Path(settings.sweep.dir) / str(settings.sweep.subdir)
-    job = Job.read(directory)
-    if job is None or job.overrides != [hide_secrets(o) for o in overrides]:  # by a sweeper that is not ours
-        job = Job(directory, overrides)
-    job.overrides = overrides
-    if job.status != "finished":
-        if is_held(directory / ".lock"):
-            raise UserError(f"{directory}: a process that was started earlier still runs this job.")
-        print(f"Job {directory}: {' '.join(identity(overrides))}", flush=True)
-        _run(job, config, task)
+    with Signals() as signals:
+        job = execute(directory, config_overrides(), config, settings, signals)
+    signals.end_if_told()
     return math.nan if job.score is None else job.score
 
 
-def _run(job: Job, config: DictConfig, task: str) -> None:
+def execute(
+    directory: Path,
+    overrides: Sequence[str],
+    config: DictConfig,
+    settings: DictConfig,
+    signals: Signals,
+    slot: dict[str, str] | None = None,
+) -> Job:
+    """Run a job to its end in a child process, unless it is done, and record how it ended.
+
+    Args:
+        config: of the job, or of the whole sweep.
+        settings: its node `hydra`.
+        slot: of a job beside others: more environment variables. Its output is only in its train.log.
+
+    Raises UserError when it failed.
+    """
+    job = Job.read(directory)
+    if job is None or job.overrides != [hide_secrets(o) for o in overrides]:  # by a sweeper that is not ours
+        job = Job(directory, list(overrides))
+    job.overrides = list(overrides)
+    if job.status in DONE:
+        return job
+    if is_held(directory / ".lock"):
+        raise UserError(f"{directory}: a process that was started earlier still runs this job.")
+    job.say(" ".join(identity(overrides)))
     job.start()
-    with _Child(_command(job, config, task), _environment(str(config.name), job)) as child:
+    environment = _environment(str(config.name), job) | (slot or {})
+    command = _command(job, config, settings)
+    with (
+        _Child(command, environment, signals, quiet=slot is not None) as child,
+        pruned_by(job, settings.sweeper, child.prune),
+    ):
         code = child.wait()
     if code == 0:
-        score = sweep_job_score(job.directory)
+        score = sweep_job_score(directory)
         job.end("finished", code, score=None if math.isnan(score) else score)
-    elif child.told_to_end or code == 130:
+    elif child.pruned and code == 128 + signal.SIGTERM:
+        job.end("pruned", code)
+    elif signals.told or code == 128 + signal.SIGINT:
         job.end("interrupted", code)
+        signals.told = signals.told or [signal.SIGINT]
     else:
         job.end("failed", code, error=child.last_words)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if number in child.told_to_end:
-            raise SystemExit(128 + number)
-    if child.told_to_end or code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise UserError(f"{job.directory} ended with exit code {code}: {' '.join(identity(job.overrides))}")
+        raise UserError(f"{directory} ended with exit code {code}: {' '.join(identity(overrides))}")
+    if slot is not None:
+        job.say(f"{job.status}{job.result}")
+    return job
 
 
-def _command(job: Job, config: DictConfig, task: str) -> list[str]:
+def _command(job: Job, config: DictConfig, settings: DictConfig) -> list[str]:
     overrides = [o for o in job.overrides if not o.startswith(("name=", "sweep=", "hydra."))]
     name = quoted(f"{config.name}/{job.directory.name}")
-    return [sys.executable, "-m", f"src.{task}", *config_dirs(), *overrides, f"name={name}"]
+    return [sys.executable, "-m", f"src.{config.task}", *config_dirs(settings), *overrides, f"name={name}"]
 
 
 def _environment(sweep: str, job: Job) -> dict[str, str]:
@@ -93,23 +115,21 @@ def _environment(sweep: str, job: Job) -> dict[str, str]:
 
 
 class _Child:
-    """A child process. Keeps its last lines of stderr, and passes on to it the signals that end the sweep."""
+    """A child process that gets the signals which end the sweep. Keeps its last lines of stderr."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]):
-        self.told_to_end: list[int] = []
+    def __init__(self, command: list[str], environment: dict[str, str], signals: Signals, quiet: bool):
+        self.pruned = False
         self._words: deque[str] = deque(maxlen=300)  # lines: of many tracebacks, the first is the cause
-        self._before = {
-            number: signal.signal(number, self._pass_on)
-            for number in (signal.SIGINT, *_PASSED_ON)
-            if signal.getsignal(number) != signal.SIG_IGN  # nohup sets this for SIGHUP
-        }
         with _ignored(signal.SIGUSR2):
             self._process = subprocess.Popen(
-                command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+                command,
+                env=environment,
+                stdout=subprocess.DEVNULL if quiet else None,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
             )
-        for number in self.told_to_end:  # signals that came between the two statements above
-            if number in _PASSED_ON:
-                self._process.send_signal(number)
+        signals.pass_on_to(self._process)
         assert self._process.stderr is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
         self._reader.start()
@@ -121,8 +141,6 @@ class _Child:
         if self._process.poll() is None:  # submitit raises an exception at its time limit
             self._process.terminate()
             self._process.wait()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def wait(self) -> int:
         """The exit code of the process, as a shell would give it: 137 after SIGKILL."""
@@ -130,16 +148,14 @@ class _Child:
         self._reader.join(timeout=5)  # a process that the job left behind may keep the pipe open
         return code if code >= 0 else 128 - code
 
+    def prune(self) -> None:
+        """As a preemption would: the run saves a checkpoint, and ends."""
+        self.pruned = True
+        self._process.terminate()
+
     @property
     def last_words(self) -> str:
         return "".join(self._words).strip()
-
-    def _pass_on(self, number: int, _: object) -> None:
-        """Pass on all signals but SIGINT: Ctrl-C reaches the job anyway, and twice would end it uncleanly."""
-        self.told_to_end.append(number)
-        let_go_of_closed_terminal()
-        if number in _PASSED_ON and hasattr(self, "_process"):
-            self._process.send_signal(number)
 
     def _read(self, stream: TextIO) -> None:
         for line in stream:
@@ -152,6 +168,9 @@ class _Child:
 def _ignored(number: int) -> Iterator[None]:
     """Ignore a signal in children that are started meanwhile. SLURM sends submitit's SIGUSR2 to every process
     of a job, and it would kill the training; the SIGTERM that we then send lets the training save."""
+    if threading.current_thread() is not threading.main_thread():  # a job beside others, without submitit
+        yield
+        return
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield

@@ -6,6 +6,7 @@ with more values, finds each earlier job in its old directory.
 
 import json
 import re
+import sys
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from src.runs.locks import is_held
 from src.schema.roles import MAY_CHANGE
 
 FILE = "job.json"
+DONE = ("finished", "pruned")  # statuses of jobs that do not run again
 # Overrides that say which sweep this is. The other keys of MAY_CHANGE say where and how it runs.
 _WHICH_SWEEP = ("name", "sweep", "hydra")
 
@@ -26,12 +28,13 @@ _WHICH_SWEEP = ("name", "sweep", "hydra")
 class Job:
     directory: Path
     overrides: list[str]  # on disk without passwords and keys
-    status: str = "not started"  # not started | running | finished | failed | interrupted
+    status: str = "not started"  # not started | running | finished | pruned | failed | interrupted
     score: float | None = None  # best val mIoU, of a finished job that validated
     exit_code: int | None = None
     error: str | None = None  # the last lines that a failed job wrote
     started: str | None = None  # UTC
     ended: str | None = None
+    trial: int | None = None  # its number in the study of a search
 
     @classmethod
     def read(cls, directory: Path) -> "Job | None":
@@ -64,6 +67,16 @@ class Job:
         self.write()
 
     @property
+    def result(self) -> str:
+        """Its score, for the end of a line; empty without one."""
+        return "" if self.score is None else f", mIoU {self.score:.4f}"
+
+    def say(self, text: str) -> None:
+        """One write for the whole line, which those of other threads cannot divide."""
+        sys.stdout.write(f"Job {self.directory}: {text}\n")
+        sys.stdout.flush()
+
+    @property
     def status_now(self) -> str:
         """As recorded; but `interrupted` if a job is recorded as running and its processes are gone.
 
@@ -86,7 +99,7 @@ def place(sweep: Path, overrides: list[str], varied: Set[str]) -> Job:
     """
     job = find(sweep, overrides, varied)
     if job:
-        if job.status != "finished":
+        if job.status not in DONE:
             job.overrides = overrides
             job.write()
         return job

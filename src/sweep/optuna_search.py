@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -16,14 +15,15 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.errors import UserError, shorten
+from src.errors import UserError, counted, shorten
 from src.runs.atomic_files import write_json
-from src.sweep.jobs import find, identity
+from src.sweep.jobs import DONE, Job, find, identity
+from src.sweep.pruning import pruner_of, storage_of
+from src.sweep.search_plots import draw
 from src.sweep.sweepers import HouseSweeper
 
 if TYPE_CHECKING:  # an optional dependency
     from optuna.distributions import BaseDistribution
-    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 
@@ -34,15 +34,17 @@ class OptunaSweeper(HouseSweeper):
         self,
         n_trials: int,
         direction: Literal["minimize", "maximize"],
-        n_jobs: int,
+        n_jobs: int | None,
         storage: str | None,
         study_name: str,
         sampler: DictConfig,
+        pruner: DictConfig | None,
         params: Mapping[str, Any] | None = None,
     ):
         super().__init__(params)
         self.n_trials, self.direction, self.n_jobs = n_trials, direction, n_jobs
         self.storage, self.study_name, self.sampler = storage, study_name, sampler
+        self.pruner = pruner
 
     def search(self, overrides: list[Override]) -> None:
         try:
@@ -62,25 +64,30 @@ class OptunaSweeper(HouseSweeper):
             )
         self.study = optuna.create_study(
             study_name=self.study_name,
-            storage=_storage(self.storage, self.directory),
+            storage=storage_of(self.storage, self.directory),
             direction=self.direction,
+            pruner=pruner_of(self.pruner),  # some samplers ask the pruner, too
             load_if_exists=True,
         )
         self._check_same_recipe()
         self._take_up(space)
+        at_once = self.n_jobs or int(getattr(self.launcher, "jobs", 1))
         while (left := self.n_trials - len(self._trials(space))) > 0:
-            self._run_trials([self._ask(space) for _ in range(min(self.n_jobs, left))])
+            self._run_trials([self._ask(space) for _ in range(min(at_once, left))])
         self._report()
         self._check_failed(self._trials(space))
 
     def _trials(self, space: dict[str, BaseDistribution]) -> list[FrozenTrial]:
-        """The trials that count: one that was interrupted before it had all its values has never run."""
+        """The trials that count: not those that have been retried, nor one that was interrupted before it had
+        all its values, since it has never run."""
         from optuna.trial import TrialState
 
         def never_ran(trial: FrozenTrial) -> bool:
             return trial.state == TrialState.FAIL and trial.params.keys() < space.keys()
 
-        return [trial for trial in self.study.trials if not never_ran(trial)]
+        trials = self.study.trials
+        retried = {trial.user_attrs.get("retry_of") for trial in trials}
+        return [trial for trial in trials if trial.number not in retried and not never_ran(trial)]
 
     def _check_same_recipe(self) -> None:
         now = sorted(identity(self.fixed))
@@ -93,14 +100,37 @@ class OptunaSweeper(HouseSweeper):
         self.study.set_user_attr("recipe", now)
 
     def _take_up(self, space: dict[str, BaseDistribution]) -> None:
-        """Resume the trials of an earlier process. It has ended, because this one holds the sweep's lock."""
+        """Resume and retry the trials of earlier commands, in their directories. Those commands have ended,
+        because this one holds the sweep's lock."""
         from optuna.trial import TrialState
 
+        failed = [trial for trial in self._trials(space) if trial.state == TrialState.FAIL]
         left = self.study.get_trials(states=[TrialState.RUNNING])
-        self._run_trials([trial for trial in left if trial.params.keys() == space.keys()])
         for trial in left:
             if trial.params.keys() != space.keys():  # killed before it had all its values
                 self.study.tell(trial.number, state=TrialState.FAIL)
+        again = [self._retry(trial) for trial in failed if self._status(trial) not in DONE]
+        self._run_trials([*(trial for trial in left if trial.params.keys() == space.keys()), *again])
+
+    def _retry(self, trial: FrozenTrial) -> FrozenTrial:
+        """A new trial with the values of a failed one, whose state is final for Optuna."""
+        from optuna.trial import TrialState, create_trial
+
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={"retry_of": trial.number},
+            )
+        )
+        return self.study.trials[-1]
+
+    def _job(self, trial: FrozenTrial) -> Job | None:
+        return find(self.directory, self._overrides(trial), self.varied)
+
+    def _status(self, trial: FrozenTrial) -> str | None:
+        return job.status if (job := self._job(trial)) else None
 
     def _ask(self, space: dict[str, BaseDistribution]) -> FrozenTrial:
         """A new trial. Its number seeds its sampler, so that an interrupted search draws the same values as
@@ -115,42 +145,52 @@ class OptunaSweeper(HouseSweeper):
         from optuna.trial import TrialState
 
         jobs = self.place([self._overrides(trial) for trial in trials])
+        for trial, job in zip(trials, jobs, strict=True):
+            if job.status not in DONE:
+                job.trial = trial.number
+                job.write()
         for trial, job in zip(trials, self.run(jobs), strict=True):
             if job.status == "finished" and job.score is not None:
                 self.study.tell(trial.number, job.score)
             else:
-                self.study.tell(trial.number, state=TrialState.FAIL)
+                state = TrialState.PRUNED if job.status == "pruned" else TrialState.FAIL
+                self.study.tell(trial.number, state=state)
 
     def _overrides(self, trial: FrozenTrial) -> list[str]:
         return [*self.fixed, *(f"{key}={value}" for key, value in trial.params.items())]
 
     def _report(self) -> None:
-        """Print the best trial and keep it in best.json."""
+        """Print the best trial, keep it in best.json, and draw the search."""
         from optuna.trial import TrialState
 
         complete = self.study.get_trials(states=[TrialState.COMPLETE])
         if not complete:
             return
         best = self.study.best_trial
-        job = find(self.directory, self._overrides(best), self.varied)
+        job = self._job(best)
         where = str(job.directory) if job else None
         write_json(
             self.directory / "best.json",
             {"value": best.value, "params": best.params, "job": where, "trials": len(self.study.trials)},
         )
         values = " ".join(f"{key}={value}" for key, value in best.params.items())
+        pruned = len(self.study.get_trials(states=[TrialState.PRUNED]))
         print(
-            f"Best of {len(complete)} finished trials: {best.value:.4f} with {values} ({where})", flush=True
+            f"Best of {counted(len(complete), 'finished trial')}"
+            + (f" ({pruned} more were pruned)" if pruned else "")
+            + f": {best.value:.4f} with {values} ({where})",
+            flush=True,
         )
+        draw(self.study, self.directory)
 
     def _check_failed(self, trials: Sequence[FrozenTrial]) -> None:
-        """Raises UserError for failed trials, also of earlier commands: they count, and are not repeated."""
+        """Raises UserError for failed trials: they count, and this command has not repeated them."""
         from optuna.trial import TrialState
 
         failed = [trial for trial in trials if trial.state == TrialState.FAIL]
         if not failed:
             return
-        jobs = [find(self.directory, self._overrides(trial), self.varied) for trial in failed]
+        jobs = [self._job(trial) for trial in failed]
         lines = [
             f"  {job.directory} ("
             + (f"exit code {job.exit_code})" if job.exit_code else "without a val mIoU)")
@@ -159,9 +199,9 @@ class OptunaSweeper(HouseSweeper):
         none = "" if len(failed) < len(trials) else " None has finished, so there is no best one."
         raise UserError(
             f"{len(failed)} of {len(trials)} trials failed.{none}\n{shorten(lines, 20)}\n"
-            f"Their job.json says why. A failed trial counts and is not repeated: its values may be the "
-            f"reason. hydra.sweeper.n_trials={len(trials) + len(failed)} runs {len(failed)} more, with other "
-            f"values; another name=... starts a new search."
+            f"Their job.json says why. The same command with name={self.config.name} retries them. If their "
+            f"values are the reason, hydra.sweeper.n_trials={len(trials) + len(failed)} also runs "
+            f"{len(failed)} more, with other values."
         )
 
 
@@ -187,10 +227,3 @@ def distribution(override: Override) -> BaseDistribution:
             return IntDistribution(low, high, log=log, step=step)
         return FloatDistribution(low, high, log=log, step=None if log else step)
     return CategoricalDistribution(list(override.sweep_string_iterator()))
-
-
-def _storage(url: str | None, directory: Path) -> BaseStorage | str:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    return url or JournalStorage(JournalFileBackend(str(directory / "optuna.journal")))

@@ -22,7 +22,7 @@ from src.masking import hide_secrets, without_secrets
 from src.runs.atomic_files import write_text
 from src.runs.locks import hold
 from src.schema.check import check_object
-from src.sweep.jobs import Job, place, read_jobs, table
+from src.sweep.jobs import DONE, Job, place, read_jobs, table
 
 
 class HouseSweeper(Sweeper):
@@ -66,7 +66,7 @@ class HouseSweeper(Sweeper):
                 self._compare()
                 if any(job.status in ("interrupted", "not started") for job in self.jobs):
                     print(f"The same command with name={name} resumes what is missing.", flush=True)
-        failed = [job for job in self.jobs if job.status != "finished"]
+        failed = [job for job in self.jobs if job.status not in DONE]
         if failed:
             raise UserError(
                 f"{len(failed)} of {len(self.jobs)} jobs failed:\n"
@@ -93,13 +93,12 @@ class HouseSweeper(Sweeper):
         return jobs
 
     def run(self, jobs: Sequence[Job]) -> list[Job]:
-        """Run the jobs that are not finished. Returns all of them with their new status."""
+        """Run the jobs that are not done. Returns all of them with their new status."""
         for job in jobs:
-            if job.status == "finished":
-                score = "" if job.score is None else f", mIoU {job.score:.4f}"
-                print(f"Job {job.directory}: finished before{score}", flush=True)
+            if job.status in DONE:
+                job.say(f"{job.status} before{job.result}")
         # One process per directory: values that are given twice, or drawn twice, are one job.
-        todo = list({job.directory: job for job in jobs if job.status != "finished"}.values())
+        todo = list({job.directory: job for job in jobs if job.status not in DONE}.values())
         if todo:
             # Hydra's own key tells the launcher's process which job this is.
             batch = [[*job.overrides, f"hydra.sweep.subdir={job.number}"] for job in todo]
@@ -107,7 +106,7 @@ class HouseSweeper(Sweeper):
             self._launched += len(todo)
             for job, result in zip(todo, results, strict=True):
                 now = Job.read(job.directory)
-                if now is None or now.status not in ("finished", "failed"):
+                if now is None or now.status not in (*DONE, "failed"):
                     _ = result.return_value  # raises the error that kept the job from running
         return [Job.read(job.directory) or job for job in jobs]
 

@@ -68,9 +68,10 @@ class EnduringWandbLogger(WandbLogger):
                 wandb.teardown()  # ends the attempts that are still under way
                 os.environ["WANDB_MODE"] = "offline"
                 run = super().experiment
-        # A table of runs then has both the best and the last mIoU; without this, the last alone.
-        steps = {"step_metric": "trainer/global_step", "step_sync": True}
-        run.define_metric("val/mIoU", summary="max,last", **steps)
+        if "WANDB_SWEEP_ID" not in os.environ:  # a sweep of W&B cannot search by a metric with two summaries
+            # A table of runs then has both the best and the last mIoU; without this, the last alone.
+            steps = {"step_metric": "trainer/global_step", "step_sync": True}
+            run.define_metric("val/mIoU", summary="max,last", **steps)
         run.define_metric("epoch", hidden=True)
         return run
 
@@ -146,8 +147,8 @@ def wandb_logger(
         save_dir: the run directory.
         name: of the W&B run. The environment variable WANDB_NAME, which a sweep sets for its jobs, precedes.
         offline: True, False, or "auto": offline without a login.
-        id: of the W&B run; None = that of WANDB_RUN_ID (from an agent of a W&B sweep), else the one kept in
-            the run directory, a new one for a new run.
+        id: of the W&B run; None = that of the agent of a W&B sweep, the one kept in the run directory, or a
+            new one.
         group: None = the sweep of a job; of an evaluation, the group of the training that wrote the
             checkpoint; else the name of the run.
         job_type: train or eval.
@@ -169,11 +170,12 @@ def wandb_logger(
     if offline:
         os.environ.setdefault("WANDB_MODE", "offline")
     os.environ.setdefault("WANDB_SILENT", "true")
+    agents = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
     return EnduringWandbLogger(
         save_dir=save_dir,
         name=os.environ.get("WANDB_NAME") or name,
         offline=bool(offline),
-        id=id or os.environ.get("WANDB_RUN_ID") or _kept_id(Path(save_dir)),
+        id=id or agents or _kept_id(Path(save_dir)),
         group=group
         or os.environ.get("WANDB_RUN_GROUP")
         or _group(name, checkpoint if job_type == "eval" else None),
