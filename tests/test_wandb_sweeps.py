@@ -11,10 +11,10 @@ from front_doors import REPOSITORY, TINY
 from omegaconf import OmegaConf
 from wandb import wandb_agent
 from wandb.sdk.launch.sweeps.utils import load_sweep_config
-from wandb_file import read_records
 
 from src.config import _stamp_of_the_launcher
 from src.training.loggers.wandb import wandb_logger
+from src.training.loggers.wandb_file import read_records
 
 optuna = pytest.importorskip("optuna", reason='pip install -e ".[optuna]"')
 FILES = sorted((REPOSITORY / "scripts/wandb_sweeps").glob("*.yaml"))
