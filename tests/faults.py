@@ -117,3 +117,12 @@ class SpoiltFromTheStart(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         next(pl_module.parameters()).data.fill_(float("nan"))
+
+
+class KeepPages(pl.Callback):
+    """Copies report.html as it is when an epoch begins: no fault, but what one sees while the run goes on."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        page = Path(trainer.default_root_dir) / "report.html"
+        if page.exists():
+            shutil.copyfile(page, page.with_name(f"page_{trainer.current_epoch}.html"))

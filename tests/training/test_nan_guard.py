@@ -52,6 +52,9 @@ def test_a_loss_that_is_not_finite(doors, monkeypatch, step, value, said):
         assert load_checkpoint(path)["global_step"] == 4
         assert _is_finite(path)
     assert not outcome.metrics
+    page = (outcome.directory / "report.html").read_text()
+    assert "The training was broken off in epoch 2 of 2, at " in page
+    assert "refresh" not in page
 
 
 @pytest.mark.slow
