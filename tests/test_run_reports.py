@@ -19,10 +19,12 @@ ON_CPU = "trainer.accelerator=cpu"
 SPOILED = ("callbacks=ema", "optimizer.lr=1e-2", "optimizer.weight_decay=100", "trainer.max_epochs=3")
 
 
+KEEP_PAGES = "+callbacks.keep={_target_: faults.KeepPages}"
+
+
 @pytest.fixture(scope="module")
 def trained(module_doors):
-    keep = "+callbacks.keep={_target_: faults.KeepPages}"
-    return module_doors("train", *TINY, *SPOILED, keep, name="trained")
+    return module_doors("train", *TINY, *SPOILED, KEEP_PAGES, name="trained")
 
 
 def images(run):
@@ -74,7 +76,7 @@ def test_pictures_are_those_of_best_and_not_of_last(trained, module_doors):
 @pytest.mark.slow
 def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch):
     """Killed in the second epoch; the first one, before, is the best."""
-    command = (*TINY, *SPOILED, *fault("Die", step=6))
+    command = (*TINY, *SPOILED, KEEP_PAGES, *fault("Die", step=6))
     killed = doors("train", *command, own_process=True)
     assert killed.code == -signal.SIGKILL
     page = (killed.directory / "report.html").read_text()
@@ -88,6 +90,9 @@ def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch)
     assert page.count('class="shot"') == 7
     assert "2 starts" in page
     assert "refresh" not in page
+    page = (resumed.directory / "page_2.html").read_text()
+    assert "The training is in epoch 2 of 3" in page
+    assert page.count('class="shot"') == 7, "of the best validation, before the resume"
 
 
 @pytest.mark.slow

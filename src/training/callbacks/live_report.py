@@ -45,7 +45,11 @@ class LiveReport(Callback):
             self._best = self._last
         self._write(trainer, goes_on=True)
 
-    def on_exception(self, trainer: pl.Trainer, *args: Any) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, OSError):
+            return  # such as a full disk: nothing could be written, and one message is enough
         if trainer.is_global_zero and self._last is not None:
             self._write(trainer, goes_on=False)
 

@@ -1,6 +1,7 @@
 """Stops a training whose loss or weights are no longer finite, before they overwrite a checkpoint."""
 
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ class NanGuard(Callback):
         which = f"step {step.number}, which spoilt the weights" if step.number < number else "the step"
         return (
             f"To replay {which}, with anomaly detection:\n"
-            f"  python -m scripts.replay {self.directory.parent}\n"
+            f"  python -m scripts.replay {shlex.quote(str(self.directory.parent))}\n"
             f"Its images and labels: {path.with_suffix('.jpg')}\n"
         )
 

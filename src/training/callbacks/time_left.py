@@ -50,10 +50,10 @@ class TimeLeft(Callback):
 
 
 def time_left(trainer: pl.Trainer) -> str | None:
-    """ "2 h 13 min left"; None at the end, and where it is not known."""
+    """ "2 h 13 min left"; None in the last second, and where it is not known."""
     clocks = [c for c in trainer.callbacks if isinstance(c, TimeLeft)]  # type: ignore[attr-defined]
     seconds = clocks[0].seconds(trainer) if clocks else None
-    return f"{duration(seconds)} left" if seconds else None
+    return f"{duration(seconds)} left" if seconds is not None and seconds >= 1 else None
 
 
 def duration(seconds: float) -> str:
