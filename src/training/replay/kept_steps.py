@@ -99,7 +99,8 @@ class KeptSteps:
     def before_update(self, trainer: pl.Trainer, optimizer: Optimizer) -> None:
         """Call it after a step's backward pass, before the optimizer changes the weights."""
         step, self._current = self._current, None
-        assert step is not None
+        if step is None:
+            return  # an optimizer that evaluates the batch several times, such as LBFGS
         self._spare = Copies()
         if len(self.steps) > 1:
             oldest = self.steps.pop(0)
