@@ -124,3 +124,12 @@ class Anything(pl.Callback):
 
     def __init__(self, **arguments: Any):
         super().__init__()
+
+
+class KeepPages(pl.Callback):
+    """Copies report.html as it is when an epoch begins: no fault, but what one sees while the run goes on."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        page = Path(trainer.default_root_dir) / "report.html"
+        if page.exists():
+            shutil.copyfile(page, page.with_name(f"page_{trainer.current_epoch}.html"))

@@ -1,6 +1,7 @@
 """report.html as the front doors leave it: after every training and evaluation, of the right validation."""
 
 import json
+import re
 import signal
 
 import pytest
@@ -18,9 +19,12 @@ ON_CPU = "trainer.accelerator=cpu"
 SPOILED = ("callbacks=ema", "optimizer.lr=1e-2", "optimizer.weight_decay=100", "trainer.max_epochs=3")
 
 
+KEEP_PAGES = "+callbacks.keep={_target_: faults.KeepPages}"
+
+
 @pytest.fixture(scope="module")
 def trained(module_doors):
-    return module_doors("train", *TINY, *SPOILED, name="trained")
+    return module_doors("train", *TINY, *SPOILED, KEEP_PAGES, name="trained")
 
 
 def images(run):
@@ -43,6 +47,21 @@ def test_a_training_ends_with_a_page(trained):
     assert page.count('class="shot"') == 7, "each of the seven scenes is among the best or the worst"
 
 
+def test_the_page_is_written_while_the_training_goes_on(trained):
+    """After each validation, with the best one so far; it reloads itself until the training has ended."""
+    assert {"page_1.html", "page_2.html"} <= trained.files
+    pages = [(trained.directory / name).read_text() for name in ("page_1.html", "page_2.html", "report.html")]
+    assert ['http-equiv="refresh"' in page for page in pages] == [True, True, False]
+    for number, page in enumerate(pages[:2], 1):
+        assert re.search(
+            rf"The training is in epoch {number} of 3, \d+ (s|min) left\. This page, written", page
+        )
+        assert page.count('class="shot"') == 7, "the pictures of the best validation so far"
+        assert "Finished" not in page
+    assert "best of 2 validations; the last: " in pages[1]
+    assert "The training is" not in pages[2]
+
+
 def test_pictures_are_those_of_best_and_not_of_last(trained, module_doors):
     assert trained.metrics["epoch"] < 3, "choose another weight decay: the last epoch should not be the best"
     judged = module_doors("eval", f"checkpoint={trained.metrics['checkpoint']}", ON_CPU, name="best")
@@ -57,10 +76,11 @@ def test_pictures_are_those_of_best_and_not_of_last(trained, module_doors):
 @pytest.mark.slow
 def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch):
     """Killed in the second epoch; the first one, before, is the best."""
-    command = (*TINY, *SPOILED, *fault("Die", step=6))
+    command = (*TINY, *SPOILED, KEEP_PAGES, *fault("Die", step=6))
     killed = doors("train", *command, own_process=True)
     assert killed.code == -signal.SIGKILL
-    assert "report.html" not in killed.files
+    page = (killed.directory / "report.html").read_text()
+    assert "The training is in epoch 1 of 3" in page
     monkeypatch.setenv(ALL_IS_WELL, "1")
     resumed = doors("train", *command)
     assert resumed.code == 0, resumed.err
@@ -69,6 +89,10 @@ def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch)
     page = (resumed.directory / "report.html").read_text()
     assert page.count('class="shot"') == 7
     assert "2 starts" in page
+    assert "refresh" not in page
+    page = (resumed.directory / "page_2.html").read_text()
+    assert "The training is in epoch 2 of 3" in page
+    assert page.count('class="shot"') == 7, "of the best validation, before the resume"
 
 
 @pytest.mark.slow

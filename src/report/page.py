@@ -32,6 +32,8 @@ class Report:
     rows: Rows = ()  # metrics.csv
     starts: Sequence[Mapping[str, Any]] = ()  # record.json
     ended: str | None = None
+    unfinished: str = ""  # how far a training is that has not ended
+    reload: int | None = None  # the page loads itself again after so many seconds
     config: str = ""  # config.yaml
     images: Mapping[str, Any] | None = None  # of src.report.best_and_worst
     baseline: Baseline | None = None
@@ -42,16 +44,17 @@ class Report:
 def render(report: Report) -> str:
     """The whole file. The same report gives the same text."""
     title = f"{report.name}: {_kind(report.task).lower()} report"
-    return document(title, _header(report), _body(report), swatch_rules(report.colors))
+    return document(title, _header(report), _body(report), swatch_rules(report.colors), report.reload)
 
 
-def document(title: str, header: Html, body: Html, rules: str = "") -> str:
+def document(title: str, header: Html, body: Html, rules: str = "", reload: int | None = None) -> str:
     """The HTML file around a header and a body; `rules` come after those of style.css."""
     style = (_HERE / "style.css").read_text() + rules
     script = (_HERE / "script.js").read_text()
     return Template((_HERE / "page.html").read_text()).substitute(
         policy=_policy(style, script),
         title=escape(title),
+        reload=h("meta", http_equiv="refresh", content=reload) if reload else "",
         style=style,
         script=script,
         header=header,
@@ -96,6 +99,7 @@ def _header(report: Report) -> Html:
         h("p", _kind(report.task), class_="kind"),
         h("h1", name(report.name)),
         h("p", [join(i > 0 and " · ", part) for i, part in enumerate(line)], class_="about"),
+        report.unfinished and h("p", report.unfinished, class_="unfinished"),
         h(
             "div",
             h(

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,26 @@ from src.runs.record import read_starts
 log = logging.getLogger(__name__)
 
 IMAGES = "pictures/best_and_worst.json"  # in the run directory
+_RELOAD = 20  # seconds
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A training that has no metrics.json yet."""
+
+    metrics: Mapping[str, Any]  # as in metrics.json, of the best validation so far
+    text: str  # how far it is
+    goes_on: bool  # else it was broken off
 
 
 def write_report(
-    directory: Path, config: Mapping[str, Any], model: Mapping[str, Any] | None = None
+    directory: Path,
+    config: Mapping[str, Any],
+    model: Mapping[str, Any] | None = None,
+    unfinished: Unfinished | None = None,
 ) -> Path | None:
-    """Write report.html of a run that has its metrics.json; None, and a warning, where that fails: the
-    metrics are saved already, and a failed report must not end the run with an error.
+    """Write report.html of a run that has its metrics.json, or of an unfinished one; None, and a warning,
+    where that fails: a failed report must not end the run with an error.
 
     Args:
         config: the run's config.
@@ -34,20 +48,29 @@ def write_report(
     """
     path = directory / "report.html"
     try:
-        write_text(path, render(collect(directory, config, model)))
+        write_text(path, render(collect(directory, config, model, unfinished)))
     except UserError as error:
         log.warning("No report.html: %s", error.text)
         return None
     except Exception:
-        log.warning("No report.html could be written. The metrics are in metrics.json.", exc_info=True)
+        where = "metrics.csv" if unfinished else "metrics.json"
+        log.warning("No report.html could be written. The metrics are in %s.", where, exc_info=True)
         return None
     return path
 
 
-def collect(directory: Path, config: Mapping[str, Any], model: Mapping[str, Any] | None = None) -> Report:
-    """What the run directory holds. Only metrics.json has to be there."""
-    path_of_metrics = directory / "metrics.json"
-    metrics = json.loads(path_of_metrics.read_text())
+def collect(
+    directory: Path,
+    config: Mapping[str, Any],
+    model: Mapping[str, Any] | None = None,
+    unfinished: Unfinished | None = None,
+) -> Report:
+    """What the run directory holds. Only metrics.json has to be there, unless the run is unfinished."""
+    ended, metrics = None, unfinished.metrics if unfinished else {}
+    if not unfinished:
+        path = directory / "metrics.json"
+        metrics = json.loads(path.read_text())
+        ended = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(path.stat().st_mtime))
     data = config["data"]
     table = table_of(data)
     images = _images(directory / IMAGES, metrics)
@@ -62,7 +85,9 @@ def collect(directory: Path, config: Mapping[str, Any], model: Mapping[str, Any]
         else (),
         rows=csv_rows(directory / "metrics.csv"),
         starts=read_starts(directory),
-        ended=time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(path_of_metrics.stat().st_mtime)),
+        ended=ended,
+        unfinished=unfinished.text if unfinished else "",
+        reload=_RELOAD if unfinished and unfinished.goes_on else None,
         config=_text(directory / "config.yaml"),
         images=images,
         baseline=find_baseline((config.get("report") or {}).get("baseline"), data),

@@ -17,7 +17,7 @@ from src.schema.roles import MAY_CHANGE, MAY_EXTEND
 
 log = logging.getLogger(__name__)
 
-_FOLDERS = ("checkpoints", "pictures", "submission", "tensorboard", "wandb")
+_FOLDERS = ("checkpoints", "nan", "pictures", "submission", "tensorboard", "wandb")
 _FILES = (
     ".lock", "config.yaml", "record.json", "metrics.csv", "metrics.json", "report.html", "wandb_id.txt",
     "confusion.png", "benchmark.json", "job.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt",

@@ -45,6 +45,7 @@ _ROLES: dict[str, set[str]] = {
     "callbacks.summary": {RESUME},
     "callbacks.best.dirpath": {RESUME},
     "callbacks.last.": {RESUME},
+    "callbacks.finite.directory": {RESUME},
     "callbacks.seeds.seed": {RESUME},  # always that of `seed`
     "logger.": {RESUME, RANKS},
     "report.": {RESUME},

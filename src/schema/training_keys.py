@@ -63,7 +63,7 @@ OF_TRAINING: dict[str, dict[str, Kind]] = {
         "every_n_train_steps": Integer(1, _MANY) | _NULL,
     },
     "src.training.callbacks.seeding.SeedEachBatch": {"seed": SEED},
-    "src.training.callbacks.nan_guard.NanGuard": {},
+    "src.training.callbacks.nan_guard.NanGuard": {"directory": Path() | _NULL},
     "pytorch_lightning.callbacks.LearningRateMonitor": {
         "logging_interval": Choice(("step", "epoch")) | _NULL,
     },

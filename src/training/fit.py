@@ -10,6 +10,7 @@ from src.data.datamodule import SegmentationDataModule
 from src.errors import counted
 from src.runs.directory import Run
 from src.training.callbacks.epoch_lines import say_why_it_ended
+from src.training.callbacks.live_report import LiveReport
 from src.training.early_checks import planned_length
 from src.training.loggers.build import keep_ids
 from src.training.module import SegmentationModule
@@ -43,6 +44,7 @@ def fit(
     if trainer.is_global_zero:
         keep_ids(trainer.loggers, run.directory)
         _say_what_runs(trainer, module, data, run)
+    trainer.callbacks.append(LiveReport(run))  # type: ignore[attr-defined]
     try:
         with clear_errors(run, trainer), honest_exit(trainer):
             for logger in trainer.loggers:

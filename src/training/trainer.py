@@ -23,6 +23,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from src.errors import UserError
 from src.runs.allocator import keep_freed_memory
 from src.training.callbacks.epoch_lines import ProgressBar
+from src.training.callbacks.time_left import TimeLeft
 from src.training.reliability.lightning_internals import leave_signals_alone
 from src.training.reliability.preemption import StopOnSignal, end_workers
 from src.training.reliability.rank_watchdog import PATIENCE, RankWatchdog
@@ -60,7 +61,7 @@ def build_trainer(
     try:
         trainer = Trainer(
             **arguments,
-            callbacks=[*callbacks, *bar, StopOnSignal(), RankWatchdog()],
+            callbacks=[TimeLeft(), *callbacks, *bar, StopOnSignal(), RankWatchdog()],
             logger=list(loggers) or False,
             plugins=plugins,
             # Our samplers already split the data over the ranks, and never repeat an image for equal shares.

@@ -2,11 +2,13 @@
 
 import base64
 import json
+import time
 
 import cv2
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
+from report_pages import report, rows
 
 from src.labels import CITYSCAPES
 from src.report.best_and_worst import indexed_png
@@ -99,6 +101,25 @@ def test_a_comparison_fits_on_a_phone(browser, tmp_path):
     assert browser.problems == []
     assert browser.requests == [path.resolve().as_uri()]
     assert browser.value("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_page_that_loads_itself_again_stays_where_it_was(browser, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(render(report(task="train", rows=rows(), unfinished="epoch 1 of 2", reload=1)))
+    browser.requests.clear()
+    browser.open(path)
+    before = browser.value("performance.timeOrigin")
+    browser.value("scrollTo({top: 700, behavior: 'instant'})")
+    until = time.monotonic() + 20
+    while browser.value("performance.timeOrigin") == before:
+        assert time.monotonic() < until, "it does not load itself again"
+        time.sleep(0.1)
+    while browser.value("document.readyState") != "complete":
+        time.sleep(0.02)
+    assert browser.value("scrollY") == 700
+    assert browser.problems == []
+    assert set(browser.requests) == {path.resolve().as_uri()}
+    browser("Page.navigate", url="about:blank")
 
 
 def tip(browser):

@@ -42,16 +42,19 @@ def test_a_loss_that_is_not_finite(doors, monkeypatch, step, value, said):
     assert outcome.code == 2, outcome.err
     assert "Traceback" not in outcome.err
     assert f"The loss is {said} in step {step + 1} (epoch 2), at a learning rate of " in outcome.err
-    names = outcome.err.partition("on all devices:\n")[2].partition("The same command")[0].split()
+    names = outcome.err.partition("on all devices:\n")[2].partition("To replay")[0].split()
     assert len(set(names)) == 4
     assert all(name.startswith("trainstadt_") for name in names)
-    for advice in ("optimizer.lr=", "gradient_clip_val", "detect_anomaly", "src.doctor", "finite=null"):
+    for advice in ("optimizer.lr=", "gradient_clip_val", "-m scripts.replay", "src.doctor", "finite=null"):
         assert advice in outcome.err
     for name in ("best.ckpt", "last.ckpt"):
         path = outcome.directory / "checkpoints" / name
         assert load_checkpoint(path)["global_step"] == 4
         assert _is_finite(path)
     assert not outcome.metrics
+    page = (outcome.directory / "report.html").read_text()
+    assert "The training was broken off in epoch 2 of 2, at " in page
+    assert "refresh" not in page
 
 
 @pytest.mark.slow

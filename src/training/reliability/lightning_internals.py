@@ -7,7 +7,9 @@ import atexit
 from subprocess import Popen
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.distributed import _destroy_dist_connection
+from torch import Tensor
 
 
 def is_accumulating(trainer: pl.Trainer) -> bool:
@@ -63,3 +65,14 @@ def leave_process_group_at_exit() -> None:
     Under NCCL it would wait there for the other ranks.
     """
     atexit.unregister(_destroy_dist_connection)
+
+
+def loss_scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
+    """The scaler of the loss under 16-mixed. Lightning has no public way to it."""
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def scale_tensors(scaler: torch.amp.GradScaler | None) -> list[Tensor]:
+    """Its scale, and the number of steps since it was changed. Its `state_dict` would wait for the device."""
+    tensors = [scaler._scale, scaler._growth_tracker] if scaler else []
+    return [tensor for tensor in tensors if tensor is not None]
