@@ -32,7 +32,7 @@ FOUND = {
         [
             "len(runs) == 4 and all(run['status'] == 'finished' for run in runs)",
             "min(run['last']['mIoU'] for run in runs) > 0.1",
-            "equal",  # the matrices of single images add up to that of metrics.json
+            "equal",  # the pixel counts of single images add up to the mIoU of metrics.json
             "abs(together.mean() - mean[0]) < 1 and low < mean[0] < high",
         ],
     ),
