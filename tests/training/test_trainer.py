@@ -17,6 +17,7 @@ from src.config import CONF_DIR, plain, register_resolvers
 from src.errors import UserError
 from src.training.assemble import build_callbacks
 from src.training.fit import fit
+from src.training.loggers.build import ended_with_exit_code
 from src.training.loggers.wandb import EnduringWandbLogger
 from src.training.reliability.sync_batchnorm import SyncOverRanks
 from src.training.trainer import build_trainer
@@ -126,6 +127,7 @@ def test_the_callbacks_of_the_config(group):
         "NanGuard",
         "LearningRateMonitor",
         "NetworkSummary",
+        "Pace",
         "EpochLines",
         "PicturePanel",
         "BestAndWorstImages",
@@ -223,7 +225,7 @@ def test_a_stopped_fit_does_not_look_finished(run, monkeypatch, stop, error, cod
     last = ModelCheckpoint(run.directory, "last", save_on_train_epoch_end=True)
     values = trainer_config(max_epochs=3, enable_progress_bar=False, enable_model_summary=False)
     trainer = build_trainer(values, [last], [Dashboard()])
-    with pytest.raises(error) as raised:
+    with pytest.raises(error) as raised, ended_with_exit_code(trainer.loggers):
         fit(trainer, Interrupted(stop), OneBatch(), run, None)
     assert code is None or raised.value.code == code
     assert ends == [1]
@@ -235,7 +237,9 @@ def test_a_finished_fit_looks_finished(run, monkeypatch):
     ends = []
     monkeypatch.setattr("wandb.finish", lambda exit_code: ends.append(exit_code))
     values = trainer_config(max_epochs=2, enable_checkpointing=False)
-    fit(build_trainer(values, loggers=[Dashboard()]), Interrupted(lambda: None), OneBatch(), run, None)
+    trainer = build_trainer(values, loggers=[Dashboard()])
+    with ended_with_exit_code(trainer.loggers):
+        fit(trainer, Interrupted(lambda: None), OneBatch(), run, None)
     assert ends == [0]
 
 
