@@ -2,6 +2,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -9,8 +10,10 @@ import wandb
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.errors import UserError
+from src.labels import CAMVID
 from src.training.loggers.build import build_loggers, keep_ids
 from src.training.loggers.csv import MetricsCSV
+from src.training.loggers.dashboards import dashboards
 
 WANDB = {
     "_target_": "src.training.loggers.wandb.wandb_logger",
@@ -157,3 +160,44 @@ def test_a_missing_tensorboard_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UserError, match=r"logger.mine: .*TensorBoardLogger needs a package.*tensorboard"):
         build(tmp_path, TENSORBOARD)
+
+
+def test_a_model_cannot_be_sent_offline(tmp_path):
+    with pytest.raises(UserError, match=r"logger\.wandb\.log_model=true.*wandb login"):
+        build_wandb(tmp_path, log_model=True)
+
+
+def test_the_best_model_is_sent_with_its_miou(tmp_path, nobody_logged_in):
+    log_in(nobody_logged_in, "WANDB_API_KEY")
+    checkpoint = tmp_path / "best.ckpt"
+    checkpoint.write_bytes(b"weights")
+    sent = []
+    for log_model in (False, True):
+        logger = build_wandb(tmp_path, log_model=log_model, id="given")
+        logger._experiment = SimpleNamespace(
+            id="given", log_artifact=lambda artifact, aliases: sent.append((artifact, aliases))
+        )
+        (board,) = dashboards([logger], CAMVID)
+        board.model(checkpoint, ["miou-68.53"], {"results/mIoU": 0.6853})
+    ((artifact, aliases),) = sent
+    assert (artifact.name, artifact.type) == ("model-given", "model")
+    assert aliases == ["latest", "best", "miou-68.53"]
+    assert list(artifact.manifest.entries) == ["best.ckpt"]
+    assert artifact.metadata == {"results/mIoU": 0.6853}
+
+
+@pytest.mark.parametrize(
+    ("given", "group"),
+    [
+        ({"name": "sizes/3"}, "sizes"),
+        ({"name": "first"}, "first"),
+        ({"name": "first", "group": "mine"}, "mine"),
+        ({"name": "again", "job_type": "eval", "checkpoint": "RUN/checkpoints/best.ckpt"}, "sizes"),
+        ({"name": "again", "job_type": "eval", "checkpoint": "/weights/best.ckpt"}, None),
+        ({"name": "tuned", "job_type": "train", "checkpoint": "RUN/checkpoints/best.ckpt"}, "tuned"),
+    ],
+)
+def test_runs_are_grouped(tmp_path, given, group):
+    (tmp_path / "config.yaml").write_text("name: sizes/3\nlogger: {wandb: null}\n")
+    given = {key: value.replace("RUN", str(tmp_path)) for key, value in given.items()}
+    assert build_wandb(tmp_path, **given)._wandb_init["group"] == group
