@@ -1,7 +1,5 @@
 """Every file of conf/ that a training can choose composes, and runs at toy size."""
 
-import subprocess
-
 import pytest
 from front_doors import REPOSITORY
 
@@ -45,17 +43,8 @@ def test_its_jobs_run(doors, choice):
         pytest.importorskip("optuna", reason='pip install -e ".[optuna]"')
     few = ["hydra.sweeper.n_trials=2"] if choice == "sweep=optuna" else []
     toy = [override for override in TOY if choice != "sweep=depth" or "num_blocks" not in override]
-    places = ["name=sweep", f"runs_dir={doors.folder}", f"cache_dir={doors.cache}"]
-    swept = subprocess.run(
-        doors.command("train", "-m", choice, *toy, *few, *places),
-        cwd=REPOSITORY,
-        env=doors.environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert swept.returncode == 0, swept.stderr
+    swept = doors("train", "-m", choice, *toy, *few, name="sweep", own_process=True)
+    assert swept.code == 0, swept.err
     jobs = read_jobs(doors.folder / "train/sweep")
     assert len(jobs) >= 2
     assert {job.status for job in jobs} == {"finished"}

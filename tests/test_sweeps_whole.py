@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from front_doors import REPOSITORY, TINY
 
+from src.results.write import FILES
 from src.sweep.jobs import read_jobs
 from src.training.loggers.wandb_file import read_records
 from src.weights.checkpoint_files import load_checkpoint
@@ -40,7 +41,7 @@ def test_two_devices_a_job_and_one_rank_that_fails_alone(doors, tmp_path):
     assert swept.returncode == 2, swept.stderr
     (folder,) = (doors.folder / "train").iterdir()
     jobs = read_jobs(folder)
-    assert {p.name for p in folder.iterdir()} == {"0", "1", ".lock", "multirun.yaml"}
+    assert {p.name for p in folder.iterdir()} == {"0", "1", ".lock", "multirun.yaml", *FILES}
     assert [job.status for job in jobs] == ["failed", "finished"]
     assert "rank 1 fails, and nobody else" in jobs[0].error
     assert "1 of 2 jobs failed" in swept.stderr

@@ -1,9 +1,7 @@
 """`python -m scripts.results`, and what a sweep of real trainings writes when it ends."""
 
-import subprocess
-
 import pytest
-from front_doors import REPOSITORY, TINY
+from front_doors import TINY
 
 from scripts.results import main
 from src.results.write import FILES
@@ -13,19 +11,12 @@ SHORT = (*TINY, "trainer.max_epochs=3", "optimizer.lr=0.01")
 
 @pytest.mark.slow
 def test_a_sweep_ends_with_its_comparison(doors, monkeypatch, capsys):
-    places = ("name=sweep", f"runs_dir={doors.folder}", f"cache_dir={doors.cache}")
-    swept = subprocess.run(
-        doors.command("train", "-m", *SHORT, "model.residual=global,local", "seed=1,2", *places),
-        cwd=REPOSITORY,
-        env=doors.environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
+    swept = doors(
+        "train", "-m", *SHORT, "model.residual=global,local", "seed=1,2", name="sweep", own_process=True
     )
-    assert swept.returncode == 0, swept.stderr
+    assert swept.code == 0, swept.err
     folder = doors.folder / "train/sweep"
-    assert f"Compared in {folder}/comparison.html" in swept.stdout
+    assert f"Compared in {folder}/comparison.html" in swept.out
     assert {path.name for path in folder.iterdir() if path.is_file()} == {*FILES, ".lock", "multirun.yaml"}
     page = (folder / "comparison.html").read_text()
     assert "Images on which they differ most" in page
