@@ -3,7 +3,7 @@
 import pytest
 from front_doors import REPOSITORY
 
-from src.sweep.jobs import read_jobs
+from src.runs.jobs import read_jobs
 
 CONF = REPOSITORY / "conf"
 TOY = (

@@ -18,8 +18,8 @@ FLOORS = (
     {"data"},
     {"weights", "inference"},
     {"training"},
-    {"diagnosis", "benchmarks", "evaluation", "prediction"},
-    {"sweep", "results"},
+    {"diagnosis", "benchmarks", "evaluation", "prediction", "results"},
+    {"sweep"},
     {"front_door", "preflight", "train", "eval", "predict", "export", "doctor", "benchmark"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from src.sweep.jobs import read_jobs
+from src.runs.jobs import read_jobs
 from src.sweep.launcher import _shares
 
 LOCAL = ("hydra/launcher=local", "seed=1,2")

@@ -6,7 +6,7 @@ import sys
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from src.sweep.jobs import Job, read_jobs
+from src.runs.jobs import Job, read_jobs
 from src.sweep.optuna_search import distribution
 
 optuna = pytest.importorskip("optuna", reason='pip install -e ".[optuna]"')

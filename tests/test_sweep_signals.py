@@ -9,7 +9,7 @@ import time
 import pytest
 from front_doors import REPOSITORY
 
-from src.sweep.jobs import read_jobs
+from src.runs.jobs import read_jobs
 
 # A job that notes each signal of a second and ends as a training does; SIGUSR2 would kill it. It
 # waits for signals instead of handling them: of two at once, Python may run the first one's handler alone.

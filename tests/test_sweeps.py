@@ -9,9 +9,9 @@ import pytest
 from front_doors import REPOSITORY
 
 from src.results.runs import read_runs
+from src.runs.jobs import Job, find, identity, place, read_jobs
 from src.runs.locks import hold
 from src.sweep import child
-from src.sweep.jobs import Job, find, identity, place, read_jobs
 
 
 def test_started_again_only_what_is_missing_runs(sweep):

@@ -11,7 +11,7 @@ import pytest
 from front_doors import REPOSITORY, TINY
 
 from src.results.write import FILES
-from src.sweep.jobs import read_jobs
+from src.runs.jobs import read_jobs
 from src.training.loggers.wandb_file import read_records
 from src.weights.checkpoint_files import load_checkpoint
 

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from src.metrics.by_image import BY_IMAGE, Counts, read_by_image
+from src.runs.jobs import FILE, Job
 from src.runs.record import decides, read_starts
-from src.sweep.jobs import FILE, Job
 
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ")
 _NUMBERS = re.compile(r"(\d+)")

@@ -25,8 +25,8 @@ from src.config import overrides as config_overrides
 from src.errors import UserError
 from src.masking import hide_secrets
 from src.runs.directory import sweep_job_score
+from src.runs.jobs import DONE, Job, differing, identity, read_jobs
 from src.runs.locks import is_held
-from src.sweep.jobs import DONE, Job, differing, identity, read_jobs
 from src.sweep.pruning import pruned_by
 from src.sweep.signals import Signals
 

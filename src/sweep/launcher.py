@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import plain
 from src.errors import UserError
+from src.runs.jobs import Job
 from src.schema.check import check_object
 from src.sweep.child import execute
-from src.sweep.jobs import Job
 from src.sweep.signals import Signals
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from src.errors import UserError, counted, shorten
 from src.runs.atomic_files import write_json
-from src.sweep.jobs import DONE, Job, find, identity
+from src.runs.jobs import DONE, Job, find, identity
 from src.sweep.pruning import pruner_of, storage_of
 from src.sweep.search_plots import draw
 from src.sweep.sweepers import HouseSweeper

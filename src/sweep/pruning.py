@@ -17,7 +17,7 @@ from src.config import plain
 from src.errors import counted
 from src.objects import build
 from src.runs.directory_checks import csv_rows
-from src.sweep.jobs import Job
+from src.runs.jobs import Job
 
 if TYPE_CHECKING:  # an optional dependency
     from optuna.pruners import BasePruner

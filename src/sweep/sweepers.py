@@ -20,9 +20,9 @@ from src.config import plain
 from src.errors import UserError
 from src.masking import hide_secrets, without_secrets
 from src.runs.atomic_files import write_text
+from src.runs.jobs import DONE, Job, place, read_jobs, table
 from src.runs.locks import hold
 from src.schema.check import check_object
-from src.sweep.jobs import DONE, Job, place, read_jobs, table
 
 
 class HouseSweeper(Sweeper):

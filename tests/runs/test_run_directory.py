@@ -8,7 +8,7 @@ import pytest
 from front_doors import TINY
 
 from src.errors import UserError
-from src.sweep.jobs import Job
+from src.runs.jobs import Job
 
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "trainer.max_epochs=1")
 NOISE = bytes(range(256)) * 4
