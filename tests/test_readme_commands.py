@@ -33,7 +33,7 @@ def test_no_command_lets_the_shell_replace_a_part_of_it():
 
 
 def missing_package(arguments):
-    return any("MLFlowLogger" in argument for argument in arguments) and not find_spec("mlflow")
+    return "logger=mlflow" in arguments and not find_spec("mlflow")
 
 
 @pytest.mark.sampled(2)
@@ -42,7 +42,7 @@ def test_a_training(doors, arguments):
     run = doors("train", *TINY, "callbacks.summary=null", "callbacks.pictures=null", *arguments)
     if missing_package(arguments):
         assert run.code == 2
-        assert "logger.mlflow: pytorch_lightning.loggers.MLFlowLogger needs a package" in run.err
+        assert "logger.mlflow: src.training.loggers.mlflow.mlflow_logger needs a package" in run.err
         return
     assert run.code == 0, run.err
     for part, (name, text) in LEAVES.items():
