@@ -1,5 +1,6 @@
 """The images of a folder, of a pattern, or a single one."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -10,10 +11,12 @@ import numpy as np
 
 from src.data.files import read_image
 from src.data.folders import check_name, files_below, is_file
-from src.errors import UserError
+from src.errors import UserError, counted
 from src.prediction.items import Item
 from src.prediction.video import VIDEO_SUFFIXES, Video
 from src.runs.machine import usable_cores
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Of the files that count as images in a folder or a pattern."""
@@ -70,17 +73,22 @@ def open_source(text: str, own: Path, frame_step: int) -> Images | Video:
         raise UserError(f"source={text}: no such file or folder.{_nearest(path)}")
     root = path if path.exists() else _fixed_part(path)
     found = [root] if path.exists() else _matches(root, path)
-    images = [
+    files = {
         file
         for match in found
         for file in (files_below(match, follow=True) if match.is_dir() else [match])
-        if isinstance(file, Path) and file.suffix.lower() in SUFFIXES
-    ]
-    images = _without(own, root, sorted(set(images)))
+        if isinstance(file, Path)
+    }
+    images = _without(own, root, sorted(file for file in files if file.suffix.lower() in SUFFIXES))
     if not images:
         raise UserError(
             f"source={text}: {'there is no image' if found else 'nothing matches'}. Images end with "
             f"{', '.join(SUFFIXES)}; a video is given by its own path.{_literally(path)}"
+        )
+    videos = _without(own, root, sorted(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES))
+    if videos:
+        log.warning(
+            "Left out %s. Each is given by its own path: source=%s", counted(len(videos), "video"), videos[0]
         )
     return Images(root, images)
 

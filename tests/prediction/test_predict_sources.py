@@ -39,8 +39,10 @@ def test_any_path(predict, photos, tmp_path, monkeypatch, kept, source):
 def test_names_that_differ_in_their_ends_alone(predict, photos):
     for name in ("1.jpg", "1.JPG", "1.png.bmp"):
         Image.open(photos / "b/2.png").save(photos / "a" / name, quality=95)
+    (photos / "a/clip.MP4").write_text("a video")
     run = predict(photos / "a", "output=train_ids")
     assert run.code == 0, run.err
+    assert f"Left out 1 video. A video is given by its own path: source={photos}/a/clip.MP4" in run.out
     names = ("1.JPG", "1.jpg", "1.png", "1.png.bmp")
     assert set(results(run)) == {f"train_ids/{name}.png" for name in names}
     assert set(rows(run)) == set(names)
