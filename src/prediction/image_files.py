@@ -87,9 +87,8 @@ def open_source(text: str, own: Path, frame_step: int) -> Images | Video:
         )
     videos = _without(own, root, sorted(file for file in files if file.suffix.lower() in VIDEO_SUFFIXES))
     if videos:
-        log.warning(
-            "Left out %s. Each is given by its own path: source=%s", counted(len(videos), "video"), videos[0]
-        )
+        number = counted(len(videos), "video")
+        log.warning("Left out %s. A video is given by its own path: source=%s", number, videos[0])
     return Images(root, images)
 
 
