@@ -106,6 +106,7 @@ def test_a_network_that_needs_values_of_tensors_is_trained_too(train):
     assert "Wrong, 76 parameters" in run.out
 
 
+@pytest.mark.slow
 def test_a_teacher(train, doors):
     """Neither its weights nor its gradients become the student's; its file is kept in mind by its content."""
     teacher = train("model.num_blocks=[1,1]", "trainer.max_epochs=1", name="teacher")

@@ -111,4 +111,4 @@ def test_help_needs_no_heavy_import(task):
     assert done.returncode == 0, done.stderr
     trains = task not in ("eval", "predict", "export")
     assert ("seed=42 " in done.stdout) == trains
-    assert ("experiment=camvid_paper | " in done.stdout) == trains
+    assert ("experiment=camvid | " in done.stdout) == trains

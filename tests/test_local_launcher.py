@@ -28,6 +28,7 @@ def test_each_job_has_a_free_gpu(sweep, monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,2,GPU-5b,7"
 
 
+@pytest.mark.slow
 def test_several_devices_a_job_and_a_search(sweep, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4")
     search = ("hydra/sweeper=optuna", "optimizer.lr=interval(1e-4,1e-2)", "hydra.sweeper.n_trials=2")

@@ -21,7 +21,7 @@ def rates(run, name="lr-Adam"):
         return [float(row[name]) for row in csv.DictReader(file) if row[name]]
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "hook", "at"),
     [

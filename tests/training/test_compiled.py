@@ -54,6 +54,7 @@ def compiled(network):
     return Compiled(network, lambda image: {"logits": network(image)})
 
 
+@pytest.mark.slow
 def test_a_training_with_the_summary_is_compiled(doors, graphs):
     run = doors("train", *COMPILED, "callbacks=ema", "trainer.accumulate_grad_batches=2")
     assert run.code == 0, run.err
