@@ -53,7 +53,7 @@ def main() -> None:
     if arguments.csv:
         sys.stdout.write(csv_text(run_row(run) for run in runs))
     elif arguments.latex:
-        sys.stdout.write(latex(comparison))
+        sys.stdout.write(latex(setting_cells(comparison), caption(comparison)))
     else:
         print(f"{caption(comparison)}\n\n{markdown(setting_cells(comparison))}".lstrip(), end="")
     if arguments.write:

@@ -128,10 +128,14 @@ def interval(value: Interval | None) -> str:
     return f"{points(value[0])} to {points(value[1])}" if value else ""
 
 
-def latex(comparison: Comparison) -> str:
-    """A table for booktabs; the best mean is bold."""
-    head, *rows = [[_escaped(cell) for cell in row] for row in setting_cells(comparison)]
-    if rows and comparison.settings[0].last:
+def latex(cells: Sequence[Sequence[str]], note: str = "") -> str:
+    """The same for booktabs; the mean of the first setting, the best, is bold.
+
+    Args:
+        note: a comment above the table.
+    """
+    head, *rows = [[_escaped(cell) for cell in row] for row in cells]
+    if rows and rows[0][2]:
         rows[0][2] = rf"\textbf{{{rows[0][2]}}}"
     lines = [
         r"% needs \usepackage{booktabs}",
@@ -143,7 +147,6 @@ def latex(comparison: Comparison) -> str:
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    note = caption(comparison)
     return "\n".join([*([f"% {note}"] if note else []), *lines]) + "\n"
 
 

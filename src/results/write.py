@@ -26,9 +26,10 @@ def write_results(folder: Path, runs: list[RunResult], baseline: str | None = No
     """
     comparison = compare(runs, baseline)
     write_text(folder / "results.csv", csv_text(run_row(run) for run in runs))
-    text = f"{caption(comparison)}\n\n{markdown(setting_cells(comparison))}"
+    cells, note = setting_cells(comparison), caption(comparison)
+    text = f"{note}\n\n{markdown(cells)}"
     write_text(folder / "results.md", text.lstrip())
-    write_text(folder / "results.tex", latex(comparison))
+    write_text(folder / "results.tex", latex(cells, note))
     if picture := plot_png(comparison):
         write_bytes(folder / "results.png", picture)
     chosen = chosen_networks(comparison)

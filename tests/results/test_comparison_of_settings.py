@@ -143,7 +143,7 @@ def test_tables(four):
     assert [row["seed"] for row in rows] == ["1", "2", "1", "2"]
     assert rows[0]["overrides"] == "experiment=debug model.residual=global"
     assert (rows[0]["epochs"], rows[0]["hours"]) == ("3", "1.5")
-    table = latex(comparison)
+    table = latex(setting_cells(comparison))
     assert r"model.residual=local & 2 & " in table
     assert r"\textbf{" in table
     assert r"95 \%, seeds" in table
@@ -167,4 +167,4 @@ def test_hostile_names_add_no_markup(sweep):
     sweep(1, "'model.x=a&b_c'", 1, 0.8)
     comparison = write_results(sweep.folder, read_runs([sweep.folder]))
     assert "<script>alert" not in (sweep.folder / "comparison.html").read_text()
-    assert r"a\&b\_c" in latex(comparison)
+    assert r"a\&b\_c" in latex(setting_cells(comparison))

@@ -95,6 +95,18 @@ def test_wandb_with_a_login_is_online(tmp_path, nobody_logged_in, how):
     assert "WANDB_MODE" not in os.environ
 
 
+def test_wandb_can_be_disabled(tmp_path):
+    os.environ["WANDB_MODE"] = "disabled"
+    logger = build_wandb(tmp_path)
+    try:
+        assert not logger._offline
+        logger.log_metrics({"val/mIoU": 0.5, "val_IoU/road": 0.5}, 1)
+        logger.finish(exit_code=0)
+    finally:
+        wandb.teardown()
+    assert not (tmp_path / "wandb").exists()
+
+
 def test_a_login_elsewhere_does_not_count(tmp_path, nobody_logged_in):
     log_in(nobody_logged_in, "netrc")
     os.environ["WANDB_BASE_URL"] = "https://wandb.example.org"

@@ -161,7 +161,7 @@ def wandb_logger(
     Raises UserError for log_model=True offline: an artifact is nothing that `wandb sync` could send later.
     """
     if offline == "auto":
-        offline = not _logged_in()
+        offline = not _logged_in() and os.environ.get("WANDB_MODE") != "disabled"
     if log_model and offline:
         raise UserError(
             "logger.wandb.log_model=true: an offline run cannot send a model. Log in (wandb login) or set "
