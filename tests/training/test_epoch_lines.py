@@ -51,6 +51,7 @@ def after_an_epoch(clock, *more, seconds=25.0):
     left = TimeLeft()
     trainer = trainer_of(*more, left)
     left.on_train_start(trainer, None)
+    left.on_train_batch_end(trainer, None, None, None, 0)
     clock.seconds, trainer.global_step = clock.seconds + seconds, 185
     left.on_validation_end(trainer, None)
     left.on_train_epoch_end(trainer, None)
@@ -89,13 +90,29 @@ def test_the_time_left_in_the_first_epoch_and_after_a_resume(clock):
     assert left.seconds(trainer) is None
     left.on_train_start(trainer, None)
     assert left.seconds(trainer) is None
+    clock.seconds += 500  # the first step compiles
+    left.on_train_batch_end(trainer, None, None, None, 0)
+    assert left.seconds(trainer) is None
     clock.seconds, trainer.global_step = clock.seconds + 10, 1100
     assert left.seconds(trainer) == 90
 
 
+def test_a_resume_shortly_before_a_validation_counts_the_steps_after_it(clock):
+    left, trainer = TimeLeft(), trainer_of(step=1001, total=2000)
+    left.on_train_start(trainer, None)
+    left.on_train_batch_end(trainer, None, None, None, 80)
+    clock.seconds, trainer.global_step = clock.seconds + 40, 1010
+    left.on_validation_end(trainer, None)
+    clock.seconds, trainer.global_step = clock.seconds + 10, 1110
+    assert left.seconds(trainer) == 89
+    clock.seconds += 10
+    left.on_validation_end(trainer, None)
+    assert left.seconds(trainer) == 890 * 20 / 100
+
+
 def test_only_the_last_ten_validations_count(clock):
-    trainer, left = after_an_epoch(clock, seconds=3600)  # compiled, and frames cached
-    for _ in range(10):
+    trainer, left = after_an_epoch(clock, seconds=3600)  # frames cached
+    for _ in range(11):
         clock.seconds, trainer.global_step = clock.seconds + 10, trainer.global_step + 100
         left.on_validation_end(trainer, None)
     assert left.seconds(trainer) == pytest.approx((340 * 185 - trainer.global_step) / 10)

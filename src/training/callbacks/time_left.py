@@ -2,23 +2,29 @@
 
 import time
 from collections import deque
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, Timer
 
-_MARKS = 11  # ten validations or epochs, so that the slow first one does not count for ever
+_MARKS = 12  # the last ten validations or epochs count, and one more that does not: see `seconds`
 
 
 class TimeLeft(Callback):
     """Measures the time of a step on average over the last ten validations and what lay between them; before
-    the first one over the steps so far, without a validation."""
+    the first one over the steps so far, without a validation. The first step is not counted: it compiles."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)  # time, and steps done until then
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._marks.clear()
-        self._mark(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._marks:
+            self._mark(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -38,12 +44,13 @@ class TimeLeft(Callback):
         step, total = trainer.global_step, getattr(trainer.lightning_module, "total_steps", 0)
         if not self._marks or not total:
             return None
-        first, (at, marked) = self._marks[0], self._marks[-1]
-        if marked == first[1]:
-            at, marked = time.monotonic(), step
-        if marked <= first[1]:
+        # A run that is resumed late in an epoch has a validation after few steps.
+        first, last = self._marks[1 if len(self._marks) > 2 else 0], self._marks[-1]
+        if step - last[1] > last[1] - first[1]:
+            first, last = last, (time.monotonic(), step)
+        if last[1] == first[1]:
             return None
-        left = [(total - step) * (at - first[0]) / (marked - first[1])]
+        left = [(total - step) * (last[0] - first[0]) / (last[1] - first[1])]
         timers = [c for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
         left += [timer.time_remaining() or 0.0 for timer in timers]
         return max(0.0, min(left))
