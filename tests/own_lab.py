@@ -1,4 +1,4 @@
-"""Files of a user's own, in a folder outside of this project, as the extension guide in README says."""
+"""Files of a user's own, in a folder outside of this project, as docs/extending.md says."""
 
 QUICK = (
     "experiment=debug",

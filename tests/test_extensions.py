@@ -181,9 +181,9 @@ def test_all_heads_start_anew_for_other_classes(train, doors, lab):
     assert (heads[0] - heads[1]).abs().max() > 0.01
 
 
-def test_the_readme_s_example_is_the_one_tested_here():
-    readme = (REPOSITORY / "README.md").read_text()
-    assert textwrap.dedent(FILES["conf/model/unet.yaml"]).strip() in readme
+def test_the_page_s_example_is_the_one_tested_here():
+    page = (REPOSITORY / "docs/extending.md").read_text()
+    assert textwrap.dedent(FILES["conf/model/unet.yaml"]).strip() in page
     for name in ("mylab/unet.py", "mylab/focal.py", "conf/loss/focal.yaml"):
-        assert name.replace("conf/", "my_conf/") in readme
+        assert name.replace("conf/", "my_conf/") in page
         assert name in FILES

@@ -96,7 +96,6 @@ def test_two_devices_count_the_same_pixels(judge, tmp_path):
         (("latency=-1",), "latency=-1: expected a whole number from 0"),
         (("report.images=1.5",), "report.images=1.5: expected a whole number from 0"),
         (("pictures=many",), "pictures=many: expected a whole number from 0"),
-        (("trainer.limit_test_batches=2",), "of no effect here. trainer.limit_val_batches"),
         (("trainer.limit_val_batches=0",), "trainer.limit_val_batches=0: there would be no metrics"),
         (("tta.scale=[1]",), "Unknown config key: tta.scale. The nearest one is tta.scales"),
     ],

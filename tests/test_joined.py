@@ -20,7 +20,7 @@ from src.label_tables import part_tables, table_of
 from src.labels import CITYSCAPES, IGNORE
 from src.weights.checkpoint_schema import check_schema
 
-TEXT = (REPOSITORY / "README.md").read_text().partition("under one table of classes")[2]
+TEXT = (REPOSITORY / "docs/datasets.md").read_text().partition("under one table of classes")[2]
 YAML = TEXT.partition("```yaml\n")[2].partition("```")[0]
 NAMES = ["road", "vehicle", "plant"]
 PLACES = {"images": "images/{split}/**/*.jpg", "masks": "masks/{split}/{name}.png"}

@@ -105,7 +105,7 @@ def test_the_yaml_of_the_readme(doors, tmp_path):
     root = write_folders(tmp_path / "fields")
     for mask in root.glob("masks/**/*.png"):
         save(mask, np.where(ids_of(1) == 3, 2, ids_of(1)).astype(np.uint8))
-    text = (REPOSITORY / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    text = (REPOSITORY / "docs/datasets.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "conf/data").mkdir(parents=True)
     (tmp_path / "conf/data/fields.yaml").write_text(text.replace("/path/to/fields", str(root)))
     outcome = doors("train", f"--config-dir={tmp_path}/conf", "data=fields", *TINY, "trainer.max_epochs=1")

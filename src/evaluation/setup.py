@@ -61,10 +61,6 @@ def data_to_evaluate(config: DictConfig, trained: RecordedNetwork) -> dict[str, 
 
 
 def _check_limits(trainer: DictConfig) -> None:
-    if trainer.limit_test_batches is not None:
-        raise UserError(
-            "trainer.limit_test_batches: of no effect here. trainer.limit_val_batches limits every split."
-        )
     if trainer.limit_val_batches == 0:
         raise UserError("trainer.limit_val_batches=0: there would be no metrics. null evaluates all images.")
 

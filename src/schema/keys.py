@@ -88,8 +88,6 @@ KEYS: dict[str, Kind] = {
     "trainer.max_time": Text("a time as DD:HH:MM:SS", r"\d{1,4}:\d\d?:\d\d?:\d\d?") | _NULL,
     "trainer.limit_train_batches": _LIMIT,
     "trainer.limit_val_batches": _LIMIT,
-    "trainer.limit_test_batches": _LIMIT,
-    "trainer.limit_predict_batches": _LIMIT,
     "trainer.overfit_batches": Integer(0, _MANY) | _SHARE,
     "trainer.fast_dev_run": _SWITCH | Integer(0, _MANY),
     "trainer.val_check_interval": Integer(1, _MANY) | Number(0, 1, above=True) | _NULL,

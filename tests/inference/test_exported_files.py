@@ -70,10 +70,7 @@ def test_published_weights_bring_their_classes(exported, weights, file):
     assert mine.provenance["seed"] is None
 
 
-README = (REPOSITORY / "README.md").read_text()
-SNIPPETS = re.findall(
-    r"```python\n(.*?)```", re.search(r"## One file to deploy\n(.*?)\n## ", README, re.S)[1], re.S
-)
+SNIPPETS = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/export.md").read_text(), re.S)
 BLOCKED = """
 import sys
 for name in ("torch", "src"):

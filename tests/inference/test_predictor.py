@@ -1,4 +1,4 @@
-"""`load(path)(image)`: what the README shows to those who never train."""
+"""`load(path)(image)`: what docs/prediction.md shows to those who never train."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The README's commands for optimizers, schedules, callbacks, loggers and augmentation, run as they are."""
+"""The commands of docs/training.md for optimizers, schedules, ... and augmentation, run as they are."""
 
 import re
 import shlex
@@ -8,8 +8,8 @@ import pytest
 import yaml
 from front_doors import REPOSITORY, TINY
 
-_README = (REPOSITORY / "README.md").read_text()
-_SECTION = re.search(r"### Optimizers, schedules, callbacks and loggers\n(.*?)\n### ", _README, re.S)[1]
+_PAGE = (REPOSITORY / "docs/training.md").read_text()
+_SECTION = re.search(r"## Optimizers, schedules, callbacks and loggers\n(.*?)\n## ", _PAGE, re.S)[1]
 COMMANDS = [
     shlex.split(line)[2:]
     for line in _SECTION.replace("\\\n", " ").splitlines()

@@ -1,4 +1,4 @@
-"""The README's commands for class maps, and its example of the library, as they are written there."""
+"""The documentation's commands for class maps, and its example of the library, as they are written there."""
 
 import re
 import shlex
@@ -8,9 +8,7 @@ import pytest
 from front_doors import REPOSITORY
 from predictions import images, rgb, rows
 
-_SECTION = re.search(
-    r"### Class maps from images\n(.*?)\n### ", (REPOSITORY / "README.md").read_text(), re.S
-)[1]
+_SECTION = (REPOSITORY / "docs/prediction.md").read_text()
 COMMANDS = [
     shlex.split(line, comments=True)[3:]
     for line in _SECTION.splitlines()
