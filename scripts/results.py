@@ -61,7 +61,9 @@ def main() -> None:
 
         arguments.write.mkdir(parents=True, exist_ok=True)
         write_results(arguments.write, runs, arguments.baseline)
-        print(f"\n{arguments.write}: {', '.join(FILES)}")
+        print(
+            f"\n{arguments.write}: {', '.join(file for file in FILES if (arguments.write / file).exists())}"
+        )
 
 
 if __name__ == "__main__":

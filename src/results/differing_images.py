@@ -32,11 +32,14 @@ class Picture:
 
 
 def chosen_networks(comparison: Comparison) -> list[tuple[Setting, RunResult]]:
-    """The baseline and the best settings, each with its run of the smallest seed that all of them have, or
-    with its first run."""
+    """The baseline and the best settings on the same images, each with its run of the smallest seed that all
+    of them have, or with its first run."""
     usable = [s for s in comparison.settings if any(_is_usable(run) for run in s.runs)]
-    best = [s for s in usable if s is not comparison.baseline][: NETWORKS - 1]
-    settings = ([comparison.baseline] if comparison.baseline in usable else []) + best
+    if not usable:
+        return []
+    first = comparison.baseline if comparison.baseline in usable else usable[0]
+    best = [s for s in usable if s is not first and s.images == first.images]
+    settings = [first, *best[: NETWORKS - 1]]
     runs = [[run for run in setting.runs if _is_usable(run)] for setting in settings]
     seeds = set.intersection(*({run.seed for run in of_setting} for of_setting in runs)) if runs else set()
     seed = min(seeds - {None}, default=None)  # type: ignore[type-var]
@@ -89,7 +92,7 @@ def _drawn(networks: Sequence[RunResult], names: Sequence[str], mious: np.ndarra
 
 
 def _is_usable(run: RunResult) -> bool:
-    return bool(run.by_image) and _checkpoint(run) is not None
+    return run.last is not None and bool(run.by_image) and _checkpoint(run) is not None
 
 
 def _checkpoint(run: RunResult) -> Path | None:

@@ -1,6 +1,6 @@
 """Runs that differ in their seed alone are one setting; settings are compared with a baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -69,20 +69,33 @@ class Setting:
         return [run for run in self.runs if run.last is not None]
 
     @property
+    def seeds(self) -> dict[int | None, list[RunResult]]:
+        """The finished runs of each seed: one, or several if a command was repeated."""
+        found: dict[int | None, list[RunResult]] = {}
+        for run in self.finished:
+            found.setdefault(run.seed, []).append(run)
+        return found
+
+    @property
     def last(self) -> Spread | None:
-        return Spread.of([run.last for run in self.runs])
+        return self._over_seeds(lambda run: run.last)
 
     @property
     def best(self) -> Spread | None:
-        return Spread.of([run.best for run in self.runs])
+        return self._over_seeds(lambda run: run.best)
 
     @property
     def hours(self) -> Spread | None:
-        return Spread.of([run.hours for run in self.finished])
+        return self._over_seeds(lambda run: run.hours)
 
     def iou(self, name: str) -> Spread | None:
         """Of a class."""
-        return Spread.of([run.iou.get(name) for run in self.finished])
+        return self._over_seeds(lambda run: run.iou.get(name))
+
+    def _over_seeds(self, value: Callable[[RunResult], float | None]) -> Spread | None:
+        """A repetition is no other seed: the runs of a seed count as their mean."""
+        means = [Spread.of([value(run) for run in runs]) for runs in self.seeds.values()]
+        return Spread.of([one.mean for one in means if one])
 
 
 @dataclass(frozen=True)
@@ -116,11 +129,12 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
     common = set.intersection(*(set(run.overrides) for run in runs)) if runs else set()
     grouped: dict[tuple[str, ...], list[RunResult]] = {}
     for run in runs:
-        grouped.setdefault(tuple(o for o in run.overrides if o not in common), []).append(run)
-    settings = [
-        Setting(" ".join(varied) or _name(members, len(grouped)), varied, tuple(members))
-        for varied, members in grouped.items()
-    ]
+        grouped.setdefault(tuple(sorted(_varied(run, common))), []).append(run)
+    settings = []
+    for members in grouped.values():
+        varied = _varied(members[0], common)
+        label = " ".join(varied) or _name(members, len(grouped))
+        settings.append(Setting(label, varied, tuple(members)))
     if baseline is None:
         first = min(settings, key=lambda setting: len(setting.overrides))
     else:
@@ -137,6 +151,10 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
     return Comparison(tuple(ordered), shared, first)
 
 
+def _varied(run: RunResult, common: Set[str]) -> tuple[str, ...]:
+    return tuple(override for override in run.overrides if override not in common)
+
+
 def _name(members: Sequence[RunResult], settings: int) -> str:
     """Of runs without overrides of their own."""
     return "(no changes)" if settings > 1 else members[0].directory.name if len(members) == 1 else "all runs"
@@ -146,19 +164,25 @@ def difference(one: Setting, other: Setting) -> Difference | None:
     """mIoU after the last epoch of `one` minus that of `other`; None if they were evaluated on other images.
 
     It is paired: runs with the same seed, on the same images. The interval over seeds is that of Student's t
-    distribution; with two seeds it is 13 times as wide as the standard error, and rightly so. The interval
+    distribution; with two seeds it is 13 times as wide as the standard error, and rightly so; runs of the
+    same seed count as their mean. The interval
     over images is a bootstrap: 2,000 times as many images as there are are drawn, with repetition, and the
     mIoUs are computed from the pixel counts of the drawn images. Settings without a common seed are compared
     by their means, without intervals.
     """
     if one is other or one.last is None or other.last is None or one.images != other.images:
         return None
-    by_seed = {run.seed: run for run in other.finished}
-    pairs = [(run, by_seed[run.seed]) for run in one.finished if run.seed in by_seed]
-    if not pairs:
+    ones, others = one.seeds, other.seeds
+    common = [seed for seed in ones if seed in others]
+    if not common:
         return Difference(one.last.mean - other.last.mean)
-    differences = [a.last - b.last for a, b in pairs]  # type: ignore[operator]
+    differences = [_mean_last(ones[seed]) - _mean_last(others[seed]) for seed in common]
+    pairs = [(ones[seed][0], others[seed][0]) for seed in common]
     return Difference(fmean(differences), _over_seeds(differences), _over_images(pairs))
+
+
+def _mean_last(runs: Sequence[RunResult]) -> float:
+    return fmean(run.last for run in runs if run.last is not None)
 
 
 def _over_seeds(differences: Sequence[float]) -> Interval | None:

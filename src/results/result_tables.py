@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from json import dumps, loads
@@ -10,9 +11,12 @@ from typing import Any
 from src.results.grouping import Comparison, Difference, Interval, Setting, Spread, difference
 from src.results.runs import RunResult
 
+log = logging.getLogger(__name__)
+
 RUN_COLUMNS = (
     "run", "overrides", "seed", "status", "epochs", "val_mIoU_last", "val_mIoU_best", "best_epoch", "hours",
-    "data", "split", "images", "precision", "network", "parameters", "GFLOPs", "revision", "hardware",
+    "data", "split", "images", "precision", "network", "parameters", "GFLOPs", "GFLOPs_at", "revision",
+    "hardware",
 )  # fmt: skip
 Row = Mapping[str, Any]
 
@@ -40,6 +44,7 @@ def run_row(run: RunResult) -> dict[str, Any]:
         "network": metrics.get("network") or _network(run),
         "parameters": cost.get("parameters"),
         "GFLOPs": cost.get("GFLOPs"),
+        "GFLOPs_at": _size(cost),
         "revision": metrics.get("revision"),
         "hardware": device,
     }
@@ -64,8 +69,13 @@ def markdown(cells: Sequence[Sequence[str]]) -> str:
 def setting_cells(comparison: Comparison) -> list[list[str]]:
     """Heading and a row for each setting; columns of which nothing is known are left out."""
     heads = ["setting", "seeds", "mIoU, last epoch", "difference", "95 %, seeds", "95 %, images"]
-    heads += ["mIoU, best epoch", "parameters", "GFLOPs", "ms an image", "time a run"]
+    sizes = {_size(cost_of(setting.finished[0])) for setting in comparison.settings if setting.finished}
+    at = f" at {next(iter(sizes))}" if len(sizes - {None}) == 1 else ""
+    heads += ["mIoU, best epoch", "parameters", f"GFLOPs{at}", "ms an image", "time a run"]
     rows = [_cells(setting, comparison) for setting in comparison.settings]
+    if not at:
+        for row, setting in zip(rows, comparison.settings, strict=True):
+            row[8] += f" at {_size(cost_of(setting.finished[0]))}" if row[8] else ""
     known = [i for i in range(len(heads)) if i < 3 or any(row[i] for row in rows)]
     return [[row[i] for i in known] for row in (heads, *rows)]
 
@@ -79,20 +89,13 @@ def caption(comparison: Comparison) -> str:
 
 def _cells(setting: Setting, comparison: Comparison) -> list[str]:
     cost = cost_of(setting.finished[0]) if setting.finished else {}
-    missing = len(setting.runs) - len(setting.finished)
-    status = sorted({run.status for run in setting.runs if run.last is None})
-    seeds = f"{len(setting.finished)}" + (f" of {len(setting.runs)} ({', '.join(status)})" if missing else "")
     is_baseline = setting is comparison.baseline and len(comparison.settings) > 1
     change = difference(setting, comparison.baseline)
     return [
         setting.label,
-        seeds,
+        _seeds(setting),
         spread(setting.last),
-        "baseline"
-        if is_baseline
-        else points(change.mean) + (" *" if change.is_clear else "")
-        if change
-        else "",
+        "baseline" if is_baseline else _change(change),
         interval(change.over_seeds) if change else "",
         interval(change.over_images) if change else "",
         spread(setting.best),
@@ -101,6 +104,16 @@ def _cells(setting: Setting, comparison: Comparison) -> list[str]:
         f"{cost['latency_ms']:.1f}" if cost.get("latency_ms") else "",
         _time(setting.hours.mean) if setting.hours else "",
     ]
+
+
+def _seeds(setting: Setting) -> str:
+    """How many seeds have an mIoU; where runs are missing, of how many and why; where a command was repeated,
+    in how many runs."""
+    known, finished = len(setting.seeds), len(setting.finished)
+    status = sorted({run.status for run in setting.runs if run.last is None})
+    if status:
+        return f"{known} of {len({run.seed for run in setting.runs})} ({', '.join(status)})"
+    return f"{known} ({finished} runs)" if finished > known else str(known)
 
 
 def _change(change: Difference | None) -> str:
@@ -159,7 +172,8 @@ def _escaped(text: str) -> str:
 
 
 def cost_of(run: RunResult) -> Row:
-    """Parameters, GFLOPs of an image of the crops' size, and, of an evaluation, the median milliseconds."""
+    """Parameters, GFLOPs of an image and its size (of a training, that of the crops), and, of an evaluation,
+    the median milliseconds."""
     measured = run.metrics.get("cost")
     if isinstance(measured, Mapping):
         return dict(measured) | {"latency_ms": (measured.get("latency_ms") or {}).get("median")}
@@ -170,12 +184,21 @@ def cost_of(run: RunResult) -> Row:
 @lru_cache
 def _counted(model: str, size: tuple[int, int]) -> Row:
     from src.network.cost import parameters_and_gflops  # torch, which a table of CSV files does not need
+    from src.network.trust import trust
 
+    config = loads(model)
+    trust([config["_target_"]])  # the config of a run is the user's own
     try:
-        parameters, gflops = parameters_and_gflops(loads(model), *size)
-    except Exception:  # a network of the user's own, whose code is not here
+        parameters, gflops = parameters_and_gflops(config, *size)
+    except Exception as error:  # the code of a network of the user's own is not on PYTHONPATH
+        log.warning("Parameters and GFLOPs of %s are not known: %s", config["_target_"], error)
         return {}
-    return {"parameters": parameters, "GFLOPs": round(gflops, 3)}
+    return {"parameters": parameters, "GFLOPs": round(gflops, 3), "image": list(size)}
+
+
+def _size(cost: Row) -> str | None:
+    """Height and width, "512x1024"."""
+    return "x".join(map(str, cost["image"])) if cost.get("image") and cost.get("GFLOPs") else None
 
 
 def _network(run: RunResult) -> str:

@@ -1,6 +1,7 @@
 """What finished and unfinished runs left on disk, one record for each."""
 
 import json
+import logging
 import re
 import shlex
 from collections.abc import Iterable, Mapping
@@ -12,9 +13,12 @@ from typing import Any
 
 import yaml
 
+from src.errors import UserError
 from src.metrics.by_image import BY_IMAGE, Counts, read_by_image
-from src.runs.jobs import FILE, Job
+from src.runs.jobs import FILE, Job, identity
 from src.runs.record import decides, read_starts
+
+log = logging.getLogger(__name__)
 
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ")
 _NUMBERS = re.compile(r"(\d+)")
@@ -24,8 +28,9 @@ _NUMBERS = re.compile(r"(\d+)")
 class RunResult:
     """A run directory.
 
-    overrides: those that decide what is computed, as typed; the experiment is one of them, the seed is not.
-    status: `finished`, or why there are no metrics.
+    overrides: those that decide what is computed, as typed; the experiment and the file that it began from
+        (of an evaluation, that it judged) are among them, the seed is not.
+    status: `finished`, or why there are no metrics of the last epoch.
     """
 
     directory: Path
@@ -46,7 +51,8 @@ class RunResult:
 
     @property
     def last(self) -> float | None:
-        """mIoU after the last epoch: one evaluation of one checkpoint, as published numbers are."""
+        """mIoU after the last epoch: one evaluation of one checkpoint, as published numbers are. None if that
+        epoch had no validation; of an evaluation, its mIoU."""
         return self._last.get("mIoU")
 
     @property
@@ -57,7 +63,7 @@ class RunResult:
     @property
     def _last(self) -> Mapping[str, Any]:
         last = self.metrics.get("last")
-        return last if isinstance(last, Mapping) and last.get("mIoU") is not None else self.metrics
+        return last if isinstance(last, Mapping) else self.metrics
 
     @property
     def epochs(self) -> int | None:
@@ -81,23 +87,36 @@ class RunResult:
         return starts[-1] if starts else {}
 
 
-def read_runs(folders: Iterable[Path]) -> list[RunResult]:
+def read_runs(folders: Iterable[Path], *, inside: bool = False) -> list[RunResult]:
     """The runs below some folders that are finished or belong to a sweep, in the order of their names, with
-    numbers as numbers: 2 before 10."""
-    places: dict[Path, None] = {}
+    numbers as numbers: 2 before 10. A directory that cannot be read is left out, with a warning.
+
+    Args:
+        inside: whether the process that runs their sweep asks; see `Job.status_now`.
+    """
+    places: dict[Path, Path] = {}  # each once, also where two folders have it
     for folder in folders:
         for pattern in ("metrics.json", FILE):
-            places |= dict.fromkeys(path.parent for path in folder.rglob(pattern))
-    ordered = sorted(places, key=lambda place: [_natural(part) for part in place.parts])
-    found = (_read(place) for place in ordered)
-    return [run for run in found if run is not None]
+            for path in folder.rglob(pattern):
+                places.setdefault(path.parent.resolve(), path.parent)
+    ordered = sorted(places.values(), key=lambda place: [_natural(part) for part in place.parts])
+    runs = []
+    for place in ordered:
+        try:
+            run = _read(place, inside)
+        except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError, UserError) as error:
+            log.warning("%s is left out: %s", place, getattr(error, "text", None) or repr(error))
+            continue
+        if run is not None:
+            runs.append(run)
+    return runs
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBERS.split(text)]
 
 
-def _read(directory: Path) -> RunResult | None:
+def _read(directory: Path, inside: bool) -> RunResult | None:
     metrics = _json(directory / "metrics.json")
     config: dict[str, Any] = {}
     command: list[str] = []
@@ -110,22 +129,29 @@ def _read(directory: Path) -> RunResult | None:
     if metrics is None and job is None:
         return None
     if job is not None and not command:
-        command = job.overrides
+        command = identity(job.overrides)
     status = "finished"
     if metrics is None and job is not None:
-        status = job.status_now
+        status = job.status if inside else job.status_now
         if job.exit_code and status != "pruned":
             status += f" (exit code {job.exit_code})"
+    elif metrics is not None and isinstance(last := metrics.get("last"), dict) and last.get("mIoU") is None:
+        status = "no validation after the last epoch"
     keys = dict(o.lstrip("+~").partition("=")[::2] for o in command)
     seed = str(config.get("seed", keys.get("seed", "")))
     return RunResult(
         directory,
-        tuple(o for o in command if not o.startswith(("seed=", "-")) and "=" in o and decides(o)),
+        tuple(o for o in command if not o.startswith(("seed=", "-")) and "=" in o and _counts(o)),
         int(seed) if seed.isdigit() else None,
         status,
         metrics or {},
         config,
     )
+
+
+def _counts(override: str) -> bool:
+    """Whether two runs that differ in it are two settings: another file of weights is not another seed."""
+    return decides(override) or override.lstrip("+").startswith(("checkpoint=", "teacher.checkpoint="))
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -32,6 +32,8 @@ def write_results(folder: Path, runs: list[RunResult], baseline: str | None = No
     write_text(folder / "results.tex", latex(cells, note))
     if picture := plot_png(comparison):
         write_bytes(folder / "results.png", picture)
+    else:
+        (folder / "results.png").unlink(missing_ok=True)
     chosen = chosen_networks(comparison)
     pictures = most_different([run for _, run in chosen])
     page = render_sweep(
@@ -44,7 +46,7 @@ def write_results(folder: Path, runs: list[RunResult], baseline: str | None = No
 def report_sweep(folder: Path) -> None:
     """Writes FILES into a sweep's directory, and says where. If that fails, it is a warning."""
     try:
-        write_results(folder, read_runs([folder]))
+        write_results(folder, read_runs([folder], inside=True))
     except Exception as error:
         log.warning("No comparison of the jobs could be written (%r).", error, exc_info=True)
         return

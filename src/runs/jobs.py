@@ -54,7 +54,8 @@ class Job:
     def write(self) -> None:
         content = {key: value for key, value in asdict(self).items() if key != "directory"}
         hidden = [hide_secrets(override) for override in self.overrides]
-        write_json(self.directory / FILE, content | {"overrides": hidden})
+        error = self.error and hide_secrets(self.error)
+        write_json(self.directory / FILE, content | {"overrides": hidden, "error": error})
 
     def start(self) -> None:
         self.status, self.started = "running", _now()

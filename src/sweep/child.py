@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -159,9 +159,10 @@ class _Child:
 
     def _read(self, stream: TextIO) -> None:
         for line in stream:
-            sys.stderr.write(line)
-            sys.stderr.flush()
             self._words.append(line)
+            with suppress(OSError, ValueError):  # a lost terminal; the job must not wait
+                sys.stderr.write(line)
+                sys.stderr.flush()
 
 
 @contextmanager

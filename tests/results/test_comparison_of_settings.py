@@ -131,6 +131,55 @@ def test_an_unfinished_run_is_named_and_not_averaged(four):
     assert "±" in local[head.index("mIoU, last epoch")]
 
 
+def test_a_repetition_is_no_other_seed(sweep):
+    for number, (x, seed, quality) in enumerate([(1, 1, 0.9), (1, 1, 0.9), (2, 1, 0.8), (2, 1, 0.8)]):
+        sweep(number, f"x={x}", seed, quality)
+    comparison = compare(read_runs([sweep.folder]))
+    head, *rows = setting_cells(comparison)
+    assert [row[1] for row in rows] == ["1 (2 runs)"] * 2
+    assert all("±" not in cell for row in rows for cell in row)
+    change = difference(*comparison.settings)
+    assert change.over_seeds is None
+    assert change.over_images is not None
+    assert "95 %, seeds" not in head
+
+
+def test_a_run_that_is_named_twice_counts_once(four):
+    assert len(read_runs([four, four.parent, four / "1"])) == 4
+
+
+def test_other_weights_are_another_setting_and_another_order_is_not(sweep):
+    sweep(0, "x=1 checkpoint=a.ckpt", 1, 0.9)
+    sweep(1, "checkpoint=a.ckpt x=1", 2, 0.9)
+    sweep(2, "x=1 checkpoint=b.ckpt", 1, 0.8)
+    settings = compare(read_runs([sweep.folder])).settings
+    assert {s.label: len(s.runs) for s in settings} == {"checkpoint=a.ckpt": 2, "checkpoint=b.ckpt": 1}
+
+
+def test_the_best_epoch_does_not_stand_for_a_last_one_without_validation(four):
+    path = four / "3/metrics.json"
+    metrics = json.loads(path.read_text())
+    path.write_text(json.dumps(metrics | {"last": {"mIoU": None}}))
+    head, _, local = setting_cells(compare(read_runs([four])))
+    assert local[1] == "1 of 2 (no validation after the last epoch)"
+    assert "±" not in local[head.index("mIoU, last epoch")]
+
+
+def test_a_job_that_never_began_belongs_to_its_setting(four):
+    (four / "4").mkdir()
+    overrides = ["experiment=debug", "sweep=residual", "name=x", "model.residual=local", "seed=3"]
+    (four / "4/job.json").write_text(json.dumps({"overrides": overrides, "status": "not started"}))
+    _, *rows = setting_cells(compare(read_runs([four])))
+    assert [row[1] for row in rows] == ["2", "2 of 3 (not started)"]
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "job.json"])
+def test_a_damaged_directory_is_left_out_and_named(four, caplog, file):
+    (four / "0" / file).write_text('# python -m src.train "x\n{')
+    assert len(read_runs([four])) == 3
+    assert f"{four / '0'} is left out: " in caplog.text
+
+
 def test_tables(four):
     comparison = compare(read_runs([four]))
     text = markdown(setting_cells(comparison))
