@@ -11,8 +11,9 @@ import csv
 import sys
 from pathlib import Path
 
+from src.report.table import markdown
 from src.results.grouping import compare
-from src.results.result_tables import caption, csv_text, latex, markdown, run_row, setting_cells
+from src.results.result_tables import caption, csv_text, latex, run_row, setting_cells
 from src.results.runs import read_runs
 
 

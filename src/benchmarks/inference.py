@@ -26,6 +26,7 @@ from src.metrics.confusion import ConfusionMatrix, scores
 from src.network.cost import parameters_and_gflops
 from src.network.segmenter import Segmenter
 from src.report.comparison_page import render_comparison
+from src.report.table import markdown
 from src.runs.atomic_files import write_json, write_text
 from src.runs.directory import Run
 from src.runs.machine import machine, versions
@@ -209,8 +210,8 @@ def _cells(results: dict[str, Any]) -> list[str]:
 
 
 def _markdown(rows: list[list[str]], notes: list[str]) -> str:
-    lines = [[heading.rstrip("*") for heading in _HEADINGS], ["---"] * len(_HEADINGS), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "".join(f"\n{note}\n" for note in notes)
+    table = markdown([[heading.rstrip("*") for heading in _HEADINGS], *rows])
+    return table + "".join(f"\n{note}\n" for note in notes)
 
 
 def _page(title: str, measured: list[dict[str, Any]], notes: list[str]) -> str:

@@ -15,6 +15,7 @@ from src.data.files import read_bytes
 from src.data.folders import files_below
 from src.inference.views import NO_TTA
 from src.report.comparison_page import render_comparison
+from src.report.table import markdown
 from src.runs.atomic_files import write_text
 from src.weights.published_names import OURS
 
@@ -92,9 +93,7 @@ def report_comparison(directory: Path) -> None:
 
 
 def _write(directory: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    lines = [" | ".join(COLUMNS.values()), " | ".join("---" for _ in COLUMNS)]
-    lines += [" | ".join(cell.replace("|", "\\|") for cell in _cells(row)) for row in rows]
-    write_text(directory / "comparison.md", "".join(f"| {line} |\n" for line in lines))
+    write_text(directory / "comparison.md", markdown([list(COLUMNS.values()), *map(_cells, rows)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()

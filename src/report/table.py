@@ -1,5 +1,6 @@
-"""The metrics of a training or an evaluation, as a table for the terminal."""
+"""Tables: the metrics of a training or an evaluation for the terminal, and any cells in Markdown."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -36,3 +37,10 @@ def table(metrics: dict[str, Any]) -> Table:
 
 def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """A table whose first row is the heading."""
+    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -59,13 +59,6 @@ def csv_text(rows: Iterable[Row], columns: Sequence[str] = RUN_COLUMNS) -> str:
     return text.getvalue()
 
 
-def markdown(cells: Sequence[Sequence[str]]) -> str:
-    """A table whose first row is the heading."""
-    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in cells]
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def setting_cells(comparison: Comparison) -> list[list[str]]:
     """Heading and a row for each setting; columns of which nothing is known are left out."""
     heads = ["setting", "seeds", "mIoU, last epoch", "difference", "95 %, seeds", "95 %, images"]

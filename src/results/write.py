@@ -4,10 +4,11 @@ import logging
 from pathlib import Path
 
 from src.label_tables import table_of
+from src.report.table import markdown
 from src.results.differing_images import chosen_networks, most_different
 from src.results.grouping import Comparison, compare
 from src.results.plot import plot_png
-from src.results.result_tables import caption, csv_text, latex, markdown, run_row, setting_cells
+from src.results.result_tables import caption, csv_text, latex, run_row, setting_cells
 from src.results.runs import RunResult, read_runs
 from src.results.sweep_page import render_sweep
 from src.runs.atomic_files import write_bytes, write_text

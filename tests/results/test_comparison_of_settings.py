@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from src.metrics.by_image import miou, write_by_image
+from src.report.table import markdown
 from src.results.grouping import Spread, compare, difference
-from src.results.result_tables import caption, csv_text, latex, markdown, run_row, setting_cells
+from src.results.result_tables import caption, csv_text, latex, run_row, setting_cells
 from src.results.runs import read_runs
 from src.results.write import FILES, write_results
 

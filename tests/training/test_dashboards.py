@@ -10,6 +10,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from src.labels import CAMVID
 from src.training.loggers import send_results as results
 from src.training.loggers.dashboards import dashboards
+from src.training.loggers.enduring import Enduring
 from src.training.loggers.send_results import send_results
 
 CLASSES = list(CAMVID.class_names)
@@ -67,6 +68,47 @@ def test_mlflow_has_tables_pictures_and_the_report(tmp_path, run_dir):
     shown = {"val/panel/0000005.jpg", "results/classes.json", "results/confusion_matrix.png", "report.html"}
     assert files == shown
     assert logger.experiment.get_run(logger.run_id).data.tags["results/mIoU"] == "0.5"
+
+
+def test_mlflow_keeps_the_parameters_of_the_first_start(tmp_path):
+    pytest.importorskip("mlflow", reason="pip install mlflow")
+    from src.training.loggers.mlflow import keep_mlflow_id, mlflow_logger
+
+    places = {"tracking_uri": f"sqlite:///{tmp_path}/m.db", "experiment_name": "cgnet"}
+    config = {"trainer": {"devices": 1}, "optimizer": {"groups": {"stage1.*": {"lr_factor": 0}}}}
+    first = mlflow_logger(tmp_path, **places)
+    keep_mlflow_id(first, tmp_path)
+    first.log_hyperparams(config)
+    resumed = mlflow_logger(tmp_path, **places)
+    resumed.log_hyperparams(config | {"trainer": {"devices": 4}, "extend": True})
+    assert not resumed.gone
+    data = resumed.experiment.get_run(first.run_id).data
+    assert data.params["trainer.devices"] == "1"
+    assert data.params["extend"] == "True"
+    assert data.tags["resumed/trainer.devices"] == "4"
+    assert sum(tag.startswith("resumed/") for tag in data.tags) == 1
+
+
+def test_a_server_that_fails_is_left_alone(tmp_path, caplog):
+    """MLflow's, in the middle of a training."""
+
+    class Server(Enduring, CSVLogger):
+        service = "MLflow"
+        asked = 0
+
+        def log_metrics(self, metrics, step=None):
+            self.attempt(self.send)
+
+        def send(self):
+            self.asked += 1
+            raise ConnectionError("502")
+
+    logger = Server(tmp_path)
+    for step in range(3):
+        logger.log_metrics({"x": 1.0}, step)
+    assert logger.asked == 1
+    (message,) = caplog.messages
+    assert message == "MLflow has failed (ConnectionError('502')): the training continues without it."
 
 
 def test_a_dashboard_that_fails_costs_a_warning(tmp_path, run_dir, monkeypatch, caplog):

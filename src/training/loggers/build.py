@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 
 from src.errors import UserError
 from src.objects import build
-from src.training.loggers.mlflow import keep_mlflow_id
+from src.runs.atomic_files import write_text
+from src.training.loggers.mlflow import EnduringMLFlowLogger, keep_mlflow_id
 from src.training.loggers.wandb import EnduringWandbLogger
 
 
@@ -47,9 +48,9 @@ def keep_ids(loggers: Sequence[Logger], run_dir: Path) -> None:
     """Keeps in the run directory what W&B and MLflow need to continue their run when it resumes."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            (run_dir / "wandb_id.txt").write_text(f"{logger.version}\n")
-        elif isinstance(logger, MLFlowLogger):
-            keep_mlflow_id(logger, run_dir)
+            write_text(run_dir / "wandb_id.txt", f"{logger.version}\n")
+        elif isinstance(logger, EnduringMLFlowLogger):
+            logger.attempt(keep_mlflow_id, logger, run_dir)
 
 
 @contextmanager

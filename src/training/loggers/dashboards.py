@@ -4,6 +4,7 @@ A callback says what is shown. `dashboards` gives it one adapter per logger, whi
 or MLflow want it. Any other logger gets metrics alone.
 """
 
+import glob
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 
 from src.labels import IGNORE, LabelTable
 from src.report.pictures import Row, confusion_png, panel
+from src.report.table import markdown
 
 Cell = str | int | float | None
 
@@ -45,6 +47,11 @@ class Dashboard:
 
     def file(self, path: Path) -> None:
         """A file of the run directory."""
+
+    def _attempt(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Our loggers endure a server that fails; one's own may not."""
+        attempt = getattr(self.logger, "attempt", None)
+        attempt(action, *args, **kwargs) if attempt else action(*args, **kwargs)
 
 
 class WandbDashboard(Dashboard):
@@ -94,7 +101,7 @@ class WandbDashboard(Dashboard):
 
     def file(self, path: Path) -> None:
         save = partial(self.logger.experiment.save, base_path=str(path.parent), policy="now")
-        self._attempt(lambda: save(str(path)))
+        self._attempt(lambda: save(glob.escape(str(path))))  # W&B takes a pattern
 
     def model(self, path: Path, aliases: Sequence[str], metadata: dict[str, Any]) -> None:
         """The checkpoint as an artifact, if the logger has been told to log it."""
@@ -108,18 +115,13 @@ class WandbDashboard(Dashboard):
             lambda: self.logger.experiment.log_artifact(artifact, aliases=["latest", "best", *aliases])
         )
 
-    def _attempt(self, action: Callable[[], Any]) -> None:
-        attempt = getattr(self.logger, "attempt", None)  # of ours; one's own WandbLogger has none
-        attempt(action) if attempt else action()
-
 
 class TensorBoardDashboard(Dashboard):
     def pictures(self, key: str, rows: Sequence[Row], step: int, width: int = 512) -> None:
         self._image(key, panel(rows, self.labels, max_width=width), step)
 
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
-        lines = [columns, ["---"] * len(columns), *([_text(cell) for cell in row] for row in rows)]
-        text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        text = markdown([columns, *([_text(cell) for cell in row] for row in rows)])
         self.logger.experiment.add_text(key, text, step)
         self.logger.experiment.flush()
 
@@ -137,20 +139,23 @@ class MLflowDashboard(Dashboard):
 
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
         data = {column: [row[i] for row in rows] for i, column in enumerate(columns)}
-        self.logger.experiment.log_table(self.logger.run_id, data, f"{key}.json")
+        self._attempt(lambda: self.logger.experiment.log_table(self.logger.run_id, data, f"{key}.json"))
 
     def confusion(self, key: str, matrix: np.ndarray, step: int) -> None:
         self._image(f"{key}.png", _pixels(confusion_png(matrix, self.labels.class_names)))
 
     def summary(self, values: dict[str, Any]) -> None:
         for key, value in values.items():
-            self.logger.experiment.set_tag(self.logger.run_id, key, value)
+            self._attempt(self._tag, key, value)
+
+    def _tag(self, key: str, value: Any) -> None:
+        self.logger.experiment.set_tag(self.logger.run_id, key, value)
 
     def file(self, path: Path) -> None:
-        self.logger.experiment.log_artifact(self.logger.run_id, str(path))
+        self._attempt(lambda: self.logger.experiment.log_artifact(self.logger.run_id, str(path)))
 
     def _image(self, name: str, pixels: np.ndarray) -> None:
-        self.logger.experiment.log_image(self.logger.run_id, pixels, name)
+        self._attempt(lambda: self.logger.experiment.log_image(self.logger.run_id, pixels, name))
 
 
 _ADAPTERS: tuple[tuple[type[Logger], type[Dashboard]], ...] = (

@@ -1,17 +1,53 @@
 """An MLflow logger that continues its MLflow run when the run directory resumes."""
 
+import re
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import MLFlowLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from src.config import flatten
 from src.runs.atomic_files import write_text
+from src.training.loggers.enduring import Enduring
 
 _KEPT = "mlflow_id.txt"
+_LONGEST = 250  # characters of a value that Lightning sends
+_NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")  # of parameters: MLflow refuses them
 
 
-def mlflow_logger(save_dir: str | Path, run_id: str | None = None, **arguments: Any) -> MLFlowLogger:
-    """Lightning's MLFlowLogger for a run directory.
+class EnduringMLFlowLogger(Enduring, MLFlowLogger):
+    """Lightning's, for runs that resume, and for servers that fail."""
+
+    service = "MLflow"
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """MLflow refuses another value for a parameter of a run. Where a resumed run has other values
+        (devices, revision, max_epochs), the parameter keeps that of the first start; a tag
+        `resumed/<parameter>` has the new one."""
+        assert isinstance(params, dict)
+        self.attempt(self._log_new, dict(flatten(params)))
+
+    def _log_new(self, params: Mapping[str, Any]) -> None:
+        known = self.experiment.get_run(self.run_id).data.params
+        named = {_NOT_IN_NAMES.sub("_", key): value for key, value in params.items()}
+        super().log_hyperparams({key: value for key, value in named.items() if key not in known})
+        for key, value in named.items():
+            if key in known and known[key] != (text := str(value)[:_LONGEST]):
+                self.experiment.set_tag(self.run_id, f"resumed/{key}", text)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.attempt(super().log_metrics, metrics, step)
+
+    def finalize(self, status: str = "success") -> None:
+        self.attempt(super().finalize, status)
+
+
+def mlflow_logger(save_dir: str | Path, run_id: str | None = None, **arguments: Any) -> EnduringMLFlowLogger:
+    """An MLflow logger for a run directory.
 
     Args:
         save_dir: the run directory.
@@ -21,7 +57,7 @@ def mlflow_logger(save_dir: str | Path, run_id: str | None = None, **arguments: 
     kept = Path(save_dir) / _KEPT
     if run_id is None and kept.exists():
         run_id = kept.read_text().strip()
-    return MLFlowLogger(run_id=run_id, **arguments)
+    return EnduringMLFlowLogger(run_id=run_id, **arguments)
 
 
 def keep_mlflow_id(logger: MLFlowLogger, run_dir: Path) -> None:

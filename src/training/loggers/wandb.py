@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src.errors import UserError
 from src.masking import hide_secrets
+from src.training.loggers.enduring import Enduring
 from src.training.loggers.wandb_file import last_step
 
 log = logging.getLogger(__name__)
@@ -29,14 +30,14 @@ log = logging.getLogger(__name__)
 _BY_EPOCH = "val_IoU/"  # curves over epochs: of each class, as the tables in papers
 
 
-class EnduringWandbLogger(WandbLogger):
+class EnduringWandbLogger(Enduring, WandbLogger):
     """Logs offline if the server cannot be reached or refuses the login; `wandb sync` uploads the run later.
 
     Once a run has begun, W&B's own process keeps what an unreachable server did not receive, and tries again.
     If that process itself is gone, nothing more is sent.
     """
 
-    _gone = False
+    service = "W&B"
     _logged = -1
 
     def __init__(self, *, log_model: bool = False, **kwargs: Any):
@@ -103,29 +104,25 @@ class EnduringWandbLogger(WandbLogger):
     def finish(self, exit_code: int) -> None:
         """Ends the W&B run with its exit code: without it a crash would look like success on the dashboard.
 
-        Logs where an offline run is kept.
+        Logs how to upload what W&B has kept in files: each start of a run that was resumed has left one.
         """
         import wandb
 
         run: Any = self._experiment
-        kept = Path(run.dir).parent if getattr(run, "offline", False) else None
+        offline = getattr(run, "offline", False)
         self.attempt(wandb.finish, exit_code=exit_code)
-        if kept is not None and kept.is_dir():
-            log.info("W&B kept the run here; to upload it: wandb sync %s", shlex.quote(str(kept)))
+        if run is None or not (offline or self.gone):
+            return
+        folder = Path(run.dir).parent.parent
+        kept = [shlex.quote(str(path)) for path in sorted(folder.glob(f"*run-*-{run.id}"))]
+        if kept:
+            log.info("W&B kept the run here; to upload it: wandb sync %s", " ".join(kept))
 
-    def attempt(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Does it; if W&B fails, a warning is logged, and nothing more is sent."""
+    def give_up(self) -> None:
         import wandb
 
-        if self._gone:
-            return
-        try:
-            action(*args, **kwargs)
-        except (wandb.errors.Error, OSError) as error:
-            self._gone = True
-            log.warning("W&B has failed (%r): the training continues without it.", error)
-            with suppress(OSError):  # without teardown, W&B would try again at exit, with a traceback
-                wandb.teardown()
+        with suppress(Exception):  # without teardown, W&B would try again at exit, with a traceback
+            wandb.teardown()
 
 
 def wandb_logger(
