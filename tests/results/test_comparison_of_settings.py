@@ -205,6 +205,11 @@ def test_all_files_are_written_and_the_page_has_every_part(four):
     assert {path.name for path in four.iterdir() if path.is_file()} == set(FILES)
     picture = cv2.imread(str(four / "results.png"))
     assert picture.shape[1] > 900
+    assert picture.shape[0] < 400, "no run has curves"
+    for number in range(4):
+        (four / f"{number}/metrics.csv").write_text("step,epoch,val/mIoU\n40,0,0.3\n80,1,0.4\n")
+    write_results(four, read_runs([four]))
+    assert cv2.imread(str(four / "results.png")).shape[0] > 600, "curves below"
     assert picture.std() > 10
     page = (four / "comparison.html").read_text()
     for part in ("Settings", "IoU per class", "model.residual=local", "Student's t"):
