@@ -83,6 +83,9 @@ def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch)
     assert killed.code == -signal.SIGKILL
     page = (killed.directory / "report.html").read_text()
     assert "The training is in epoch 1 of 3" in page
+    assert doors("train", *command, own_process=True).code == -signal.SIGKILL
+    page = (killed.directory / "report.html").read_text()
+    assert "The training is in epoch 2 of 3" in page, "written at the start of a resumed run"
     monkeypatch.setenv(ALL_IS_WELL, "1")
     resumed = doors("train", *command)
     assert resumed.code == 0, resumed.err
@@ -90,7 +93,7 @@ def test_pictures_of_best_survive_a_killed_training(trained, doors, monkeypatch)
     assert images(resumed) == images(trained)
     page = (resumed.directory / "report.html").read_text()
     assert page.count('class="shot"') == 7
-    assert "2 starts" in page
+    assert "3 starts" in page
     assert "refresh" not in page
     page = (resumed.directory / "page_2.html").read_text()
     assert "The training is in epoch 2 of 3" in page

@@ -26,14 +26,19 @@ class LiveReport(Callback):
         self._last: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The best validation of a resumed run."""
+        """Of a resumed run, whose page says that it was broken off."""
         path = self.run.directory / "checkpoints/best.ckpt"
-        if trainer.is_global_zero and path.exists():
-            try:
-                best = load_checkpoint(path)
-                self._best = best["scores"] | {"epoch": best["scored_epoch"] + 1}
-            except (UserError, LookupError, TypeError):
-                self._best = None  # the end of the training reports what is wrong with the file
+        if not trainer.is_global_zero or not path.exists():
+            return
+        try:
+            best = load_checkpoint(path)
+            self._best = best["scores"] | {"epoch": best["scored_epoch"] + 1}
+            newest = self._validations()[-1]
+            self._last = {"epoch": int(newest["epoch"]) + 1, "mIoU": float(newest["val/mIoU"])}
+        except (UserError, LookupError, TypeError, ValueError):
+            self._best = self._last = None  # the end of the training reports what is wrong with the file
+        else:
+            self._write(trainer, goes_on=True)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         dry = trainer.sanity_checking or trainer.fast_dev_run  # type: ignore[attr-defined]
@@ -53,6 +58,9 @@ class LiveReport(Callback):
         if trainer.is_global_zero and self._last is not None:
             self._write(trainer, goes_on=False)
 
+    def _validations(self) -> list[dict[str, str]]:
+        return [row for row in csv_rows(self.run.directory / "metrics.csv") if row.get("val/mIoU")]
+
     def _write(self, trainer: pl.Trainer, goes_on: bool) -> None:
         assert self._best is not None
         assert self._last is not None
@@ -68,9 +76,7 @@ class LiveReport(Callback):
             "split": data["val_split"],
             "precision": str(trainer.precision),
             "last": {"epoch": self._last["epoch"], "mIoU": self._last["mIoU"]},
-            "validations": sum(
-                bool(row.get("val/mIoU")) for row in csv_rows(self.run.directory / "metrics.csv")
-            ),
+            "validations": len(self._validations()),
         }
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         if goes_on:
