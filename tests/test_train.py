@@ -11,6 +11,7 @@ import torch
 from front_doors import TINY
 from resumed import TIMES
 
+from src.results.write import FILES
 from src.weights.checkpoint_files import load_checkpoint
 
 
@@ -189,7 +190,7 @@ def test_a_sweep_has_one_directory_and_survives_a_failing_job(doors):
     assert swept.code == 2, "a job failed, and the command says so"
     assert "model.num_blocks=[1,0]" in swept.out
     assert "run/1 (exit code 2)" in swept.err
-    assert sorted(p.name for p in folder.iterdir()) == [".lock", "0", "1", "multirun.yaml"]
+    assert {p.name for p in folder.iterdir()} == {".lock", "0", "1", "multirun.yaml", *FILES}
     assert (folder / "0/metrics.json").exists()
     left = [p.name for p in (folder / "1").iterdir()]
     assert left == ["job.json"], "a job that was refused leaves nothing half-written"

@@ -80,7 +80,7 @@ class HouseSweeper(Sweeper):
             from src.evaluation.comparison import report_comparison
 
             report_comparison(self.directory)
-        elif self.config.task == "train" and any(self.directory.glob("*/metrics.json")):
+        elif self.config.task == "train" and any(self.directory.glob("*/metrics.csv")):
             from src.results.write import report_sweep
 
             report_sweep(self.directory)

@@ -70,7 +70,7 @@ class SegmentationModule(LightningModule):
         self.training_config = training
         self.total_steps = 0  # that the schedule is made for; known when the training starts
         self.step_loss: Tensor | None = None  # of the whole batch, over all devices
-        self.step_metrics: dict[str, Tensor] = {}  # the same and its parts, as they are logged
+        self.step_metrics: dict[str, Tensor] = {}  # the same, its parts, gradient norm, as they are logged
         self.epoch_loss: Tensor | float = 0.0  # summed over the steps of this epoch so far
         self.loss: StepLoss | None = None
         if training:
@@ -122,9 +122,9 @@ class SegmentationModule(LightningModule):
         assert self.loss is not None
         named = zip(self.loss.part_names, parts, strict=True)
         values = {f"train/loss_{name}": ratio(*of_part) for name, of_part in named}
-        self.step_metrics = {"train/loss_step": loss, **values}
+        self.step_metrics = {"train/loss_step": loss, **values, "train/gradient_norm": norm}
         # Not on the progress bar, which would wait for the device at each step.
-        self.log_dict(self.step_metrics | {"train/gradient_norm": norm})
+        self.log_dict(self.step_metrics)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.trainer.global_step == self.trainer.max_steps:

@@ -21,8 +21,9 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     """
     recorded = checkpoint["hyper_parameters"]
     problems = _problems("hyper_parameters", recorded, _RECORDED)
-    problems += _problems("", checkpoint, {"epoch": _integer(0, 10**9), "state_dict": _is_state})
-    problems += _problems("", checkpoint, {"run": _is_run, "scores": _any_of(_has_miou, _one_of(None))})
+    problems += _problems("", checkpoint, {"epoch": _EPOCH, "state_dict": _is_state})
+    scored = {"scores": _any_of(_has_miou, _one_of(None)), "scored_epoch": _any_of(_EPOCH, _one_of(None))}
+    problems += _problems("", checkpoint, {"run": _is_run, **scored})
     if isinstance(recorded["data"], dict):
         problems += _problems("data", recorded["data"], _DATA)
         problems += [f"data.{key} is missing" for key in _DATA_NEEDED if key not in recorded["data"]]
@@ -103,7 +104,7 @@ def _is_run(value: Any) -> bool:
 
 
 def _has_miou(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("mIoU"), float | int | None)
+    return isinstance(value, dict) and isinstance(value.get("mIoU", ""), float | int | None)
 
 
 def _is_state(value: Any) -> bool:
@@ -112,6 +113,7 @@ def _is_state(value: Any) -> bool:
     )
 
 
+_EPOCH = _integer(0, 10**9)
 _RECORDED: dict[str, _Check] = {
     "model": _is_dict,  # the Segmenter and its network check the rest
     "data": _is_dict,
