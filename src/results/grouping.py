@@ -164,11 +164,10 @@ def difference(one: Setting, other: Setting) -> Difference | None:
     """mIoU after the last epoch of `one` minus that of `other`; None if they were evaluated on other images.
 
     It is paired: runs with the same seed, on the same images. The interval over seeds is that of Student's t
-    distribution; with two seeds it is 13 times as wide as the standard error, and rightly so; runs of the
-    same seed count as their mean. The interval
-    over images is a bootstrap: 2,000 times as many images as there are are drawn, with repetition, and the
-    mIoUs are computed from the pixel counts of the drawn images. Settings without a common seed are compared
-    by their means, without intervals.
+    distribution; with two seeds it is 13 times as wide as the standard error, and rightly so. Runs of the
+    same seed count as their mean. The interval over images is a bootstrap: 2,000 times as many images as
+    there are are drawn, with repetition, and the mIoUs are computed from the pixel counts of the drawn
+    images. Settings without a common seed are compared by their means, without intervals.
     """
     if one is other or one.last is None or other.last is None or one.images != other.images:
         return None

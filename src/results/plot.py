@@ -9,9 +9,7 @@ from src.results.grouping import Comparison, Setting
 from src.runs.directory_checks import csv_rows
 
 _MOST = 30  # settings of a picture; more cannot be read
-
-
-_COLORS = ("#1f6feb", "#d1590c", "#2a9d5c", "#a64ca6", "#b8860b", "#d6487e", "#4f8a9d", "#8c6d4f")
+COLORS = ("#1f6feb", "#d1590c", "#2a9d5c", "#a64ca6", "#b8860b", "#d6487e", "#4f8a9d", "#8c6d4f")
 _REST = "#9aa4ad"  # all settings beyond these
 
 
@@ -49,7 +47,7 @@ def plot_png(comparison: Comparison) -> bytes | None:
 
 
 def _color(index: int) -> str:
-    return _COLORS[index] if index < len(_COLORS) else _REST
+    return COLORS[index] if index < len(COLORS) else _REST
 
 
 def _draw_means(axes: Any, settings: list[Setting], labels: list[list[str]]) -> None:

@@ -9,10 +9,10 @@ from src.report.images import control, legend, shot
 from src.report.page import document
 from src.results.differing_images import NETWORKS, Picture
 from src.results.grouping import Comparison, Setting
+from src.results.plot import COLORS
 from src.results.result_tables import caption, setting_cells
 from src.runs.directory_checks import csv_rows
 
-_COLORS = ("#2f7ed8", "#d1590c", "#2a9d5c", "#a64ca6", "#b8860b", "#d6487e", "#4f8a9d", "#8c6d4f")
 _CLASSES = 6  # settings in the table of classes
 
 
@@ -51,7 +51,7 @@ def render_sweep(
 
 def _rules(colors: Colors) -> str:
     rules = [swatch_rules(colors)]
-    for i, color in enumerate(_COLORS):
+    for i, color in enumerate(COLORS):
         rules.append(
             f".line.g{i}{{stroke:{color}}}.dot.g{i}{{fill:{color}}}.key.g{i}::before{{background:{color}}}"
         )
@@ -93,8 +93,8 @@ def _curves(comparison: Comparison) -> Html | None:
         for run in setting.runs:
             points = points_of(csv_rows(run.directory / "metrics.csv"), "val/mIoU", factor=100)
             label = setting.label if run.seed is None else f"{setting.label}, seed {run.seed}"
-            style = f"g{i}" if i < len(_COLORS) else "faint"
-            key = setting.label if i < len(_COLORS) else "others"
+            style = f"g{i}" if i < len(COLORS) else "faint"
+            key = setting.label if i < len(COLORS) else "others"
             series.append(Series(label, style, points, key))
     drawn = panel("Validation mIoU, %", series)
     return h("div", drawn, class_="curves single") if drawn else None
