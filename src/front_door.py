@@ -234,6 +234,8 @@ def _start_logging() -> None:
         ".*It is recommended to use .*sync_dist=True.*",  # logged validation values are already summed
         ".*in eval mode at the start of training.*",  # BatchNorm layers that optimizer.groups freezes
         ".*smaller than the logging interval.*",  # the epoch's mean is logged in any case
+        ".*is not supported by the model summary.*",  # of a size in MB, which our summary does not show
+        ".*AccumulateGrad node's stream does not match.*",  # Lightning makes DDP on a stream of its own
         # torch 2.13's new name for it does not exist in 2.8, the oldest allowed.
         ".*`broadcast_buffers` is deprecated.*",
         ".*resuming from a checkpoint that ended before the epoch ended.*",  # TrainSampler resumes within it
