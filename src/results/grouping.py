@@ -121,8 +121,8 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
     """Groups runs by what they varied.
 
     Args:
-        baseline: the label of a setting, or a part of it that no other setting has; None = the setting with
-            the fewest overrides, and of several the first: job 0 of a sweep.
+        baseline: the label of a setting, or a part of it that no other setting has; None = of the settings
+            that have results, the one with the fewest overrides, and of several the first: job 0 of a sweep.
 
     Raises ValueError if there is no such setting.
     """
@@ -136,7 +136,8 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
         label = " ".join(varied) or _name(members, len(grouped))
         settings.append(Setting(label, varied, tuple(members)))
     if baseline is None:
-        first = min(settings, key=lambda setting: len(setting.overrides))
+        judged = [setting for setting in settings if setting.finished] or settings
+        first = min(judged, key=lambda setting: len(setting.overrides))
     else:
         exact = [s for s in settings if s.label == baseline]
         found = exact or [s for s in settings if baseline in s.label]
@@ -188,11 +189,11 @@ def _over_seeds(differences: Sequence[float]) -> Interval | None:
     number = len(differences)
     if number < 2:
         return None
-    mean, half = fmean(differences), _student(number - 1) * stdev(differences) / number**0.5
+    mean, half = fmean(differences), student(number - 1) * stdev(differences) / number**0.5
     return mean - half, mean + half
 
 
-def _student(freedom: int) -> float:
+def student(freedom: int) -> float:
     """The 97.5 % quantile of Student's t distribution, to a hundredth."""
     if freedom <= len(_STUDENT):
         return _STUDENT[freedom - 1]

@@ -4,8 +4,8 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,23 +13,26 @@ from typing import Any
 
 import yaml
 
+from src.config import flatten
 from src.errors import UserError
 from src.metrics.by_image import BY_IMAGE, Counts, read_by_image
 from src.runs.jobs import FILE, Job, identity
 from src.runs.record import decides, read_starts
+from src.schema.roles import MAY_CHANGE
 
 log = logging.getLogger(__name__)
 
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ")
 _NUMBERS = re.compile(r"(\d+)")
+_WEIGHTS = ("checkpoint", "teacher.checkpoint")  # keys of files that a run begins from, or judges
 
 
 @dataclass(frozen=True)
 class RunResult:
     """A run directory.
 
-    overrides: those that decide what is computed, as typed; the experiment and the file that it began from
-        (of an evaluation, that it judged) are among them, the seed is not.
+    overrides: those that decide what is computed, as typed, and all that its sweep varied; the experiment
+        and the file that it began from (of an evaluation, that it judged) are among them, the seed is not.
     status: `finished`, or why there are no metrics of the last epoch.
     """
 
@@ -39,6 +42,8 @@ class RunResult:
     status: str = "finished"
     metrics: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    repeats: str | None = None
+    """The run directory that was given as `--config-dir`."""
 
     @property
     def name(self) -> str:
@@ -109,7 +114,25 @@ def read_runs(folders: Iterable[Path], *, inside: bool = False) -> list[RunResul
             continue
         if run is not None:
             runs.append(run)
-    return runs
+    return [_as_its_origin(run, runs) if run.repeats else run for run in runs]
+
+
+def _as_its_origin(run: RunResult, runs: Iterable[RunResult]) -> RunResult:
+    """A run that repeats another's config, with the overrides of a run that has the same config but for the
+    seed: the two are one setting, though nobody typed the overrides again."""
+    recipe = _recipe(run.config)
+    same = (other for other in runs if not other.repeats and _recipe(other.config) == recipe)
+    origin = next(same, None)
+    return replace(run, overrides=origin.overrides) if origin else run
+
+
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the result, but for the seed."""
+    return {
+        key: value
+        for key, value in flatten(config)
+        if key != "seed" and not f"{key}.".startswith(MAY_CHANGE) and key not in _WEIGHTS
+    }
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
@@ -129,7 +152,7 @@ def _read(directory: Path, inside: bool) -> RunResult | None:
     if metrics is None and job is None:
         return None
     if job is not None and not command:
-        command = identity(job.overrides)
+        command = identity(job.overrides, set(job.varied))
     status = "finished"
     if metrics is None and job is not None:
         status = job.status if inside else job.status_now
@@ -137,21 +160,30 @@ def _read(directory: Path, inside: bool) -> RunResult | None:
             status += f" (exit code {job.exit_code})"
     elif metrics is not None and isinstance(last := metrics.get("last"), dict) and last.get("mIoU") is None:
         status = "no validation after the last epoch"
+    varied = set(job.varied) if job else set()
+    starts = read_starts(directory)
+    repeats = starts[-1].get("repeats") if starts else None
+    overrides = [o for o in command if _counts(o, varied)]
     keys = dict(o.lstrip("+~").partition("=")[::2] for o in command)
     seed = str(config.get("seed", keys.get("seed", "")))
     return RunResult(
         directory,
-        tuple(o for o in command if not o.startswith(("seed=", "-")) and "=" in o and _counts(o)),
+        (f"--config-dir={repeats}", *overrides) if repeats else tuple(overrides),
         int(seed) if seed.isdigit() else None,
         status,
         metrics or {},
         config,
+        repeats,
     )
 
 
-def _counts(override: str) -> bool:
+def _counts(override: str, varied: Set[str]) -> bool:
     """Whether two runs that differ in it are two settings: another file of weights is not another seed."""
-    return decides(override) or override.lstrip("+").startswith(("checkpoint=", "teacher.checkpoint="))
+    key, equals, _ = override.partition("=")
+    name = key.lstrip("+~")
+    if name == "seed" or not (equals or key.startswith("~")):
+        return False
+    return key in varied or name in _WEIGHTS or decides(override)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

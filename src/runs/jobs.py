@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Job:
     started: str | None = None  # UTC
     ended: str | None = None
     trial: int | None = None  # its number in the study of a search
+    varied: list[str] = field(default_factory=list)  # the keys whose values its sweep lists
 
     @classmethod
     def read(cls, directory: Path) -> "Job | None":
@@ -101,13 +102,13 @@ def place(sweep: Path, overrides: list[str], varied: Set[str]) -> Job:
     job = find(sweep, overrides, varied)
     if job:
         if job.status not in DONE:
-            job.overrides = overrides
+            job.overrides, job.varied = overrides, sorted(varied)
             job.write()
         return job
     number = 0
     while (sweep / str(number)).exists():
         number += 1
-    job = Job(sweep / str(number), overrides)
+    job = Job(sweep / str(number), overrides, varied=sorted(varied))
     job.directory.mkdir()
     job.write()
     return job

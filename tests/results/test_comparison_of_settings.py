@@ -14,6 +14,7 @@ from src.results.grouping import Spread, compare, difference
 from src.results.result_tables import caption, csv_text, latex, run_row, setting_cells
 from src.results.runs import read_runs
 from src.results.write import FILES, write_results
+from src.runs.jobs import Job
 
 CLASSES = ["a", "b", "c"]
 NAMES = [f"image{i:02d}" for i in range(40)]
@@ -32,7 +33,7 @@ def sweep(tmp_path):
     """Writes a run of a sweep; its mIoU is that of its pixel counts."""
     folder = tmp_path / "sweep"
 
-    def write(number, overrides, seed, quality, last=None):
+    def write(number, overrides, seed, quality, last=None, *, config="", varied=(), repeats=None):
         directory = folder / str(number)
         directory.mkdir(parents=True)
         of_images = counts(quality, seed)
@@ -41,8 +42,12 @@ def sweep(tmp_path):
         metrics = scores | {"classes": CLASSES, "data": "x", "split": "val", "num_images": 40, "last": scores}
         (directory / "metrics.json").write_text(json.dumps(metrics | {"mIoU": value + 0.01}))
         command = f"# python -m src.train experiment=debug {overrides} seed={seed} name=sweep/{number}\n"
-        config = f"task: train\nseed: {seed}\ntrainer: {{max_epochs: 3}}\n"
-        (directory / "config.yaml").write_text(command + config)
+        text = f"task: train\nseed: {seed}\ntrainer: {{max_epochs: 3}}\n{config}"
+        (directory / "config.yaml").write_text(command + text)
+        if varied:
+            Job(directory, overrides.split(), "finished", varied=list(varied)).write()
+        if repeats:
+            (directory / "record.json").write_text(json.dumps({"starts": [{"repeats": repeats}]}))
         write_by_image(directory / "by_image.csv", zip(NAMES, of_images, strict=True), CLASSES)
         (directory / "train.log").write_text(
             "2026-01-01 10:00:00,000 INFO Run directory: x\n2026-01-01 10:30:00,000 INFO stopped\n"
@@ -155,6 +160,46 @@ def test_other_weights_are_another_setting_and_another_order_is_not(sweep):
     sweep(2, "x=1 checkpoint=b.ckpt", 1, 0.8)
     settings = compare(read_runs([sweep.folder])).settings
     assert {s.label: len(s.runs) for s in settings} == {"checkpoint=a.ckpt": 2, "checkpoint=b.ckpt": 1}
+
+
+def test_what_a_sweep_varies_are_settings_even_if_it_decides_nothing_elsewhere(sweep):
+    for number, root in enumerate(("/clean", "/noisy")):
+        sweep(
+            number, f"data.root={root} data.num_workers={number}", 1, 0.9 - 0.1 * number, varied=["data.root"]
+        )
+    labels = [setting.label for setting in compare(read_runs([sweep.folder])).settings]
+    assert labels == ["data.root=/clean", "data.root=/noisy"]
+    for job in sweep.folder.glob("*/job.json"):
+        job.unlink()
+    (setting,) = compare(read_runs([sweep.folder])).settings
+    assert len(setting.runs) == 2, "without a sweep: the same data at two places"
+
+
+def test_a_removed_part_is_another_setting(sweep):
+    sweep(0, "x=1", 1, 0.9)
+    sweep(1, "x=1 ~augment.flip", 1, 0.8)
+    assert [s.label for s in compare(read_runs([sweep.folder])).settings] == ["(no changes)", "~augment.flip"]
+
+
+def test_a_run_that_repeats_another_by_its_directory_is_a_seed_of_its_setting(sweep):
+    sweep(0, "x=1", 1, 0.9, config="model: {x: 1}\nname: sweep/0\n")
+    sweep(1, "x=2", 1, 0.8, config="model: {x: 2}\nname: sweep/1\n")
+    for number, x in ((2, 1), (3, 2)):
+        config = f"model: {{x: {x}}}\nname: sweep/{number}\n"
+        command = sweep(number, "", 2, 0.9, config=config, repeats="anywhere") / "config.yaml"
+        command.write_text(command.read_text().replace("experiment=debug ", ""))
+    settings = compare(read_runs([sweep.folder])).settings
+    assert {s.label: sorted(run.seed for run in s.runs) for s in settings} == {"x=1": [1, 2], "x=2": [1, 2]}
+    (alone,) = compare(read_runs([sweep.folder / "3"])).settings
+    assert alone.runs[0].overrides == ("--config-dir=anywhere",)
+
+
+def test_a_failed_first_job_is_not_the_baseline(four):
+    for number in ("0", "1"):
+        (four / number / "metrics.json").unlink()
+        Job(four / number, ["experiment=debug", "model.residual=global", f"seed={number}"], "failed").write()
+    comparison = compare(read_runs([four]))
+    assert comparison.baseline.label == "model.residual=local"
 
 
 def test_the_best_epoch_does_not_stand_for_a_last_one_without_validation(four):
