@@ -53,8 +53,8 @@ def test_a_file_may_join_several(tmp_path):
     ("entry", "said"),
     [
         (
-            "mlflow: {_target_: pytorch_lightning.loggers.MLFlowLogger}",
-            ["logger.mlflow", "not installed"],
+            "comet: {_target_: pytorch_lightning.loggers.CometLogger}",
+            ["logger.comet", "not installed"],
         ),
         ("mine: {_target_: torch.nn.Identity}", ["logger.mine", "no Lightning logger"]),
         ("mine: {path: notes}", ["logger.mine", "_target_"]),

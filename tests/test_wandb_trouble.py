@@ -114,6 +114,7 @@ def test_a_server_that_goes_away(doors, logged_in):
     assert "UpsertBucket" in server.asked
     assert any(name.endswith("file_stream") for name in server.asked)
     assert list(outcome.directory.glob("wandb/run-*/run-*.wandb")), "what was not sent is kept"
+    assert "wandb sync --include-online " in outcome.out, "else wandb sync skips it"
 
 
 @pytest.mark.slow

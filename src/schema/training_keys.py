@@ -105,7 +105,7 @@ OF_TRAINING: dict[str, dict[str, Kind]] = {
         "run_name": _TEXT | _NULL,
         "run_id": _TEXT | _NULL,
     },
-    "pytorch_lightning.loggers.TensorBoardLogger": {
+    "src.training.loggers.tensorboard.ResumedTensorBoardLogger": {
         "save_dir": Path(),
         "name": _TEXT | _NULL,
         "version": Path("a text", empty=True) | Integer(0, _MANY) | _NULL,

@@ -12,6 +12,7 @@ from src.training.loggers import send_results as results
 from src.training.loggers.dashboards import dashboards
 from src.training.loggers.enduring import Enduring
 from src.training.loggers.send_results import send_results
+from src.training.loggers.tensorboard import ResumedTensorBoardLogger
 
 CLASSES = list(CAMVID.class_names)
 MATRIX = np.random.default_rng(0).integers(1, 100, (11, 11))
@@ -65,11 +66,16 @@ def test_mlflow_has_tables_pictures_and_the_report(tmp_path, run_dir):
     send_results([logger], run_dir, CAMVID, step=7)
     folder = tmp_path / "artifacts" / logger.run_id / "artifacts"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    shown = {"val/panel/0000005.jpg", "results/classes.json", "results/confusion_matrix.png", "report.html"}
+    shown = {"val/panel/0000005.jpg", "results/classes.csv", "results/confusion_matrix.png", "report.html"}
     assert files == shown
+    send_results([logger], run_dir, CAMVID, step=7)
+    table = (folder / "results/classes.csv").read_text().splitlines()
+    assert table[0] == "class,IoU,recall,precision,share of the pixels"
+    assert len(table) == 1 + len(CLASSES), "a second time the same table, not a longer one"
     assert logger.experiment.get_run(logger.run_id).data.tags["results/mIoU"] == "0.5"
 
 
+@pytest.mark.slow
 def test_mlflow_keeps_the_parameters_of_the_first_start(tmp_path):
     pytest.importorskip("mlflow", reason="pip install mlflow")
     from src.training.loggers.mlflow import keep_mlflow_id, mlflow_logger
@@ -87,6 +93,38 @@ def test_mlflow_keeps_the_parameters_of_the_first_start(tmp_path):
     assert data.params["extend"] == "True"
     assert data.tags["resumed/trainer.devices"] == "4"
     assert sum(tag.startswith("resumed/") for tag in data.tags) == 1
+
+
+@pytest.mark.slow
+def test_mlflow_has_each_step_of_a_run_that_was_killed_once(tmp_path):
+    pytest.importorskip("mlflow", reason="pip install mlflow")
+    from src.training.loggers.mlflow import keep_mlflow_id, mlflow_logger
+
+    places = {"tracking_uri": f"sqlite:///{tmp_path}/m.db", "experiment_name": "cgnet"}
+    for start in (0, 2):
+        logger = mlflow_logger(tmp_path, **places)
+        keep_mlflow_id(logger, tmp_path)
+        logger.resume_from(start)
+        assert not logger.gone
+        client = logger.experiment
+        assert client.get_run(logger.run_id).info.status == "RUNNING"
+        for step in range(start, start + 3):
+            logger.log_metrics({"x": float(step)}, step)
+        logger.finalize("failed")
+    assert [value.step for value in client.get_metric_history(logger.run_id, "x")] == [0, 1, 2, 3, 4]
+
+
+def test_tensorboard_has_each_step_of_a_run_that_was_killed_once(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for start in (0, 2):
+        logger = ResumedTensorBoardLogger(str(tmp_path), name="tb", version="")
+        logger.log_hyperparams({"devices": 1})
+        logger.resume_from(start)
+        for step in range(start, start + 3):
+            logger.log_metrics({"x": float(start)}, step)
+        logger.finalize("failed")
+    found = events.EventAccumulator(logger.log_dir).Reload().Scalars("x")
+    assert [(value.step, value.value) for value in found] == [(0, 0), (1, 0), (2, 2), (3, 2), (4, 2)]
 
 
 def test_a_server_that_fails_is_left_alone(tmp_path, caplog):

@@ -51,7 +51,7 @@ def nobody_logged_in(tmp_path, monkeypatch):
 
 
 TENSORBOARD = {
-    "_target_": "pytorch_lightning.loggers.TensorBoardLogger",
+    "_target_": "src.training.loggers.tensorboard.ResumedTensorBoardLogger",
     "name": "tensorboard",
     "version": "",
     "log_graph": False,

@@ -8,7 +8,6 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from src.training.loggers.csv import MetricsCSV
-from src.training.loggers.wandb import EnduringWandbLogger
 from src.training.reliability.lightning_internals import (
     is_accumulating,
     logs_this_step,
@@ -35,8 +34,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for logger in trainer.loggers:
-            if isinstance(logger, MetricsCSV | EnduringWandbLogger):
-                logger.resume_from(trainer.global_step)
+            if resume_from := getattr(logger, "resume_from", None):
+                resume_from(trainer.global_step)  # the steps after the checkpoint are logged again
         if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
             trainer.should_stop = True  # it was stopped by its last epoch, and killed before its end
 

@@ -4,6 +4,7 @@ A callback says what is shown. `dashboards` gives it one adapter per logger, whi
 or MLflow want it. Any other logger gets metrics alone.
 """
 
+import csv
 import glob
 import io
 import math
@@ -138,8 +139,12 @@ class MLflowDashboard(Dashboard):
         self._image(f"{key}/{step:07d}.jpg", panel(rows, self.labels, max_width=width))
 
     def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> None:
-        data = {column: [row[i] for row in rows] for i, column in enumerate(columns)}
-        self._attempt(lambda: self.logger.experiment.log_table(self.logger.run_id, data, f"{key}.json"))
+        # Not log_table, which would add the rows to those of an evaluation before.
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+        self._attempt(
+            lambda: self.logger.experiment.log_text(self.logger.run_id, text.getvalue(), f"{key}.csv")
+        )
 
     def confusion(self, key: str, matrix: np.ndarray, step: int) -> None:
         self._image(f"{key}.png", _pixels(confusion_png(matrix, self.labels.class_names)))

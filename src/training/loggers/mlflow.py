@@ -1,6 +1,7 @@
 """An MLflow logger that continues its MLflow run when the run directory resumes."""
 
 import re
+import time
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,21 @@ class EnduringMLFlowLogger(Enduring, MLFlowLogger):
 
     service = "MLflow"
 
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._logged: dict[str, int] = {}
+
+    @rank_zero_only
+    def resume_from(self, step: int) -> None:
+        """Leaves out what MLflow has already: the values after the checkpoint of a run that was killed."""
+        self.attempt(self._read_logged)
+
+    def _read_logged(self) -> None:
+        for key in self.experiment.get_run(self.run_id).data.metrics:
+            history = self.experiment.get_metric_history(self.run_id, key)
+            self._logged[key] = max(value.step for value in history)
+        self.experiment.update_run(self.run_id, status="RUNNING")  # it may have been ended as failed
+
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """MLflow refuses another value for a parameter of a run. Where a resumed run has other values
@@ -40,7 +56,8 @@ class EnduringMLFlowLogger(Enduring, MLFlowLogger):
                 self.experiment.set_tag(self.run_id, f"resumed/{key}", text)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.attempt(super().log_metrics, metrics, step)
+        new = {key: value for key, value in metrics.items() if (step or 0) > self._logged.get(key, -1)}
+        self.attempt(super().log_metrics, new, step)
 
     def finalize(self, status: str = "success") -> None:
         self.attempt(super().finalize, status)
@@ -62,4 +79,9 @@ def mlflow_logger(save_dir: str | Path, run_id: str | None = None, **arguments: 
 
 def keep_mlflow_id(logger: MLFlowLogger, run_dir: Path) -> None:
     """Begins the MLflow run if it is new, and keeps its id in the run directory."""
-    write_text(run_dir / _KEPT, f"{logger.run_id}\n")
+    try:
+        run_id = logger.run_id
+    except Exception:  # another job of a sweep may have created the experiment, or the database, meanwhile
+        time.sleep(1)
+        run_id = logger.run_id
+    write_text(run_dir / _KEPT, f"{run_id}\n")

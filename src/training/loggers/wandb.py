@@ -44,6 +44,7 @@ class EnduringWandbLogger(Enduring, WandbLogger):
         # By default W&B waits 90 s at the start, and at the end for as long as the server is unreachable.
         os.environ.setdefault("WANDB_INIT_TIMEOUT", "20")
         os.environ.setdefault("WANDB_FINISH_TIMEOUT", "60")
+        os.environ.setdefault("WANDB_FINISH_TIMEOUT_RAISES", "true")  # else nobody would learn of it
         super().__init__(**kwargs)
         self._wandb_init.pop("anonymous", None)  # Lightning passes it on; W&B warns that it has no effect
         self.log_best_model = log_model
@@ -68,6 +69,7 @@ class EnduringWandbLogger(Enduring, WandbLogger):
                 )
                 wandb.teardown()  # ends the attempts that are still under way
                 os.environ["WANDB_MODE"] = "offline"
+                self.log_best_model = False  # nothing that could be sent later
                 run = super().experiment
         if "WANDB_SWEEP_ID" not in os.environ:  # a sweep of W&B cannot search by a metric with two summaries
             # A table of runs then has both the best and the last mIoU; without this, the last alone.
@@ -79,14 +81,10 @@ class EnduringWandbLogger(Enduring, WandbLogger):
     @rank_zero_only
     def resume_from(self, step: int) -> None:
         """Leaves out what W&B has already: steps after the checkpoint of a run that was killed, which are
-        trained again with the same values. What else belongs to the last of them may be missing, and is
-        logged.
-
-        Args:
-            step: that is trained next; 0 in a training that begins.
+        trained again with the same values, or all of them if there was none yet. What else belongs to the
+        last of them may be missing, and is logged.
         """
-        if step:
-            self._logged = last_step(Path(str(self.save_dir)), str(self.version))
+        self._logged = last_step(Path(str(self.save_dir)), str(self.version))
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         if step is not None and step < self._logged:
@@ -114,9 +112,14 @@ class EnduringWandbLogger(Enduring, WandbLogger):
         if run is None or not (offline or self.gone):
             return
         folder = Path(run.dir).parent.parent
-        kept = [shlex.quote(str(path)) for path in sorted(folder.glob(f"*run-*-{run.id}"))]
+        kept = sorted(folder.glob(f"*run-*-{run.id}"))
+        online = any(not path.name.startswith("offline-") for path in kept)
         if kept:
-            log.info("W&B kept the run here; to upload it: wandb sync %s", " ".join(kept))
+            log.info(
+                "W&B kept the run here; to upload it: wandb sync %s%s",
+                "--include-online " if online else "",
+                " ".join(shlex.quote(str(path)) for path in kept),
+            )
 
     def give_up(self) -> None:
         import wandb
@@ -158,7 +161,8 @@ def wandb_logger(
     Raises UserError for log_model=True offline: an artifact is nothing that `wandb sync` could send later.
     """
     if offline == "auto":
-        offline = not _logged_in() and os.environ.get("WANDB_MODE") != "disabled"
+        mode = os.environ.get("WANDB_MODE")
+        offline = mode == "offline" or (mode != "disabled" and not _logged_in())
     if log_model and offline:
         raise UserError(
             "logger.wandb.log_model=true: an offline run cannot send a model. Log in (wandb login) or set "
