@@ -148,6 +148,14 @@ def test_a_trial_that_falls_behind_is_pruned_and_stays_so(sweep, monkeypatch):
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "PRUNED"]
 
 
+def test_a_trial_is_not_pruned_after_its_last_validation(sweep, monkeypatch):
+    monkeypatch.setattr("src.sweep.pruning._SECONDS", 0.05)
+    search = ("hydra/sweeper=optuna", "seed=10", "optimizer.lr=1e-3,1e-5", "hydra.sweeper.sampler.seed=2")
+    search = (*search, "+hydra.sweeper.pruner.n_startup_trials=1", "trainer.max_epochs=10")
+    found = sweep(*search, "hydra.sweeper.n_trials=2")
+    assert [trial.state.name for trial in _study(found.directory).trials] == ["COMPLETE"] * 2, found.out
+
+
 @pytest.mark.slow
 def test_a_study_that_cannot_be_read_prunes_nothing(sweep, monkeypatch):
     def broken(*_):
@@ -184,12 +192,21 @@ def test_another_recipe_under_the_name_of_a_search_is_refused(sweep):
     assert "was started with seed=1, and now it is seed=2" in other.err
 
 
+def test_other_choices_under_the_name_of_a_search_are_refused(sweep):
+    first = sweep("hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "seed=1", "optimizer.lr=1e-3,1e-4")
+    assert first.code == 0, first.err
+    other = sweep("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "seed=1", "optimizer.lr=1e-3,1e-4,1e-5")
+    assert (other.code, other.started) == (2, set())
+    assert "optimizer.lr has other choices" in other.err
+    assert len(_study(first.directory).trials) == 1
+
+
 def test_a_search_from_conf_on_sqlite(sweep, doors):
     storage = f"sqlite:///{doors.folder}/study.db"
     found = sweep("sweep=optuna", "seed=1", "hydra.sweeper.n_trials=2", f"hydra.sweeper.storage={storage}")
     assert found.code == 0, found.err
     study = optuna.load_study(study_name="run", storage=storage)
-    assert set(study.trials[1].params) == {"optimizer.lr", "optimizer.weight_decay", "loss.label_smoothing"}
+    assert set(study.trials[1].params) == {"optimizer.lr", "optimizer.weight_decay"}
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ class OptunaSweeper(HouseSweeper):
             load_if_exists=True,
         )
         self._check_same_recipe()
+        self._check_same_space(space)
         self._take_up(space)
         at_once = self.n_jobs or int(getattr(self.launcher, "jobs", 1))
         while (left := self.n_trials - len(self._trials(space))) > 0:
@@ -98,6 +99,20 @@ class OptunaSweeper(HouseSweeper):
                 f"{' '.join(now)}. Their scores are not comparable: choose another name=."
             )
         self.study.set_user_attr("recipe", now)
+
+    def _check_same_space(self, space: dict[str, BaseDistribution]) -> None:
+        from optuna.distributions import check_distribution_compatibility
+
+        for trial in self.study.trials:
+            for key in trial.distributions.keys() & space.keys():
+                try:
+                    check_distribution_compatibility(trial.distributions[key], space[key])
+                except ValueError as error:
+                    raise UserError(
+                        f"{self.directory}: {key} has other choices, or another scale, than in this search's "
+                        f"earlier trials, and Optuna cannot mix them ({error}). Only the bounds of an "
+                        f"interval may change: choose another name=."
+                    ) from error
 
     def _take_up(self, space: dict[str, BaseDistribution]) -> None:
         """Resume and retry the trials of earlier commands, in their directories. Those commands have ended,

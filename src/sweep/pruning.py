@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from omegaconf import DictConfig
 
 from src.config import plain
@@ -66,18 +67,26 @@ def _watch(job: Job, sweeper: DictConfig, end: Callable[[], None], over: threadi
         file = job.directory / "metrics.csv"
         while True:
             ended = over.wait(_SECONDS)
-            values = [float(row["val/mIoU"]) for row in csv_rows(file) if row.get("val/mIoU")]
+            rows = [row for row in csv_rows(file) if row.get("val/mIoU")]
+            values = [float(row["val/mIoU"]) for row in rows]
             # A validation's number is its step: epochs and optimizer steps may be what the search varies.
             for number in range(seen, len(values)):
                 trial.report(values[number], number)
             if ended:
                 return
-            if len(values) > seen and trial.should_prune():
+            if len(values) > seen and not _is_the_last(rows[-1], job) and trial.should_prune():
                 job.say(f"falls behind after {counted(len(values), 'validation')}, val mIoU {values[-1]:.4f}")
                 return end()
             seen = max(seen, len(values))
     except Exception as error:  # of Optuna, of a database, ...
         job.say(f"cannot be pruned, and runs to its end ({error!r}).")
+
+
+def _is_the_last(row: dict[str, str], job: Job) -> bool:
+    """Whether the training ends with this validation: there is nothing left to save, and results to lose."""
+    trainer = yaml.safe_load((job.directory / "config.yaml").read_text())["trainer"]
+    epochs, steps = trainer["max_epochs"] or -1, trainer["max_steps"]
+    return 0 < epochs <= int(row["epoch"]) + 1 or 0 < steps <= int(row["step"]) + 1
 
 
 def _trial(job: Job, sweeper: DictConfig) -> "tuple[Trial, int]":
