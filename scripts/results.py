@@ -3,6 +3,7 @@
 Groups the runs below the folders (default: runs/train), also the jobs of sweeps, by what they varied, and
 prints a table of mean and standard deviation over seeds. --write FOLDER also writes results.csv (a row for
 each run), results.md, results.tex, results.png and comparison.html, a page with curves, classes and images.
+--latency 50 measures on this machine how long each network takes for an image.
 A sweep of trainings writes them itself when it ends. A file such as results.csv is printed in Markdown.
 """
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--csv", action="store_true", help="print a row for each run, comma-separated")
     parser.add_argument("--latex", action="store_true", help="print LaTeX (booktabs)")
     parser.add_argument("--baseline", help="the setting to compare with: its name, or a part of it")
+    parser.add_argument("--latency", type=int, metavar="N", help="time each network: median of N predictions")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write all files into this folder")
     arguments = parser.parse_args()
     files = [place for place in arguments.places if place.suffix == ".csv"]
@@ -47,6 +49,10 @@ def main() -> None:
     runs = read_runs(folders)
     if not runs:
         raise SystemExit(f"No metrics.json below {', '.join(map(str, folders))}: no finished run.")
+    if arguments.latency:
+        from src.results.latency import with_latency  # torch, which the tables do not need
+
+        runs = with_latency(runs, arguments.latency)
     try:
         comparison = compare(runs, arguments.baseline)
     except ValueError as error:

@@ -8,6 +8,7 @@ import pytest
 from faults import ALL_IS_WELL, fault
 from front_doors import TINY
 
+from src.metrics.by_image import BY_IMAGE
 from src.report import write
 
 IMAGES = write.IMAGES
@@ -124,6 +125,7 @@ def test_an_evaluation_says_on_its_page_what_it_warns_of(trained, module_doors):
     assert "this network was trained on" not in page
     assert 'class="shot"' not in page
     assert IMAGES not in clean.files
+    assert BY_IMAGE in clean.files, "intervals over images need it"
 
 
 @pytest.mark.sampled(1)

@@ -74,10 +74,15 @@ def setting_cells(comparison: Comparison) -> list[list[str]]:
 
 
 def caption(comparison: Comparison) -> str:
-    """What all runs have in common, and what the differences refer to; one or two sentences."""
-    common = f"All runs: {' '.join(comparison.common)}. " if comparison.common else ""
-    several = len(comparison.settings) > 1
-    return f"{common}{f'Differences are to: {comparison.baseline.label}.' if several else ''}".strip()
+    """What all runs have in common, what the differences refer to, and where times were measured."""
+    found = [f"All runs: {' '.join(comparison.common)}."] if comparison.common else []
+    if len(comparison.settings) > 1:
+        found.append(f"Differences are to: {comparison.baseline.label}.")
+    costs = [cost_of(setting.finished[0]) for setting in comparison.settings if setting.finished]
+    devices = {cost.get("device") for cost in costs if cost.get("latency_ms")}
+    if len(devices - {None}) == 1:
+        found.append(f"Milliseconds on {devices.pop()}.")
+    return " ".join(found)
 
 
 def _cells(setting: Setting, comparison: Comparison) -> list[str]:

@@ -1,5 +1,6 @@
 """The README's tables of results are those of the committed CSV files."""
 
+import csv
 import re
 
 import pytest
@@ -18,6 +19,18 @@ def test_there_are_tables():
 @pytest.mark.parametrize(("file", "table"), TABLES, ids=[file for file, _ in TABLES])
 def test_a_table_is_that_of_its_file(file, table):
     assert table == table_of_file(REPOSITORY / file), f"run: python -m scripts.results {file}"
+
+
+def test_what_the_recipes_reached_was_measured():
+    rows = {
+        file: list(csv.DictReader((REPOSITORY / "results" / file).open()))
+        for file in ("recipes.csv", "measured.csv")
+    }
+    known = [float(row["mIoU, %"]) for row in rows["measured.csv"]]
+    for row in rows["recipes.csv"]:
+        said = re.match(r"[\d.]+", row["measured here"])
+        assert said or row["measured here"] == "no", row
+        assert not said or min(abs(float(said[0]) - value) for value in known) < 0.0501, row
 
 
 @pytest.mark.parametrize("content", ["a,b\n1\n", 'a,"b\n'])

@@ -1,5 +1,7 @@
 """`python -m scripts.results`, and what a sweep of real trainings writes when it ends."""
 
+import re
+
 import pytest
 from front_doors import TINY
 
@@ -24,6 +26,11 @@ def test_a_sweep_ends_with_its_comparison(doors, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["results", str(folder)])
     main()
     assert capsys.readouterr().out == (folder / "results.md").read_text()
+    monkeypatch.setattr("sys.argv", ["results", str(folder), "--latency", "3"])
+    main()
+    with_times = capsys.readouterr().out
+    assert "Milliseconds on " in with_times
+    assert re.search(r"\| ms an image .*\n\|.*\n.*\| \d+\.\d \|", with_times), with_times
     monkeypatch.setattr("sys.argv", ["results", str(folder / "results.csv")])
     main()
     assert len(capsys.readouterr().out.splitlines()) == 6

@@ -50,7 +50,7 @@ class BestAndWorstImages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.sanity_checking or not self.count or outputs is None:
+        if trainer.sanity_checking or outputs is None:
             return
         counts = image_counts(outputs, batch["target"], len(pl_module.classes))  # type: ignore[arg-type]
         # The values are read one batch later: the bincount of that batch waits for the device in any case.
@@ -69,13 +69,13 @@ class BestAndWorstImages(Callback):
         self._waiting = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking or not self.count or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._take_waiting()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         scores: Any = pl_module.scores
         counts, seen = _of_all_ranks(trainer, self._counts), None
-        if trainer.state.fn != "fit" or _is_best(trainer):
+        if self.count and (trainer.state.fn != "fit" or _is_best(trainer)):
             seen = _of_all_ranks(trainer, self._seen.found(data.val_set.table))
         self._seen, self._counts = BestAndWorst(self.count), []
         if not trainer.is_global_zero or scores["mIoU"] is None:  # without labels
