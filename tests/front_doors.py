@@ -66,7 +66,9 @@ class FrontDoors:
 
     def environment(self) -> dict[str, str]:
         # What a command of before, in this process, has left for its own ranks and jobs.
-        given = {key: value for key, value in os.environ.items() if key != "CGNET_RUN_STAMP"}
+        # WANDB_SERVICE: W&B's process of an earlier test, which may still hold the run of a killed training.
+        without = ("CGNET_RUN_STAMP", "WANDB_SERVICE")
+        given = {key: value for key, value in os.environ.items() if key not in without}
         return {
             "WANDB_MODE": "offline",
             **given,

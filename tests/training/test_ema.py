@@ -17,6 +17,7 @@ class Tiny(pl.LightningModule):
     def __init__(self):
         super().__init__()
         self.network = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        self.register_buffer("replaced", torch.zeros(1), persistent=False)
         self.trained = [self.now()]
         self.validated = []
 
@@ -24,6 +25,7 @@ class Tiny(pl.LightningModule):
         return {key: value.clone() for key, value in self.network.state_dict().items()}
 
     def training_step(self, batch, _):
+        self.replaced = self.replaced + 1
         return (self.network(batch) - 2).square().mean()
 
     def on_train_batch_end(self, *args):
@@ -95,6 +97,12 @@ def test_the_checkpoint_holds_the_average_and_the_trained_weights_beside_it(run)
     assert_same(of_network(checkpoint["state_dict"]), average)
     assert_same(of_network(checkpoint["current_model_state"]), module.trained[-1])
     assert not torch.allclose(average["0.weight"], module.trained[-1]["0.weight"], rtol=1e-3)
+
+
+def test_a_buffer_that_is_replaced_in_each_step_is_averaged(run):
+    steps = [{"x": torch.full((1,), float(step))} for step in range(BATCHES * EPOCHS + 1)]
+    *_, average = averages(steps)
+    torch.testing.assert_close(run[0].replaced, average["x"])
 
 
 def test_counters_are_copied(run):
