@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ from src.labels import CAMVID
 from src.training.loggers.build import build_loggers, keep_ids
 from src.training.loggers.csv import MetricsCSV
 from src.training.loggers.dashboards import dashboards
+from src.training.loggers.wandb_file import read_records
 
 WANDB = {
     "_target_": "src.training.loggers.wandb.wandb_logger",
@@ -133,6 +135,28 @@ def test_the_wandb_run_of_a_directory_stays_the_same(tmp_path):
     assert (tmp_path / "wandb_id.txt").read_text().strip() == first.version
     assert build_wandb(tmp_path).version == first.version
     assert build_wandb(tmp_path, id="given").version == "given"
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_before_its_first_checkpoint_logs_each_step_once(tmp_path):
+    for start in range(2):
+        logger = build_wandb(tmp_path)
+        keep_ids([logger], tmp_path)
+        logger.resume_from(0)
+        for step in range(2 + 2 * start):
+            logger.log_metrics({"loss": 1.0}, step)
+        wandb.finish()
+    files = sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    steps = [
+        [
+            json.loads(item.value_json)
+            for record in read_records(file)
+            for item in record.history.item
+            if (item.key or ".".join(item.nested_key)) == "trainer/global_step"
+        ]
+        for file in files
+    ]
+    assert steps == [[0, 1], [1, 2, 3]], "what else belongs to the last step may be missing"
 
 
 def test_without_wandb_no_id_is_kept(tmp_path):
