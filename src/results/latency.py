@@ -30,8 +30,8 @@ def with_latency(runs: Sequence[RunResult], passes: int) -> list[RunResult]:
     found = []
     for run in runs:
         cost: dict[str, Any] = dict(cost_of(run))
-        if "parameters" in cost and not cost.get("latency_ms"):
-            model, size = run.config["model"], cost["image"]
+        model, size = run.config.get("model"), cost.get("image")
+        if model and size and not cost.get("latency_ms"):
             key = dumps([model, size])
             if key not in measured:
                 network = Segmenter.from_config(model).eval().to(device)
