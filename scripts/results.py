@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--latency", type=int, metavar="N", help="time each network: median of N predictions")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write all files into this folder")
     arguments = parser.parse_args()
+    if arguments.latency is not None and arguments.latency < 1:
+        parser.error(f"--latency {arguments.latency}: expected a number of predictions, 1 or more")
     files = [place for place in arguments.places if place.suffix == ".csv"]
     print("\n".join(table_of_file(file) for file in files), end="")
     if files and len(files) == len(arguments.places):
@@ -49,7 +51,7 @@ def main() -> None:
     runs = read_runs(folders)
     if not runs:
         raise SystemExit(f"No metrics.json below {', '.join(map(str, folders))}: no finished run.")
-    if arguments.latency:
+    if arguments.latency is not None:
         from src.results.latency import with_latency  # torch, which the tables do not need
 
         runs = with_latency(runs, arguments.latency)

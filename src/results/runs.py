@@ -114,16 +114,20 @@ def read_runs(folders: Iterable[Path], *, inside: bool = False) -> list[RunResul
             continue
         if run is not None:
             runs.append(run)
-    return [_as_its_origin(run, runs) if run.repeats else run for run in runs]
+    return _as_their_origins(runs) if any(run.repeats for run in runs) else runs
 
 
-def _as_its_origin(run: RunResult, runs: Iterable[RunResult]) -> RunResult:
-    """A run that repeats another's config, with the overrides of a run that has the same config but for the
-    seed: the two are one setting, though nobody typed the overrides again."""
-    recipe = _recipe(run.config)
-    same = (other for other in runs if not other.repeats and _recipe(other.config) == recipe)
-    origin = next(same, None)
-    return replace(run, overrides=origin.overrides) if origin else run
+def _as_their_origins(runs: list[RunResult]) -> list[RunResult]:
+    """The runs; those that repeat another's config with the overrides of a run that has the same config but
+    for the seed: the two are one setting, though nobody typed the overrides again."""
+    recipes = [_recipe(run.config) for run in runs]
+    typed = [(recipe, run.overrides) for recipe, run in zip(recipes, runs, strict=True) if not run.repeats]
+
+    def origin(run: RunResult, recipe: dict[str, Any]) -> RunResult:
+        same = (overrides for other, overrides in typed if other == recipe)
+        return replace(run, overrides=next(same, run.overrides)) if run.repeats else run
+
+    return [origin(run, recipe) for run, recipe in zip(runs, recipes, strict=True)]
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
