@@ -110,39 +110,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
-def check_keys(config: DictConfig, config_name: str) -> set[str]:
-    """Raises UserError for keys that the chosen files of conf/ do not have; returns those that they have.
-
-    Hydra refuses unknown keys on the command line, but takes those of an experiment file and those added
-    with `+`: a typo would silently change nothing.
-    """
-    choices = HydraConfig.get().runtime.choices
-    added = {o.lstrip("+").partition("=")[0] for o in overrides() if o.startswith("+")}
-    not_compared = {"experiment", "hydra", "sweep"} | added
-    groups = [
-        f"{group}={conf_choice(group, choice)}"
-        for group, choice in choices.items()
-        if choice and group not in not_compared and not group.startswith("hydra/")
-    ]
-    known = set(_keys(OmegaConf.to_container(compose(config_name, groups))))
-    parents = known | {""}
-    unknown = [
-        key
-        for key in _keys(OmegaConf.to_container(config))
-        if key not in known and key.rpartition(".")[0] in parents  # for an unknown group, its name is enough
-        if not _is_new_entry(config, key, known)
-    ]
-    if unknown:
-        raise UserError("\n".join(_unknown_key(key, known) for key in unknown))
-    # A user's own file may leave out keys that ours have; a recorded group has exactly its run's arguments.
-    own = [group for group, choice in choices.items() if choice and not in_conf(group, choice)]
-    recorded = [group for group in own if str(choices[group]).startswith(RECORDED)]
-    ours = set(_keys(OmegaConf.to_container(compose(config_name)))) if own else set()
-    return {key for key in known if key.partition(".")[0] not in recorded} | {
-        key for key in ours if key.partition(".")[0] in own and key.startswith(("data.", "trainer."))
-    }
-
-
 def in_conf(group: str, choice: str) -> bool:
     return (CONF_DIR / group / f"{choice}.yaml").is_file()
 
@@ -153,31 +120,16 @@ def conf_choice(group: str, choice: str | None) -> str:
     return original if choice is None or in_conf(group, original) else choice
 
 
-def _is_new_entry(config: DictConfig, key: str, known: set[str]) -> bool:
-    """Whether it is a callback, a step of the augmentation or a logger that the user adds, also in the place
-    of a null; an argument of the optimizer, the schedule or the teacher's network, which its class checks; a
-    row of a table; or the weight of an auxiliary head."""
-    group, _, name = key.partition(".")
-    if group in ("optimizer", "schedule"):
-        return (bool(name) and "." not in name) or name.startswith("groups.")
-    if key.startswith(("auxiliary_weight.", "teacher.model.")):
-        return True
-    if group not in ("callbacks", "augment", "logger"):
-        return False
-    place = f"{group}.{name.partition('.')[0]}"
-    entry = OmegaConf.select(config, place)
-    is_new = "." not in name or f"{place}._target_" not in known
-    return OmegaConf.is_config(entry) and "_target_" in entry and is_new
-
-
-def _keys(config: Any, prefix: str = "") -> Iterator[str]:
+def keys_of(config: Any, prefix: str = "") -> Iterator[str]:
+    """The keys of groups and of values: trainer, trainer.max_epochs, ..."""
     for key, value in config.items():
         yield f"{prefix}{key}"
         if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{key}.")
+            yield from keys_of(value, f"{prefix}{key}.")
 
 
-def _unknown_key(key: str, known: set[str]) -> str:
+def unknown_key(key: str, known: set[str]) -> str:
+    """The message for a key that is not among the known ones."""
     name = key.rpartition(".")[2]
     namesakes = sorted(k for k in known if k.rpartition(".")[2] == name)  # `lr` is optimizer.lr, not logger
     close = get_close_matches(key, namesakes, n=3, cutoff=0.0) or get_close_matches(
@@ -206,13 +158,13 @@ def explain(error: Exception, config_name: str) -> str:
         full = re.search(r"full_key: (\S+)", text)
         key = full.group(1) if full else unknown.group(1)
         reference = _reference_keys(config_name)
-        return _unknown_key(key, reference) if reference else f"Unknown config key: {key}."
+        return unknown_key(key, reference) if reference else f"Unknown config key: {key}."
     if isinstance(cause, MissingMandatoryValue):
         key = text.rpartition("Missing mandatory value: ")[2].split()[0]
         return f"{key}=... is missing: conf/{config_name}.yaml says what it is."
     if "=~" in text:
-        quoted = "'cache_dir=\"~/data\"'"
-        return f"{text.splitlines()[0]}\nA path with ~ has to be quoted twice, {quoted}; or write $HOME/data."
+        twice = "'cache_dir=\"~/data\"'"
+        return f"{text.splitlines()[0]}\nA path with ~ has to be quoted twice, {twice}; or write $HOME/data."
     variable = re.search(r"Environment variable '([^']+)' not found\"?\s+full_key: (\S+)", text)
     if variable:
         return f"{variable[2]}: the environment variable {variable[1]} is not set."
@@ -285,4 +237,4 @@ def _reference_keys(config_name: str) -> set[str]:
         if in_conf(group, name) or (own and (own / group / f"{name}.yaml").is_file())
     ]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return set(_keys(OmegaConf.to_container(compose(config_name, [*search, *choices]))))
+        return set(keys_of(OmegaConf.to_container(compose(config_name, [*search, *choices]))))

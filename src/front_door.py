@@ -20,7 +20,6 @@ from omegaconf import DictConfig
 from src.config import (
     CONF_DIR,
     USER_ERRORS,
-    check_keys,
     for_the_user,
     not_composed,
     quoted,
@@ -32,6 +31,7 @@ from src.runs.directory import rank
 from src.runs.log_handlers import Early, KeptWarnings
 from src.runs.repeat import recorded_config
 from src.schema.check import check_values
+from src.schema.chosen_keys import check_keys
 from src.schema.help import help_text
 from src.sweep.child import run_job
 from src.weights.shipped import find_shipped
@@ -77,10 +77,10 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
             try:
                 if HydraConfig.get().runtime.choices.get("sweep"):
                     raise UserError("sweep=... varies keys over several jobs: add -m before the overrides.")
+                _start_logging()
                 check_values(config, config_name, needed=check_keys(config, config_name))
                 _trust_what_is_named(config)
                 _find_what_is_shipped(config)
-                _start_logging()
                 return task(config)
             except USER_ERRORS as problem:  # if this were raised further, Hydra would add lines
                 problems.append(for_the_user(problem, config_name))

@@ -9,6 +9,16 @@ import pytest
     [
         (("model=wrong", "model.mistake=init"), ["mylab.wrong.Wrong: KeyError: 'width' (wrong.py, line "]),
         (("model=wrong", "model.mistake=forward"), ["Wrong.forward fails on 2 images", "RuntimeError"]),
+        (
+            (
+                *("model=wrong", "model.mistake=strides", "data.crop_size=[64,64]"),
+                *("data.street.width=144", "data.street.height=80"),
+            ),
+            [
+                "Wrong.forward fails on 2 images of 80x80 pixels (tried in the place of 144x80)",
+                "multiples of",
+            ],
+        ),
         (("model=wrong", "model.mistake=channels"), ["logits has shape (2, 20, 64, 64)", "expected (2, 19,"]),
         (("model=wrong", "model.mistake=tuple"), ["Wrong returns a tuple: expected logits, or a dict"]),
         (("model=wrong", "model.mistake=out"), ["Wrong returns a dict with out: expected logits, or a dict"]),

@@ -7,8 +7,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config import CONF_DIR, check_keys, explain, flatten, plain, register_resolvers
+from src.config import CONF_DIR, explain, flatten, plain, register_resolvers
 from src.errors import UserError
+from src.objects import check_objects
+from src.schema.chosen_keys import check_keys
 from src.schema.roles import MAY_CHANGE, MAY_DIFFER
 
 
@@ -27,6 +29,7 @@ def check(*overrides, conf=CONF_DIR, name="train"):
         with open_dict(config):
             del config["hydra"]
         check_keys(config, name)
+        return config
 
 
 def refusal(*overrides, name="train"):
@@ -55,6 +58,24 @@ def test_the_experiments_have_no_unknown_key(experiment):
 )
 def test_choices_bring_their_own_keys(overrides):
     check(*overrides)
+
+
+@pytest.mark.parametrize(
+    "choice", ["schedule=one_cycle", "schedule=constant", "loss=dice", "model=pixelwise"]
+)
+def test_a_class_can_be_replaced_in_every_experiment(choice):
+    """What the experiment sets for its own class is left out."""
+    group = choice.partition("=")[0]
+    for experiment in EXPERIMENTS:
+        config = check(f"experiment={experiment}", choice, "data.root=x")
+        if group != "model":  # whose class is found with its checks, in src/network
+            check_objects(plain(config), (), (group,))
+
+
+def test_what_is_typed_for_a_replaced_class_is_not_left_out():
+    config = check("experiment=demo", "schedule=one_cycle", "schedule.min_lr=0")
+    with pytest.raises(UserError, match=r"schedule\.min_lr: .*OneCycleLR has no such argument"):
+        check_objects(plain(config), (), ("schedule",))
 
 
 def test_evaluation_has_its_own_keys():

@@ -48,7 +48,7 @@ class Inference:
     Only one view at a time is in memory, beside the sum of the earlier views.
 
     Args:
-        network: needs images of at least 32x32 pixels.
+        network: needs images of at least 32x32 pixels, or of its own `min_size`.
         scales: scales of the views, relative to the image's sides.
         flip: adds a second view at each scale, mirrored left to right.
         window: what the network sees at once, in pixels of the resized image; None = all of it. A side of a
@@ -80,12 +80,13 @@ class Inference:
     def check_sizes(self, sizes: Iterable[Size]) -> None:
         """Raises UserError where images of these sizes become too small for the network, or where the window
         is larger than all their views."""
+        least = max(SMALLEST, getattr(self.network, "min_size", SMALLEST))
         views = [(size, scale, scaled(size, scale)) for size in dict.fromkeys(sizes) for scale in self.scales]
         small = [
             f"{width}x{height} pixels times {scale:g} (input_scale, tta.scales) are {view[1]}x{view[0]}, but "
-            f"the network needs at least {SMALLEST}x{SMALLEST}. Choose a larger scale."
+            f"the network needs at least {least}x{least}. Choose a larger scale."
             for (height, width), scale, view in views
-            if min(view) < SMALLEST
+            if min(view) < least
         ]
         if small:
             raise UserError(shorten(small))

@@ -1,6 +1,7 @@
 """Tries a network and a loss on one small batch, to find a mistake in them before the training begins."""
 
 import logging
+from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
@@ -15,7 +16,8 @@ from src.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)
 
-_SIDE = 64  # pixels; a smaller crop, or a larger min_size, takes its place
+_SIDE = 64  # pixels; what a size leaves when it is divided by them decides whether a network takes it
+_OTHER_SIZES = 3  # of validation images, beside the crop's
 
 
 def check_network_and_loss(
@@ -36,17 +38,21 @@ def check_network_and_loss(
             f"The split '{data.config['val_split']}' has an image of {small[0][1]}x{small[0][0]} pixels, but "
             f"{_name(module)} needs at least {least}x{least}."
         )
-    height, width = (max(least, min(side, _SIDE)) for side in crop)
+    height, width = _smaller(crop, least)
     generator = torch.Generator().manual_seed(0)
-    image = torch.randint(256, (2, 3, height, width), dtype=torch.uint8, generator=generator)
     classes = len(module.classes)
+    others = {_smaller(size, least): size for size in data.val_sizes}
+    others.pop((height, width), None)
+    image = torch.randint(256, (2, 3, height, width), dtype=torch.uint8, generator=generator)
     target = torch.randint(classes, (2, height, width), generator=generator).to(torch.uint8)
     target[:, : height // 4] = IGNORE
     modes = [(part, part.training) for part in module.segmenter.modules()]  # frozen parts have their own
     module.segmenter.eval()  # else BatchNorm would learn from it
     try:
         with torch.no_grad():
-            outputs = _outputs(module, image, classes)
+            outputs = _outputs(module, image, classes, crop)
+            for small, size in list(others.items())[:_OTHER_SIZES]:  # else they would fail after an epoch
+                _outputs(module, torch.zeros((2, 3, *small), dtype=torch.uint8), classes, size)
         outputs = {head: logits.detach().requires_grad_() for head, logits in outputs.items()}
         _check_loss(module, outputs, {"image": image, "target": target}, trainer)
     finally:
@@ -54,17 +60,30 @@ def check_network_and_loss(
             part.training = training
 
 
+def _smaller(size: Sequence[int], least: int) -> tuple[int, int]:
+    """(height, width) that a network with strides takes if it takes `size`, and that is faster."""
+    smaller = (_SIDE + side % _SIDE for side in size)
+    height, width = (
+        small if least <= small < side else side for small, side in zip(smaller, size, strict=True)
+    )
+    return height, width
+
+
 def _name(module: SegmentationModule) -> str:
     return type(module.segmenter.network).__name__
 
 
-def _outputs(module: SegmentationModule, image: Tensor, classes: int) -> dict[str, Tensor]:
+def _outputs(
+    module: SegmentationModule, image: Tensor, classes: int, stands_for: Sequence[int]
+) -> dict[str, Tensor]:
     try:
         outputs = module.segmenter.coarse_outputs(image)
     except Exception as error:  # of any type, in a network of the user's own
-        size = f"{image.shape[-1]}x{image.shape[-2]}"
+        size = f"{image.shape[-1]}x{image.shape[-2]} pixels"
+        if (height_width := tuple(stands_for)) != image.shape[-2:]:
+            size += f" (tried in the place of {height_width[1]}x{height_width[0]})"
         raise UserError(
-            f"{_name(module)}.forward fails on 2 images of {size} pixels: {where_it_failed(error)}"
+            f"{_name(module)}.forward fails on 2 images of {size}: {where_it_failed(error)}"
         ) from error
     for head, logits in outputs.items():
         if logits.ndim != 4 or len(logits) != 2 or logits.shape[1] != classes:

@@ -11,9 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from src.config import CONF_DIR, check_keys, flatten, plain, register_resolvers
+from src.config import CONF_DIR, flatten, plain, register_resolvers
 from src.errors import UserError
 from src.runs.repeat import recorded_config
+from src.schema.chosen_keys import check_keys
 from src.weights.checkpoint_files import load_checkpoint
 
 # More than values: an experiment, other groups, a deleted and an added entry, one of conf/ switched off.

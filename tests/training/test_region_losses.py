@@ -136,6 +136,14 @@ def test_a_weighted_sum_and_its_parts():
     assert images == 2
 
 
+def test_the_weight_of_a_part_counts_where_it_is_the_only_one():
+    logits, target = example()
+    sums = StepLoss(WeightedSum({"dice": {"weight": 0.5, "loss": Dice()}}))(
+        {"logits": logits}, {"target": target}
+    )
+    assert (sums.total / sums.weight).item() == pytest.approx(0.5 * Dice()(logits, target).item())
+
+
 @pytest.mark.parametrize("loss", [WeightedCrossEntropy([1.0, 2.0, 0.5, 3.0]), Dice()], ids=str)
 def test_auxiliary_heads_have_the_same_loss_with_a_factor(loss):
     loss = loss.double()

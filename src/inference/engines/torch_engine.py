@@ -37,6 +37,7 @@ class TorchEngine:
         self.name = "compile" if compiled else "torch"
         self.precision = precision
         self.device = device
+        self.min_size = segmenter.min_size
         if device == "cpu":
             keep_freed_memory()
         fold_batchnorm(segmenter)

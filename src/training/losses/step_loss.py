@@ -61,9 +61,9 @@ class StepLoss(nn.Module):
             for term in _upsampled_terms(self.loss, logits, target)
         ]
         more = [term for function in self.more_terms for term in function(outputs, batch)]
-        if len(terms + more) == 1:
-            return Sums(terms[0].total, terms[0].weight, [])
         parts = terms + more
+        if len(parts) == 1:
+            return Sums(parts[0].factor * parts[0].total, parts[0].weight, [])
         self.part_names = [term.name or "main" for term in parts]
         if getattr(self.loss, "by_image", False) and not more:
             total = torch.stack([term.factor * term.total for term in terms]).sum()

@@ -1,0 +1,76 @@
+"""Whether the keys of a config are those of the files of conf/ that were chosen."""
+
+import logging
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from src.config import RECORDED, conf_choice, in_conf, keys_of, overrides, unknown_key
+from src.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def check_keys(config: DictConfig, config_name: str) -> set[str]:
+    """Raises UserError for keys that the chosen files of conf/ do not have; returns those that they have.
+
+    Hydra refuses unknown keys on the command line, but takes those of an experiment file and those added
+    with `+`: a typo would silently change nothing.
+    """
+    choices = HydraConfig.get().runtime.choices
+    added = {o.lstrip("+").partition("=")[0] for o in overrides() if o.startswith("+")}
+    not_compared = {"experiment", "hydra", "sweep"} | added
+    groups = [
+        f"{group}={conf_choice(group, choice)}"
+        for group, choice in choices.items()
+        if choice and group not in not_compared and not group.startswith("hydra/")
+    ]
+    known = set(keys_of(OmegaConf.to_container(compose(config_name, groups))))
+    _drop_replaced(config, known)
+    parents = known | {""}
+    unknown = [
+        key
+        for key in keys_of(OmegaConf.to_container(config))
+        if key not in known and key.rpartition(".")[0] in parents  # for an unknown group, its name is enough
+        if not _is_new_entry(config, key, known)
+    ]
+    if unknown:
+        raise UserError("\n".join(unknown_key(key, known) for key in unknown))
+    # A user's own file may leave out keys that ours have; a recorded group has exactly its run's arguments.
+    own = [group for group, choice in choices.items() if choice and not in_conf(group, choice)]
+    recorded = [group for group in own if str(choices[group]).startswith(RECORDED)]
+    ours = set(keys_of(OmegaConf.to_container(compose(config_name)))) if own else set()
+    return {key for key in known if key.partition(".")[0] not in recorded} | {
+        key for key in ours if key.partition(".")[0] in own and key.startswith(("data.", "trainer."))
+    }
+
+
+def _drop_replaced(config: DictConfig, known: set[str]) -> None:
+    """Takes out what an experiment sets for a class that the command line replaces, and the new one lacks:
+    schedule.min_lr of experiment=demo under schedule=one_cycle."""
+    typed = {override.lstrip("+~").partition("=")[0] for override in overrides()}
+    for group in sorted(typed & {"model", "loss", "optimizer", "schedule"}):
+        names = list(config[group]) if OmegaConf.is_dict(config[group]) else []
+        for name in [name for name in names if f"{group}.{name}" not in known]:
+            if not any(f"{key}.".startswith(f"{group}.{name}.") for key in typed):
+                log.info("%s.%s is left out: it belongs to the %s that was replaced.", group, name, group)
+                with open_dict(config):
+                    del config[group][name]
+
+
+def _is_new_entry(config: DictConfig, key: str, known: set[str]) -> bool:
+    """Whether it is a callback, a step of the augmentation or a logger that the user adds, also in the place
+    of a null; an argument of the optimizer, the schedule or the teacher's network, which its class checks; a
+    row of a table; or the weight of an auxiliary head."""
+    group, _, name = key.partition(".")
+    if group in ("optimizer", "schedule"):
+        return (bool(name) and "." not in name) or name.startswith("groups.")
+    if key.startswith(("auxiliary_weight.", "teacher.model.")):
+        return True
+    if group not in ("callbacks", "augment", "logger"):
+        return False
+    place = f"{group}.{name.partition('.')[0]}"
+    entry = OmegaConf.select(config, place)
+    is_new = "." not in name or f"{place}._target_" not in known
+    return OmegaConf.is_config(entry) and "_target_" in entry and is_new
