@@ -3,6 +3,7 @@
 Lightning alone takes seconds to import, and a path with a typo should be reported before that.
 """
 
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from omegaconf import DictConfig
 from src.config import plain
 from src.errors import UserError
 from src.weights.shipped import SHA256
+
+log = logging.getLogger(__name__)
 
 
 def check_weights_file(path: str | None, key: str = "checkpoint") -> None:
@@ -32,6 +35,8 @@ def check_training(config: DictConfig) -> None:
     A run that is resumed has its weights and its network in last.ckpt.
     """
     from src.data.layouts import list_split
+    from src.runs.directory import rank
+    from src.weights.recorded_network import seen_before
 
     values: dict[str, Any] = plain(config)
     data, weights = values["data"], values["checkpoint"]
@@ -42,6 +47,14 @@ def check_training(config: DictConfig) -> None:
         splits = (data["train_split"], data["val_split"], values["teacher"]["unlabelled_split"])
         for split in dict.fromkeys(filter(None, splits)):
             list_split(data["layout"], data["root"], split, data)
+    train_split, val_split = data["train_split"], data["val_split"]
+    if seen_before([{"data": data["name"], "split": train_split}], data["name"], val_split) and not rank():
+        log.warning(
+            "WARNING: data.train_split=%s has images of data.val_split=%s: the validation says nothing about "
+            "new images.",
+            train_split,
+            val_split,
+        )
 
     import torch
 

@@ -65,8 +65,11 @@ CASES: dict[str, tuple[str, ...]] = {
         "labels=half",
     ),
     "taught, half without labels": ("optimizer=sgd", "labels=half", "teacher"),
-    "hardest pixels": ("optimizer=sgd", "loss=ohem", "loss.threshold=0.06", "loss.min_kept=1", "labels=half"),
-    "averaged": ("trainer.precision=64-true", "callbacks=ema", "trainer.max_epochs=3"),
+    "hardest pixels": ("optimizer=sgd", "loss=ohem", "loss.threshold=0.06", "loss.min_kept=0", "labels=half"),
+    "averaged": (
+        *("trainer.precision=64-true", "callbacks=ema", "trainer.max_epochs=3"),
+        *("schedule=warmup_cosine", "schedule.warmup=0.4"),
+    ),
     "20 losses": ("trainer.max_epochs=20",),
 }
 FEW = {name: overrides for name, overrides in CASES.items() if "half without labels" in name}

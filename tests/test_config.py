@@ -47,6 +47,8 @@ SAID = {
         "not measured by anybody",
         "is a hope, which rests on other networks",
         "Against it",
+        "0.95 GB a crop in bf16-mixed",
+        "CGNet has none here",
     ),
 }
 
@@ -140,12 +142,20 @@ def test_other_published_recipes():
     assert _parameters("experiment=camvid_paper") == 494_258
 
 
-def test_the_strong_recipe_warms_up_for_three_epochs():
+def test_the_strong_recipe_is_what_its_header_says():
     strong = plain(_config("experiment=cityscapes_strong"))
+    trainer, schedule = strong["trainer"], strong["schedule"]
     assert strong["augment"]["crop"]["size"] == [1024, 1024]
-    epochs = strong["trainer"]["max_epochs"]
-    assert (epochs, round(strong["schedule"]["warmup"] * epochs, 6)) == (800, 3)
+    epochs = trainer["max_epochs"]
+    assert (epochs, round(schedule["warmup"] * epochs, 6), schedule["min_lr"]) == (800, 3, 0)
+    assert len(TrainSampler(2975, strong["data"]["batch_size"], 0, 0, 1, 1)) // 16 * epochs == 148_000
+    adam = strong["optimizer"]
+    assert (adam["_target_"], adam["lr"], adam["weight_decay"]) == ("torch.optim.Adam", 1e-3, 5e-4)
+    assert strong["loss"]["_target_"].endswith("WeightedCrossEntropy")
+    assert strong["loss"]["class_weights"] == strong["data"]["class_weights"]
     assert strong["callbacks"]["ema"] is not None
+    assert (trainer["precision"], trainer["check_val_every_n_epoch"]) == ("bf16-mixed", 20)
+    assert strong["channels_last"] is True
 
 
 def test_a_choice_on_the_command_line_wins_over_the_experiment():
@@ -154,10 +164,11 @@ def test_a_choice_on_the_command_line_wins_over_the_experiment():
     assert config.model._target_.endswith("PixelwiseClassifier")
 
 
-def test_every_key_is_commented_or_speaks_for_itself():
-    """Keys that the code itself reads must occur in it; all others are arguments of a `_target_`, or of the
-    Trainer and the loggers, which refuse what they do not know."""
-    code = "\n".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
+def test_every_key_is_read_by_the_code():
+    """Others are arguments of a `_target_`, or of the Trainer and the loggers, which refuse what they do not
+    know. The table of keys in src/schema has all keys, and so shows nothing."""
+    files = [path for path in (REPOSITORY / "src").rglob("*.py") if "schema" not in path.parts]
+    code = "\n".join(path.read_text() for path in files)
     conf = "\n".join(path.read_text() for path in CONF_DIR.rglob("*.yaml"))
     for task in ("train", "eval", "doctor", "benchmark"):
         config = OmegaConf.to_container(compose(task, ["name=x"]))

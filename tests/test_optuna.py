@@ -77,7 +77,7 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(sweep):
         "hydra/sweeper=optuna",
         "hydra.sweeper.n_trials=3",
         "seed=choice(1,13)",
-        "optimizer.lr=1e-4,1e-3",
+        "optimizer.lr=2e-4,1e-3",
     )
     found = sweep(*search, "hydra.sweeper.sampler.seed=3")
     states = [trial.state.name for trial in _study(found.directory).trials]

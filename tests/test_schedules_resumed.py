@@ -27,6 +27,14 @@ def rates(run, name="lr-Adam"):
     [
         (("schedule=any", f"{TORCH}CosineAnnealingLR", GROUPS), "on_train_batch_start", 7),
         (("schedule=warmup_cosine", "schedule.warmup=3"), "on_train_batch_end", 2),
+        (
+            (
+                *("loss=ohem", "loss.min_kept=0.5", "trainer.precision=bf16-mixed", "channels_last=true"),
+                *("callbacks=ema", "schedule=warmup_cosine", "schedule.warmup=0.4"),
+            ),
+            "on_train_batch_end",
+            3,
+        ),
         (("schedule=one_cycle", GROUPS), "on_validation_batch_start", 1),
         (
             ("schedule=any", f"{TORCH}StepLR", "+schedule.step_size=1", "schedule.interval=epoch"),

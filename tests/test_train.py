@@ -106,6 +106,14 @@ def test_eval_takes_another_split_and_warns_of_training_images(trained, module_d
     assert "trained on 'train'" in judged.out
 
 
+def test_a_training_on_its_own_validation_images_says_so(doors):
+    run = doors("train", *TINY, "callbacks.pictures=null", "data.train_split=trainval")
+    assert run.code == 0, run.err
+    assert "WARNING: data.train_split=trainval has images of data.val_split=val" in run.out
+    assert run.metrics["mIoU"] is not None
+    assert run.metrics["val_mIoU"] is None  # what other files would carry as the network's quality
+
+
 def test_a_finished_run_started_again_does_nothing(trained, module_doors):
     before = {name: (trained.directory / name).stat().st_mtime_ns for name in trained.files}
     again = module_doors("train", *TINY, name="trained")

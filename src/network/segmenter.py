@@ -47,8 +47,9 @@ class Segmenter(nn.Module):
     def from_config(cls, config: Mapping[str, Any]) -> "Segmenter":
         """Build from plain data, as it is in a config file or a checkpoint.
 
-        `_target_`: a network class of the package src.network, by its dotted path; `preprocessing`: mean, std
-        and, if not "rgb", channel_order; every other key: an argument of that class.
+        `_target_`: the dotted path of a network class, of the package src.network or one that was trusted
+        (src/network/trust.py); `preprocessing`: mean, std and, if not "rgb", channel_order; every other key:
+        an argument of that class.
 
         Raises UserError for a foreign `_target_`, and for arguments that are unknown, missing or not allowed.
         """

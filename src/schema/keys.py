@@ -224,7 +224,7 @@ TARGETS: dict[str, dict[str, Kind]] = {
     "src.training.losses.OhemCrossEntropy": {
         "class_weights": WEIGHTS,
         "threshold": Number(0, 1, above=True),
-        "min_kept": Integer(1, _MANY),
+        "min_kept": Number(0, 1),
     },
     "src.training.losses.Dice": {"smooth": Number(0, 10**6)},
     "src.training.losses.LovaszSoftmax": {},

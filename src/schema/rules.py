@@ -74,6 +74,11 @@ def _learning_rate(values: Values) -> str:
             f"schedule.min_lr={lowest:g} is above optimizer.lr={rate:g}, so that the learning rate would "
             f"rise. Set schedule.min_lr=0, or the learning rate that the training should end with."
         )
+    if rate == lowest and values.get("schedule._target_") == "src.training.schedules.PolyLR":
+        return (
+            f"schedule.min_lr={lowest:g} is optimizer.lr, so that the learning rate would never fall. Set "
+            f"schedule.min_lr=0, or choose schedule=constant."
+        )
     return ""
 
 

@@ -36,7 +36,8 @@ class SegmentationModule(LightningModule):
         data: the values of the data group: name, splits, label table, ...
         classes: class names in the order of the train ids.
         training: None for evaluation; else the groups "loss", "optimizer", "schedule", with the loss's
-            class_weights as numbers, and "auxiliary_weight", "compile", "channels_last", "fp32_precision".
+            class_weights as numbers, and "auxiliary_weight", "compile", "channels_last", "fp32_precision" and
+            "unlabelled_split".
         precision: Trainer precision of the run; evaluation uses the same one.
         began_from: the initial weights of a fine-tuning: file, digest, and what they were trained on.
         segmenter: with weights, for an evaluation; not recorded. None = a new one.

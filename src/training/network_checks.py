@@ -125,10 +125,11 @@ def _check_loss(
         )
     if not rows.isfinite().all():
         raise UserError(f"loss: {name} gives {sums.total} / {sums.weight}, which is not finite.")
-    exact = getattr(loss, "by_image", False) or (isinstance(alone, tuple) and not sums.parts)
+    is_sum = isinstance(alone, tuple) and not sums.parts and not getattr(loss, "compares_pixels", False)
+    exact = getattr(loss, "by_image", False) or is_sum
     if trainer.world_size * trainer.accumulate_grad_batches > 1 and not exact and trainer.is_global_zero:
         log.info(
-            "loss: %s is a mean, or has terms with different weights. Over devices and accumulated batches "
-            "the mean of their values is taken, which is not exactly that of one large batch.",
+            "loss: %s is a mean, compares the pixels of a batch, or has terms with different weights. Its "
+            "value over devices and accumulated batches is not exactly that of one large batch.",
             name,
         )

@@ -69,11 +69,20 @@ class RecordedNetwork:
                 data,
             )
             return
-        for seen in self.trained_on:
-            if seen["data"] == data and set(SPLITS.get(split, ())) & set(SPLITS.get(seen["split"], ())):
-                log.warning(
-                    "WARNING: this network was trained on '%s', which has images of '%s': the result says "
-                    "nothing about new images.",
-                    seen["split"],
-                    split,
-                )
+        for seen in seen_before(self.trained_on, data, split):
+            log.warning(
+                "WARNING: this network was trained on '%s', which has images of '%s': the result says "
+                "nothing about new images.",
+                seen,
+                split,
+            )
+
+
+def seen_before(trained_on: Seen, data: str, split: str) -> list[str]:
+    """The splits that were trained on, and that have images of this one."""
+    images = set(SPLITS.get(split, ()))
+    return [
+        seen["split"]
+        for seen in trained_on
+        if seen["data"] == data and images & set(SPLITS.get(seen["split"], ()))
+    ]

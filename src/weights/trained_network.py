@@ -17,7 +17,7 @@ from src.weights.checkpoint_files import load_checkpoint, read_weights_file
 from src.weights.checkpoint_schema import check_schema
 from src.weights.published import read_published
 from src.weights.published_names import OURS
-from src.weights.recorded_network import DATASETS, RecordedNetwork, Seen
+from src.weights.recorded_network import DATASETS, RecordedNetwork, Seen, seen_before
 from src.weights.safe_pickle import mapping
 from src.weights.tensor_checks import fault
 
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class TrainedNetwork(RecordedNetwork):
     """What evaluation, prediction, export and fine-tuning take: a network, its weights and their origin.
 
-    weights: the Segmenter's state_dict. val_miou: of the validation that belongs to the weights.
+    weights: the Segmenter's state_dict. val_miou: of the validation that belongs to the weights; None if
+    there was none, or on images that they were trained on.
     made_by: what the run recorded about itself, see `Run.origin`; empty for published weights.
     """
 
@@ -141,6 +142,7 @@ def network_of(checkpoint: dict[str, Any], path: str) -> TrainedNetwork:
     before: Seen | None = began["trained_on"] if began else []
     splits = [recorded["data"]["train_split"], training.get("unlabelled_split")]
     here = [{"data": recorded["data"]["name"], "split": split} for split in splits if split]
+    seen = None if before is None else [*before, *here]
     return TrainedNetwork(
         path=path,
         family=OURS,
@@ -152,17 +154,21 @@ def network_of(checkpoint: dict[str, Any], path: str) -> TrainedNetwork:
         # Older checkpoints do not have the key: they are evaluated in the more exact "ieee".
         fp32_precision="tf32" if training.get("fp32_precision") == "tf32" else "ieee",
         channels_last=bool(training.get("channels_last")),
-        trained_on=None if before is None else [*before, *here],
+        trained_on=seen,
         epoch=checkpoint["epoch"] + 1,
-        val_miou=_val_miou(checkpoint),
+        val_miou=_val_miou(checkpoint, seen or here),
         # Older checkpoints record only the run's id and name, or nothing.
         made_by=checkpoint.get("run") or {},
     )
 
 
-def _val_miou(checkpoint: Mapping[str, Any]) -> float | None:
-    """Of the validation in the checkpoint's own epoch; the weights have changed since an earlier one."""
+def _val_miou(checkpoint: Mapping[str, Any], seen: Seen) -> float | None:
+    """Of the validation in the checkpoint's own epoch; the weights have changed since an earlier one. None
+    also for images that the network was trained on."""
+    data = checkpoint["hyper_parameters"]["data"]
     if checkpoint.get("scored_epoch") != checkpoint["epoch"] or not checkpoint.get("scores"):
+        return None
+    if seen_before(seen, data["name"], data["val_split"]):
         return None
     return checkpoint["scores"]["mIoU"]
 

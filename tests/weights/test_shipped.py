@@ -27,8 +27,11 @@ def test_each_network_is_there_with_its_card(name):
     known = restore(find_shipped(name)).provenance
     assert known["trained_on"], "what it has seen"
     assert not known["revision"].endswith("+"), "trained with code that is in no commit"
-    for fact in (known["recipe"], known["revision"], f"seed {known['seed']}", f"{known['val_mIoU']:.4f}"):
+    splits = [seen["split"] for seen in known["trained_on"]]
+    for fact in (known["recipe"], known["revision"], f"seed {known['seed']}", *splits):
         assert fact in card, fact
+    miou = known["val_mIoU"]
+    assert ("not measured on images that it has not seen" if miou is None else f"{miou:.4f}") in card
     for word in ("## Data", "## Recipe", "## Result", "## Limits", "## Licence", "python -m src.eval"):
         assert word in card, word
 

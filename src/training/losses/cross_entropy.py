@@ -72,23 +72,25 @@ class OhemCrossEntropy(nn.Module):
     """Cross entropy of the pixels that are hardest at present (online hard example mining).
 
     A labelled pixel is kept if the network gives its true class a probability below `threshold`, and in any
-    case if it is among the `min_kept` hardest labelled pixels of the batch. The loss is
-    sum(w[y] * CE) / sum(w[y]) over the pixels that are kept. Each device chooses among its own pixels.
+    case if it is among the hardest labelled pixels of the batch, a share of `min_kept`. The loss is
+    sum(w[y] * CE) / sum(w[y]) over the pixels that are kept. Each device chooses among its own pixels, so
+    that the loss of several devices is that of one only where the threshold alone decides.
 
     https://arxiv.org/abs/1604.03540 for detection; here as segmentation uses it, threshold 0.7.
 
     Args:
         threshold: a probability.
-        min_kept: a number of pixels for the batch of a device.
+        min_kept: a share of the labelled pixels of a device's batch, 0 to 1. At least one pixel is kept.
         class_weights: one per class, or None for equal weights.
     """
 
     weight: Tensor | None
+    compares_pixels = True
 
     def __init__(
         self,
         threshold: float = 0.7,
-        min_kept: int = 100_000,
+        min_kept: float = 1 / 16,
         class_weights: Sequence[float] | None = None,
     ):
         super().__init__()
@@ -108,9 +110,10 @@ class OhemCrossEntropy(nn.Module):
         entropy = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
         # Ignored pixels are easier than every labelled one. Their own entropy, 0, would tie with the best.
         hardness = entropy.detach().where(valid, -1.0).flatten()
-        hardest = hardness.topk(min(self.min_kept, hardness.numel()), sorted=False).values
-        # By comparison with a tensor: a value on the host would make the step wait for the device.
-        limit = hardest.min().clamp(max=-math.log(self.threshold))
+        hardest = hardness.topk(max(1, int(self.min_kept * hardness.numel()))).values
+        # Tensors throughout: a value on the host would make the step wait for the device.
+        last = (valid.sum() * self.min_kept).long().sub(1).clamp(0, len(hardest) - 1)
+        limit = hardest.gather(0, last.view(1)).clamp(max=-math.log(self.threshold))
         kept = valid & (entropy.detach() >= limit)
         weights = kept.to(logits.dtype)
         if self.weight is not None:
