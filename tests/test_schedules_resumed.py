@@ -30,7 +30,7 @@ def rates(run, name="lr-Adam"):
         (
             (
                 *("loss=ohem", "loss.min_kept=0.5", "trainer.precision=bf16-mixed", "channels_last=true"),
-                *("callbacks=ema", "schedule=warmup_cosine", "schedule.warmup=0.4"),
+                *("schedule=warmup_cosine", "schedule.warmup=0.4"),
             ),
             "on_train_batch_end",
             3,
