@@ -98,12 +98,12 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         metrics = score(arguments.predictions, arguments.root, SPLITS[arguments.split], arguments.threads)
+        rich.print(table(metrics))  # first, so that no error in writing loses it
         if arguments.output is not None:
             write_json(arguments.output, metrics)
     except UserError as error:
         print(error.text, file=sys.stderr)
         return 2
-    rich.print(table(metrics))
     return 0
 
 

@@ -224,13 +224,18 @@ def _unknown_choice(group: str, choice: str) -> str:
     return f"{group}={choice}: no such file in conf/{group}. Did you mean {close}? There are: {there_are}."
 
 
-def _reference_keys(config_name: str) -> set[str]:
-    """Keys of the groups that the command line chooses. The context of `@hydra.main` is gone here."""
-    split = [argument.partition("=") for argument in sys.argv[1:]]
+def own_folder() -> tuple[Path | None, list[str]]:
+    """That of --config-dir on the command line, and the override by which `compose` finds it, too."""
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     flags.add_argument("--config-dir", "-cd", type=Path)
     own = flags.parse_known_args(sys.argv[1:])[0].config_dir
-    search = [f"hydra.searchpath=['file://{own.absolute()}']"] if own else []
+    return own, [f"hydra.searchpath=['file://{own.absolute()}']"] if own else []
+
+
+def _reference_keys(config_name: str) -> set[str]:
+    """Keys of the groups that the command line chooses. The context of `@hydra.main` is gone here."""
+    split = [argument.partition("=") for argument in sys.argv[1:]]
+    own, search = own_folder()
     choices = [
         f"{group}={name}"
         for group, _, name in split

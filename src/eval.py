@@ -20,11 +20,11 @@ def evaluate(config: DictConfig) -> float | None:
     evaluator = Evaluator(config)  # everything that can be wrong is found here
     run = evaluator.run
     with ended_with_exit_code(evaluator.loggers):
-        metrics = evaluator.evaluate()
-        if metrics is None:
-            return None
-        miou = report_evaluation(run, metrics, evaluator.trained.provenance, evaluator.split_size)
-        send_results(evaluator.loggers, run.directory, evaluator.labels, step=0)
+        miou, metrics = None, evaluator.evaluate()
+        if metrics is not None:
+            miou = report_evaluation(run, metrics, evaluator.trained.provenance, evaluator.split_size)
+            send_results(evaluator.loggers, run.directory, evaluator.labels, step=0)
+        evaluator.finish_submission()
         return miou
 
 

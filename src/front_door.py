@@ -200,7 +200,7 @@ def _quote_paths() -> None:
         if key not in _PATHS or not value or "${" in value:
             continue
         is_hydras = value == "null" or value[0] in "'\"[" or sweep
-        if is_hydras and not Path(value).expanduser().exists():
+        if is_hydras and not _is_there(value):
             continue
         try:
             as_typed = OverridesParser.create().parse_override(argument).value() == value
@@ -208,6 +208,13 @@ def _quote_paths() -> None:
             as_typed = False
         if not as_typed:
             sys.argv[number] = f"{key}={quoted(value)}"
+
+
+def _is_there(value: str) -> bool:
+    try:
+        return Path(value).expanduser().exists()
+    except (OSError, RuntimeError):  # a list of many files is longer than a path; ~nobody
+        return False
 
 
 def _start_logging() -> None:

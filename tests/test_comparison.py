@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from rich.console import Console
 from src.evaluation.comparison import compare, report_comparison, table
 from src.inference.views import Inference
 from src.network.cost import latency, parameters_and_gflops
+from src.runs.jobs import place
 
 MODEL = {"_target_": "src.network.cgnet.CGNet", "preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
 
@@ -97,6 +99,32 @@ def test_each_way_of_augmentation_has_a_row_beside_the_plain_figure(evaluation, 
         (f"{images}, window [64, 64], stride [32, 32]", 0.3, None, 2.0),
         (f"{images}, window [64, 64], stride [64, 64]", 0.2, None, 2.0),
     ]
+
+
+def test_no_evaluation_is_lost_that_differs_in_something_else(evaluation, tmp_path):
+    """Such as the folder of the images."""
+    for name, miou in (("0", 0.5), ("1", 0.3), ("2", 0.5)):
+        evaluation(name, checkpoint="a.ckpt", mIoU=miou)
+    rows = [(row["data"], row["mIoU"]) for row in compare([tmp_path])]
+    assert rows == [("street val, 7 images", 0.5), ("street val, 7 images (1)", 0.3)]
+
+
+def test_a_sweep_judges_weights_that_have_changed_again(tmp_path):
+    weights = tmp_path / "best.ckpt"
+    weights.touch()
+    job = place(tmp_path, [f"checkpoint={weights}", "data.root=a"], set(), "eval")
+    (job.directory / "metrics.json").write_text(json.dumps({"checkpoint": str(weights)}))
+    job.end("finished", 0)
+    os.utime(weights, (1, 1))
+
+    def status(*overrides):
+        found = place(tmp_path, list(overrides), set(), "eval")
+        return found.directory.name, found.status
+
+    assert status(f"checkpoint={weights}", "data.root=a") == ("0", "finished")
+    assert status(f"checkpoint={weights}", "data.root=b") == ("1", "not started"), "other images"
+    os.utime(weights, (2e9, 2e9))
+    assert status(f"checkpoint={weights}", "data.root=a") == ("0", "not started")
 
 
 def test_operations_follow_what_the_network_sees():

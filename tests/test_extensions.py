@@ -64,6 +64,12 @@ def test_it_trains_resumes_and_evaluates(train, doors, lab, monkeypatch, name):
     }
 
 
+def test_help_shows_files_of_one_s_own(train):
+    shown = train("model=unet", "--help")
+    assert shown.code == 0, shown.err
+    assert "mylab.unet.UNet" in shown.out
+
+
 def test_a_new_training_alone_begins_with_pretrained_weights(train, lab, doors):
     run = train("model=backbone", "optimizer.lr=1e-9", "schedule=constant", "trainer.max_epochs=1")
     assert "Beginning with the pretrained weights of Backbone" in run.out, run.err

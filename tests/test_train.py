@@ -164,6 +164,7 @@ def test_two_devices_agree_leave_one_run_directory_and_judge_every_image_once(do
         *TINY,
         "trainer.devices=2",
         "trainer.strategy=ddp",
+        "loss=dice",
         "callbacks=spy",
         own_process=True,
     )

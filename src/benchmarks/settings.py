@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,7 @@ def benchmark_settings(run: Run) -> None:
     settings = run.config["measure"]
     variants = settings["variants"]
     run.open()
+    shutil.rmtree(run.directory / "runs", ignore_errors=True)  # of an earlier start, which would be resumed
     # The first variant again at the end: the difference of its two results is the machine's noise.
     measured: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}

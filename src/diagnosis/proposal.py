@@ -230,10 +230,16 @@ def _crop(side: int) -> int:
 def _statistics(pairs: Sequence[Pair]) -> tuple[list[float], list[float], int]:
     """Mean and standard deviation of red, green and blue over some images, and the number of these images."""
     some = pairs[:: len(pairs) // _IMAGES + 1]
-    images = list(parallel_map(lambda pair: read_image(pair.image), some))
-    pixels = sum(image.shape[0] * image.shape[1] for image in images)
-    mean = sum(image.sum((0, 1), np.int64) for image in images) / pixels
-    squares = sum(np.square(image, dtype=np.int64).sum((0, 1)) for image in images) / pixels
+
+    def sums(pair: Pair) -> np.ndarray:
+        """(3, 3): of the pixels, of their values and of the squares, which take no memory in the queue."""
+        image = read_image(pair.image)
+        pixels = np.full(3, image.shape[0] * image.shape[1])
+        squares = [np.einsum("hw,hw->", *2 * [image[..., channel].astype(np.int64)]) for channel in range(3)]
+        return np.stack([pixels, image.sum((0, 1), np.int64), squares])
+
+    pixels, total, of_squares = sum(parallel_map(sums, some))
+    mean, squares = total / pixels, of_squares / pixels
     return mean.tolist(), np.sqrt(squares - mean**2).clip(1).tolist(), len(some)
 
 

@@ -47,7 +47,10 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
         views = _views(metrics["tta"] or NO_TTA)
         row = {"network": _name(metrics), "checkpoint": metrics["checkpoint"], "data": _data(metrics)}
         row |= {name: metrics["cost"][name] for name in ("parameters", "GFLOPs")}
-        row["mIoU_tta" if views else "mIoU"] = metrics["mIoU"]
+        column = "mIoU_tta" if views else "mIoU"
+        row[column] = metrics["mIoU"]
+        if rows.get((row["checkpoint"], row["data"], views), row)[column] != row[column]:
+            row["data"] += f" ({path.parent.name})"  # differs in what the table does not show
         if not views:
             row["latency_ms"] = metrics["cost"].get("latency_ms", {}).get("median")
         rows[row["checkpoint"], row["data"], views] = dict.fromkeys(COLUMNS) | row

@@ -21,15 +21,22 @@ class Cost(Callback):
         passes: timed inferences, each with all views and windows, after three that are not timed; 0 = none.
         input_scale: GFLOPs are counted for a single view at this scale, in windows if there are any.
         recorded_parameters: of an exported file, whose network's class may be nowhere here.
+        on_cpu: whether it computes there, as exported files do, wherever the metrics are computed.
     """
 
     def __init__(
-        self, inference: Inference, passes: int, input_scale: float, recorded_parameters: int | None = None
+        self,
+        inference: Inference,
+        passes: int,
+        input_scale: float,
+        recorded_parameters: int | None = None,
+        on_cpu: bool = False,
     ):
         self.inference = inference
         self.passes = passes
         self.input_scale = input_scale
         self.recorded_parameters = recorded_parameters
+        self.on_cpu = on_cpu
         self.metrics: dict[str, Any] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -53,6 +60,6 @@ class Cost(Callback):
             # cuDNN would first try out sizes that are new to it; it knows these from the evaluated images.
             with trainer.precision_plugin.forward_context():
                 self.metrics["latency_ms"] = latency(self.inference.class_map, size, device, self.passes)
-            on = machine()
-            self.metrics["device"] = on["gpu"] if device.type == "cuda" else on["cpu"]
-            self.metrics["threads"] = None if device.type == "cuda" else torch.get_num_threads()
+            on, on_gpu = machine(), device.type == "cuda" and not self.on_cpu
+            self.metrics["device"] = on["gpu"] if on_gpu else on["cpu"]
+            self.metrics["threads"] = None if on_gpu else torch.get_num_threads()

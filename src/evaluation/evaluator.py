@@ -65,7 +65,8 @@ class Evaluator:
         self._module.class_map = inference.class_map
         self._submission = SubmissionWriter(self.run, self._data) if config.submission else None
         parameters = self.trained.provenance["parameters"]
-        self._cost = Cost(inference, config.latency, config.input_scale, parameters)
+        exported = isinstance(self.trained, ExportedNetwork)
+        self._cost = Cost(inference, config.latency, config.input_scale, parameters, on_cpu=exported)
         callbacks = [
             RankConsistency(values, Path(config.checkpoint).expanduser()),
             PicturePanel(planned.directory / "pictures", count=config.pictures, filename="panel.png"),
@@ -106,13 +107,16 @@ class Evaluator:
             self._trainer.validate(self._module, datamodule=self._data, verbose=False)
         if not self._trainer.is_global_zero:
             return None
-        if self._submission:
-            self._submission.finish()
         assert self._module.scores is not None
         assert self._data.val_set is not None
         if not self._data.val_set.has_labels:
             return None
         return self._module.scores | {"cost": self._cost.metrics}
+
+    def finish_submission(self) -> None:
+        """After the metrics are written, which an error here must not lose."""
+        if self._submission and self._trainer.is_global_zero:
+            self._submission.finish()
 
     @property
     def loggers(self) -> list[Logger]:

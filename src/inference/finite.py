@@ -16,7 +16,7 @@ def raise_if_not_finite(segmenter: Segmenter, path: str) -> None:
             raise UserError(
                 f"checkpoint={path}: its network's logits for an image are NaN or infinite, though its "
                 "weights are finite: values overflow in its precision. Is the file damaged? If not, "
-                "use full precision (trainer.precision=32-true)."
+                "use full precision (trainer.precision=32-true in an evaluation, else precision=float32)."
             )
 
     segmenter.network.register_forward_hook(check)

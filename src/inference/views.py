@@ -90,6 +90,8 @@ class Inference:
         ]
         if small:
             raise UserError(shorten(small))
+        if self.window and min(self.window) < least:
+            raise UserError(f"window={list(self.window)}: the network needs at least {least}x{least}.")
         largest = [max(sides) for sides in zip(*(view for _, _, view in views), strict=True)]
         if self.window and (self.window[0] > largest[0] or self.window[1] > largest[1]):
             raise UserError(

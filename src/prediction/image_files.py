@@ -58,11 +58,11 @@ class Images:
         return read_image(item.place, upright=True, few=self.readers <= 4)
 
 
-def open_source(text: str, own: Path, frame_step: int) -> Images | Video:
+def open_source(text: str, own: Sequence[Path], frame_step: int) -> Images | Video:
     """Raises UserError where there is no image.
 
     Args:
-        own: the folder of our results; what lies in it is not taken from a folder around it.
+        own: folders of our results; what lies in one is not taken from a folder around it.
     """
     path = Path(text)
     if is_file(path) and path.suffix.lower() in VIDEO_SUFFIXES:
@@ -101,11 +101,9 @@ def _matches(root: Path, pattern: Path) -> list[Path]:
     return [path for path in found if not any(p.startswith(".") for p in path.relative_to(root).parts)]
 
 
-def _without(own: Path, root: Path, paths: list[Path]) -> list[Path]:
-    own = own.resolve()
-    if root.resolve().is_relative_to(own):
-        return paths
-    return [path for path in paths if not path.resolve().is_relative_to(own)]
+def _without(own: Sequence[Path], root: Path, paths: list[Path]) -> list[Path]:
+    around = [folder.resolve() for folder in own if not root.resolve().is_relative_to(folder.resolve())]
+    return [path for path in paths if not any(path.resolve().is_relative_to(folder) for folder in around)]
 
 
 def _fixed_part(pattern: Path) -> Path:

@@ -47,7 +47,8 @@ class Prediction:
         values = planned.config
         for key in ("checkpoint", "source"):  # the same, whatever folder the command is repeated in
             values[key] = str(Path(values[key]).expanduser().absolute())
-        self._source = open_source(values["source"], Path(values["runs_dir"]), values["frame_step"])
+        own = [Path(values["runs_dir"]).expanduser(), planned.directory]
+        self._source = open_source(values["source"], own, values["frame_step"])
         kinds = [values["output"]] if isinstance(values["output"], str) else values["output"]
         self._films = self._source.frame_rate is not None and "overlay" in kinds
         # An interrupted video of overlays continues from its train ids.
@@ -77,7 +78,8 @@ class Prediction:
         self._results.open(self._predictor)
         directory, source, table = self._results.directory, self._source, self._predictor.table
         film = directory / "overlay" / f"{source.path.stem}.mp4"
-        video = VideoWriter(film, source.frame_rate or 1) if self._films and not film.exists() else None
+        filmed = film.exists() and film.stat().st_mtime >= source.path.stat().st_mtime
+        video = VideoWriter(film, source.frame_rate or 1) if self._films and not filmed else None
         outputs = Outputs(directory, self._kinds, table, filmed=self._films, video=video)
 
         def is_done(name: str) -> bool:

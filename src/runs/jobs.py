@@ -52,6 +52,16 @@ class Job:
     def number(self) -> int:
         return int(self.directory.name)
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it is an evaluation of a file of weights that has changed since."""
+        try:
+            judged = json.loads((self.directory / "metrics.json").read_bytes())["checkpoint"]
+            changed = Path(judged).expanduser().stat().st_mtime
+        except (OSError, ValueError, LookupError, TypeError):  # no result, or the file is gone
+            return False
+        return self.ended is not None and changed > datetime.fromisoformat(self.ended).timestamp()
+
     def write(self) -> None:
         content = {key: value for key, value in asdict(self).items() if key != "directory"}
         hidden = [hide_secrets(override) for override in self.overrides]
@@ -94,13 +104,17 @@ def read_jobs(sweep: Path) -> list[Job]:
     return sorted((job for job in found if job), key=lambda job: job.number)
 
 
-def place(sweep: Path, overrides: list[str], varied: Set[str]) -> Job:
+def place(sweep: Path, overrides: list[str], varied: Set[str], task: str = "train") -> Job:
     """The job with these overrides, in its directory; a new one gets the lowest free number.
 
+    An evaluation is another one if its images lie elsewhere, and runs again if its weights have changed.
     Only one process at a time may call this.
     """
-    job = find(sweep, overrides, varied)
+    judged = {"data.root"} if task == "eval" else set()
+    job = find(sweep, overrides, varied | judged)
     if job:
+        if task == "eval" and job.is_outdated:
+            job.status = "not started"
         if job.status not in DONE:
             job.overrides, job.varied = overrides, sorted(varied)
             job.write()

@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.config import CONF_DIR, flatten
+from src.config import CONF_DIR, flatten, own_folder
 from src.schema.check import kind_of
 from src.schema.comments import comments
 from src.schema.kinds import shown
@@ -19,7 +19,7 @@ _KEY_COLUMNS = 46
 def help_text(task: str, overrides: Sequence[str]) -> str:
     """The help of a command, with the values that result from these overrides."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose(task, list(overrides), return_hydra_config=True)
+        config = compose(task, [*own_folder()[1], *overrides], return_hydra_config=True)
     choices = {
         group: choice
         for group, choice in config.hydra.runtime.choices.items()

@@ -88,7 +88,8 @@ class HouseSweeper(Sweeper):
     def place(self, batch: Sequence[Sequence[str]]) -> list[Job]:
         """Find or create the jobs. Raises HydraException before that for overrides that do not compose."""
         self.validate_batch_is_legal(batch)
-        jobs = [place(self.directory, list(overrides), self.varied) for overrides in batch]
+        task = self.config.task
+        jobs = [place(self.directory, list(overrides), self.varied, task) for overrides in batch]
         self.jobs += jobs
         return jobs
 

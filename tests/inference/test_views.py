@@ -258,6 +258,14 @@ def test_images_too_small_for_a_scale_or_a_window():
     with pytest.raises(UserError, match=r"window=\[65, 128\].* at most \[64, 128\] pixels at these scales"):
         Inference(by_colour, window=(65, 128), stride=(1, 1)).check_sizes(sizes)
     Inference(by_colour, (2.0,), window=(65, 128), stride=(1, 1)).check_sizes(sizes)
+    with pytest.raises(UserError, match=r"window=\[16, 64\]: the network needs at least 32x32"):
+        Inference(by_colour, window=(16, 64), stride=(8, 8)).check_sizes(sizes)
+
+    class Deep(torch.nn.Identity):
+        min_size = 96
+
+    with pytest.raises(UserError, match="the network needs at least 96x96"):
+        Inference(Deep()).check_sizes(sizes)
 
 
 def test_default_stride_is_two_thirds_of_the_window():

@@ -55,6 +55,9 @@ def test_own_results_are_not_taken_for_sources(doors, checkpoint, photos):
     assert len(rows(doors("predict", *keys, name="two"))) == 2
     inside = doors("predict", keys[0], f"source={photos}/runs/predict/one/color", *keys[2:], name="three")
     assert len(rows(inside)) == 2, "asked for"
+    for _ in range(2):
+        assert doors("predict", *keys, f"run_dir={photos}/classes", name="four").code == 0
+    assert len((photos / "classes/shares.csv").read_text().splitlines()) == 1 + 2
 
 
 @pytest.mark.sampled(3)

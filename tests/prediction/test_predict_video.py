@@ -1,5 +1,7 @@
 """`python -m src.predict source=<video>`: each frame, and a video of overlays."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -87,6 +89,9 @@ def test_an_interrupted_video_continues(predict):
     assert all(np.array_equal(ids, maps[name]) for name, ids in maps_of(again).items())
     assert len(rows(again)) == 9
     assert (whole.directory / "train_ids/a clip/000000.png").stat().st_mtime_ns == written
+    os.utime(film, (1, 1))  # older than the video, which was replaced
+    assert predict("output=overlay").code == 0
+    assert film.stat().st_mtime > 1
 
 
 def test_a_video_that_ends_early_is_named(predict, street_root, tmp_path):

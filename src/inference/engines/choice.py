@@ -52,7 +52,10 @@ def engine_for(
         if precision != "float32":
             raise UserError(f"precision={precision}: ONNX Runtime computes in float32 on CPUs.")
         onnxruntime()  # before the network is traced, which takes seconds
-        return OnnxEngine(onnx_model(trace(trained.segmenter(), COARSE)).SerializeToString(), COARSE)
+        segmenter = trained.segmenter()
+        made = OnnxEngine(onnx_model(trace(segmenter, COARSE)).SerializeToString(), COARSE)
+        made.min_size = segmenter.min_size
+        return made
     if engine == "openvino":
         return _openvino(trained, precision)
     return TorchEngine(trained.segmenter(), trained.path, on, precision, compiled=engine == "compile")
@@ -60,7 +63,10 @@ def engine_for(
 
 def _openvino(trained: TrainedNetwork, precision: str) -> Engine:
     openvino()  # before the network is traced, which takes seconds
-    return OpenVinoEngine(openvino_model(trace(trained.segmenter(), COARSE)), COARSE, precision)
+    segmenter = trained.segmenter()
+    made = OpenVinoEngine(openvino_model(trace(segmenter, COARSE)), COARSE, precision)
+    made.min_size = segmenter.min_size
+    return made
 
 
 def _device(device: str, engine: str) -> str:
@@ -101,6 +107,10 @@ class Compared:
     @property
     def device(self) -> str:
         return self._engine.device
+
+    @property
+    def min_size(self) -> int:
+        return self._engine.min_size
 
     def __call__(self, image: Tensor) -> Tensor:
         self._compare(image)

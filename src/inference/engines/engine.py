@@ -11,7 +11,8 @@ PRECISIONS = ("float32", "bf16", "fp16")
 class Engine(Protocol):
     """A trained network in one runtime, on one device. Images and results lie on the CPU.
 
-    name: one of ENGINES without "auto". precision: one of PRECISIONS, or "int8" of a file.
+    name: one of ENGINES without "auto". precision: one of PRECISIONS, or "int8" of a file. min_size: of an
+    image, in pixels.
     """
 
     @property
@@ -22,6 +23,9 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str: ...
+
+    @property
+    def min_size(self) -> int: ...
 
     def __call__(self, image: Tensor, /) -> Tensor:
         """uint8 RGB (B, 3, H, W) -> float32 logits (B, C, H, W)."""

@@ -19,6 +19,7 @@ class GraphEngine(ABC):
 
     name: str
     device = "cpu"
+    min_size = 1  # that of its network, where it is known
 
     def __init__(self, output: str, precision: str):
         self.precision = precision

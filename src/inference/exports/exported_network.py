@@ -129,6 +129,7 @@ def read_exported(path: str, precision: str = "float32") -> ExportedNetwork:
     how = values["export"]
     try:
         engine = file.engine(place, how["output"], precision)
+        engine.min_size = how["min_size"]
         size = (how["size"][0], how["size"][1]) if how["size"] else None
     except Exception as error:
         raise _damaged(path, name, error) from error
@@ -185,6 +186,7 @@ class _OneSize:
 
     def __init__(self, engine: Engine, size: Size, path: str):
         self.name, self.precision, self.device = engine.name, engine.precision, engine.device
+        self.min_size = engine.min_size
         self._engine = engine
         self._size = size
         self._path = path

@@ -59,7 +59,7 @@ class RankConsistency(Callback):
                 "training frames": _frames(data.train_set, data.train_sizes),
                 "validation frames": _frames(data.val_set, data.val_sizes),
                 "instanceIds files": "none" if data.val_set.instances is None else "beside the labels",
-                "class weights": str(training["loss"]["class_weights"] if training else None),
+                "loss, with its class weights": str(training["loss"] if training else None),
             },
             _SOFTWARE: {name: version(name) for name in _PACKAGES} | {"program (src/)": _program()},
         }
