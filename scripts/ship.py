@@ -26,6 +26,7 @@ _KEPT = (
     "run",
     "scores",
     "scored_epoch",
+    "scored_step",
 )
 _LARGEST = 2_200_000  # bytes
 

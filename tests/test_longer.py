@@ -113,6 +113,17 @@ def test_a_run_that_stopped_early_continues_without_early_stopping(doors):
 
 
 @pytest.mark.slow
+def test_a_run_that_stopped_early_continues_with_more_patience(doors):
+    patience = "callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, "
+    keys = (*EVERY, "trainer.max_epochs=5", f"{patience}mode: min, patience: ")
+    early = doors("train", *keys[:-1], f"{keys[-1]}1}}")
+    assert "Ended in epoch 2/5: EarlyStopping (monitor=val/mIoU, patience=1)" in early.out
+    run = doors("train", *keys[:-1], f"{keys[-1]}2}}", "extend=true")
+    assert run.code == 0, run.err
+    assert "Ended in epoch 3/5: EarlyStopping (monitor=val/mIoU, patience=2)" in run.out
+
+
+@pytest.mark.slow
 def test_a_run_that_has_ended_within_an_epoch_cannot_be_extended(doors):
     assert doors("train", *QUIET, "trainer.max_steps=3").code == 0
     run = doors("train", *QUIET, "trainer.max_steps=7", "extend=true")

@@ -105,6 +105,28 @@ def test_other_places_of_validation(doors, stop, whole, faulty_conf, overrides, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("hook", "at", "saved"), [("on_train_batch_start", 6, (0, 4)), ("on_validation_batch_start", 5, (1, 8))]
+)
+def test_max_steps_resumes_after_a_whole_epoch(doors, stop, whole, faulty_conf, hook, at, saved):
+    """Lightning by itself would end the first epoch twice, and lose the other batches of the second one."""
+    keys = (*PLAIN, "trainer.max_epochs=-1", "trainer.max_steps=10")
+    assert stop(*keys, hook=hook, at=at, what="Crash") == "Crash"
+    assert step(doors) == saved
+    assert_same(doors("train", f"--config-dir={faulty_conf}", *keys), whole(*keys))
+
+
+@pytest.mark.slow
+def test_best_ckpt_in_the_place_of_a_damaged_last_ckpt_with_early_stopping(doors, stop, whole, faulty_conf):
+    patience = "callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, "
+    keys = (*PLAIN, f"{patience}mode: max, patience: 9}}")
+    assert stop(*keys, hook="on_train_batch_start", at=6, what="Crash") == "Crash"
+    folder = doors.folder / "train/run/checkpoints"
+    (folder / "last.ckpt").write_bytes((folder / "best.ckpt").read_bytes())
+    assert_same(doors("train", f"--config-dir={faulty_conf}", *keys), whole(*keys))
+
+
+@pytest.mark.slow
 def test_sigterm_ends_an_evaluation_at_once(doors, module_doors, whole, monkeypatch):
     checkpoint = whole(*PLAIN).directory / "checkpoints/best.ckpt"
     steps = []

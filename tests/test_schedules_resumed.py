@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from front_doors import TINY
 from resumed import PLAIN, assert_same
 
 TORCH = "schedule._target_=torch.optim.lr_scheduler."
@@ -69,6 +70,16 @@ def test_a_killed_run_ends_to_the_bit_as_one_that_was_not(
         assert "Ended in epoch 2/8: EarlyStopping (monitor=val/mIoU, patience=1)" in run.out
     if "schedule.monitor=val/mIoU" in overrides:
         assert rates(run)[-1] == pytest.approx(rates(run)[0] / 10)
+
+
+@pytest.mark.slow
+def test_a_schedule_of_epochs_where_steps_end_the_training(doors):
+    """8 steps are 2 epochs: half way the cosine is at half the rate."""
+    cosine = ("schedule=any", f"{TORCH}CosineAnnealingLR", "schedule.interval=epoch")
+    end = ("trainer.max_epochs=-1", "trainer.max_steps=8", "trainer.log_every_n_steps=1")
+    run = doors("train", *TINY, "callbacks.pictures=null", *cosine, *end)
+    assert run.code == 0, run.err
+    assert rates(run) == pytest.approx(4 * [1e-3] + 4 * [5e-4])
 
 
 @pytest.mark.slow

@@ -128,6 +128,25 @@ def test_another_config_under_the_same_name_is_refused(trained, module_doors):
     assert "optimizer.lr: 0.001 before, 0.5 now" in other.err
 
 
+def test_a_dry_run_leaves_nothing_to_resume_from(doors):
+    keys = (*TINY, "callbacks.pictures=null", "schedule=warmup_cosine", "schedule.warmup=500")
+    for _ in range(2):
+        run = doors("train", *keys, "trainer.fast_dev_run=true")
+        assert run.code == 0, run.err
+        assert "Resuming" not in run.out
+    assert not list((run.directory / "checkpoints").glob("*.ckpt"))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_has_no_scores_of_other_weights(doors):
+    """The validation after three of four steps is that of best.ckpt, not of last.ckpt."""
+    keys = ("callbacks.pictures=null", "trainer.max_epochs=1", "trainer.val_check_interval=3")
+    run = doors("train", *TINY, *keys)
+    assert run.code == 0, run.err
+    assert run.metrics["val_mIoU"] == run.metrics["mIoU"] is not None
+    assert run.metrics["last"]["mIoU"] is None
+
+
 @pytest.mark.slow
 def test_framework_features_together(doors):
     """bf16, EMA, accumulation, clipping and another network in one run."""

@@ -178,10 +178,12 @@ class SegmentationDataModule(LightningDataModule):
         loop = self.trainer.fit_loop
         # `processed`, because `completed` does not count the batch at whose end a checkpoint is written.
         batches = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+        epochs = loop.epoch_progress.current  # type: ignore[attr-defined]
+        is_over = epochs.ready == epochs.processed  # perhaps early, by max_time: the rest is left out
         files = {"files": self.originals.digests()} if self.originals else {}
         return files | {
-            "next_epoch": loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
-            "next_batch": batches % self.trainer.num_training_batches,
+            "next_epoch": epochs.processed,
+            "next_batch": 0 if is_over else batches % self.trainer.num_training_batches,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

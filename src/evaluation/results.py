@@ -16,7 +16,7 @@ from src.runs.atomic_files import write_bytes, write_json
 from src.runs.directory import Run
 from src.runs.directory_checks import check_own, csv_rows
 from src.weights.checkpoint_files import load_checkpoint
-from src.weights.trained_network import network_of
+from src.weights.trained_network import is_scored, network_of
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +122,7 @@ def _recorded(run: Run, name: str) -> dict[str, Any] | None:
     check_own(run.directory, checkpoint, path)
     try:
         # The last epoch may have had no validation (trainer.check_val_every_n_epoch).
-        scored = checkpoint["scores"] is not None and checkpoint["scored_epoch"] == checkpoint["epoch"]
-        metrics = checkpoint["scores"] if scored else {"mIoU": None}
+        metrics = checkpoint["scores"] if is_scored(checkpoint) else {"mIoU": None}
         return metrics | {
             **network_of(checkpoint, str(path)).provenance,
             "data": run.config["data"]["name"],

@@ -15,7 +15,7 @@ from src.training.early_checks import planned_length
 from src.training.loggers.build import keep_ids
 from src.training.module import SegmentationModule
 from src.training.reliability.error_messages import clear_errors
-from src.training.resume import check_resumable, spread_anew
+from src.training.resume import check_resumable, renew_patience, spread_anew
 from src.training.trainer import honest_exit
 from src.weights.checkpoint_files import AtomicCheckpointIO
 
@@ -36,6 +36,7 @@ def fit(
     """
     if last and run.last_checkpoint:
         check_resumable(last, run.last_checkpoint, trainer, module)
+        renew_patience(last, trainer)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             spread_anew(last, module, *planned_length(trainer, data), asked=run.config.get("extend", False))
         files = trainer.strategy.checkpoint_io

@@ -21,6 +21,7 @@ from src.training.compiled import Compiled
 from src.training.losses.step_loss import StepLoss
 from src.training.losses.terms import ratio
 from src.training.optimization import build_optimizer, build_schedule, freeze, length, steps_when
+from src.training.reliability.lightning_internals import scale_left
 
 Batch = Mapping[str, Any]
 
@@ -64,6 +65,7 @@ class SegmentationModule(LightningModule):
         self.num_images = 0
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None
+        self.scored_step: int | None = None  # the optimizer steps before it
         # uint8 (B, 3, H, W) -> uint8 (B, H, W). Not in training, whose validation loss needs logits.
         self.class_map: Callable[[Tensor], Tensor] = self.segmenter.class_map
         self._sums: list[Tensor] = []  # of the loss and its parts, for each batch of this optimizer step
@@ -116,7 +118,7 @@ class SegmentationModule(LightningModule):
         norm = torch.zeros_like(total)
         if gradients:  # none in the last epoch of StochasticWeightAveraging, which only sets BatchNorm
             torch._foreach_mul_(gradients, factor)
-            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            norm = torch.stack(torch._foreach_norm(gradients)).norm() / scale_left(self.trainer, optimizer)
         loss = total * factor / divisor
         self.epoch_loss = self.epoch_loss + loss
         self.step_loss = loss
@@ -166,10 +168,10 @@ class SegmentationModule(LightningModule):
         if self.trainer.sanity_checking:
             return
         self.scores = scores(matrix.cpu(), self.classes)
-        self.scored_epoch = self.trainer.current_epoch
+        self.scored_epoch, self.scored_step = self.trainer.current_epoch, self.trainer.global_step
         self.scores["num_images"] = self._sum_over_devices(self.num_images)
         loss = self.val_loss.compute().item() if self.loss is not None else 0.0
-        epoch_scores = self._epoch_scores(self.scores, loss)
+        epoch_scores = self.epoch_scores(self.scores, loss)
         # The matrix is already summed over devices: every rank logs the same values, without another
         # reduction. They are float64, since logging would round them otherwise.
         logged = {
@@ -179,7 +181,8 @@ class SegmentationModule(LightningModule):
         }
         self.log_dict(logged)
 
-    def _epoch_scores(self, metrics: dict[str, Any], loss: float) -> dict[str, Any]:
+    def epoch_scores(self, metrics: dict[str, Any], loss: float) -> dict[str, Any]:
+        """As they are logged."""
         named = {f"val/{key}": metrics[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")}
         named |= {f"val_IoU/{name}": value for name, value in metrics["IoU"].items()}
         return named if self.loss is None else named | {"val/loss": loss}
@@ -190,7 +193,7 @@ class SegmentationModule(LightningModule):
         none_yet = scores(torch.zeros(len(self.classes), len(self.classes)), self.classes)
         parts = [f"train/loss_{name}" for name in self.loss.part_names] if self.loss else []
         steps = ["train/loss_step", "train/loss_epoch", "train/gradient_norm"]
-        return [*steps, *parts, *self._epoch_scores(none_yet, 0.0)]
+        return [*steps, *parts, *self.epoch_scores(none_yet, 0.0)]
 
     def _sum_over_devices(self, number: int) -> int:
         if self.trainer.world_size == 1:
@@ -217,10 +220,12 @@ class SegmentationModule(LightningModule):
         # Each checkpoint carries the metrics of the validation before it, with the epoch they belong to.
         checkpoint["scores"] = self.scores
         checkpoint["scored_epoch"] = self.scored_epoch
+        checkpoint["scored_step"] = self.scored_step
         checkpoint["epoch_loss"] = float(self.epoch_loss)
         checkpoint["total_steps"] = self.total_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.scores = checkpoint["scores"]
         self.scored_epoch = checkpoint["scored_epoch"]
+        self.scored_step = checkpoint.get("scored_step")  # missing in older checkpoints
         self.epoch_loss = checkpoint.get("epoch_loss", 0.0)  # missing in older checkpoints

@@ -206,6 +206,9 @@ def _check_monitor(scheduler: LRScheduler, config: Config) -> None:
 
 def length(trainer: Trainer) -> tuple[int, int]:
     """Optimizer steps and epochs of a whole training, once its Trainer has the data."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return 10**6, 10**6  # a step of a long training: a schedule may refuse one of a single step
+    trainer.fit_loop.setup_data()  # Lightning does so later where max_steps alone ends the training
     steps = int(trainer.estimated_stepping_batches)
     batches = min(trainer.num_training_batches, sys.maxsize)  # infinite in a benchmark
     return steps, math.ceil(steps / math.ceil(batches / trainer.accumulate_grad_batches))

@@ -20,6 +20,7 @@ from src.runs.directory_checks import check_own
 from src.schema.roles import MAY_CHANGE
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import WAYS_ON, AtomicCheckpointIO
+from src.weights.safe_pickle import mapping
 from src.weights.tensor_checks import fault
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,10 @@ def read_last_checkpoint(run: Run) -> dict[str, Any] | None:
 def _check_extendable(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Raises UserError for a training that trainer.max_steps has ended within an epoch: the rest of this
     epoch would be lost."""
-    state, steps = checkpoint.get("SegmentationDataModule"), checkpoint.get("total_steps")
-    if isinstance(state, dict) and state.get("next_batch") and steps == checkpoint.get("global_step"):
+    loops = mapping(mapping(checkpoint.get("loops")).get("fit_loop"))
+    progress = mapping(loops.get("epoch_loop.batch_progress"))
+    ended = checkpoint.get("total_steps") == checkpoint.get("global_step")
+    if ended and progress.get("is_last_batch") is False:
         raise UserError(
             f"extend=true: trainer.max_steps has ended the run within an epoch, and it can be extended only "
             f"after a whole one. Begin a new run with its weights: checkpoint={path} name=longer"
@@ -85,6 +88,7 @@ def check_resumable(
         "epoch": 0,
         "global_step": 0,
         "scored_epoch": None,
+        "scored_step": None,
         "epoch_loss": 0.0,
         "total_steps": 0,
         "loops": {"fit_loop": trainer.fit_loop.state_dict()},
@@ -144,6 +148,19 @@ def spread_anew(
             ", ".join(f"{group['lr']:.3g}" for group in groups),
             ", ".join(f"{rate:.3g}" for rate in rates),
         )
+
+
+def renew_patience(checkpoint: dict[str, Any], trainer: pl.Trainer) -> None:
+    """Gives a checkpoint the patience of this command's EarlyStopping, which Lightning would replace by the
+    recorded one. A run that was stopped goes on if its patience is larger now."""
+    for callback in trainer.early_stopping_callbacks:
+        state, fresh = checkpoint["callbacks"].get(callback.state_key), callback.state_dict()
+        if not state or state["patience"] == callback.patience:
+            continue
+        kept = ("wait_count", "best_score")
+        if state["wait_count"] < callback.patience:
+            state |= {key: value for key, value in fresh.items() if key not in kept}
+        state["patience"] = callback.patience
 
 
 def _unlike(found: Any, fresh: Any, where: str = "") -> Iterator[str]:

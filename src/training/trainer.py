@@ -24,7 +24,7 @@ from src.errors import UserError
 from src.runs.allocator import keep_freed_memory
 from src.training.callbacks.epoch_lines import ProgressBar
 from src.training.callbacks.time_left import TimeLeft
-from src.training.reliability.lightning_internals import leave_signals_alone
+from src.training.reliability.lightning_internals import leave_signals_alone, resume_by_epochs
 from src.training.reliability.preemption import StopOnSignal, end_workers
 from src.training.reliability.rank_watchdog import PATIENCE, RankWatchdog
 from src.training.reliability.sync_batchnorm import SyncOverRanks
@@ -75,6 +75,7 @@ def build_trainer(
     # A debugging aid: in a deterministic training it would write each empty tensor once more.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     leave_signals_alone(trainer)
+    resume_by_epochs(trainer)
     return trainer
 
 

@@ -162,13 +162,18 @@ def network_of(checkpoint: dict[str, Any], path: str) -> TrainedNetwork:
     )
 
 
+def is_scored(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether its scores are those of its own weights: no step was made since the validation."""
+    now = checkpoint["epoch"], checkpoint["global_step"]
+    # Older checkpoints record the epoch alone.
+    scored = checkpoint.get("scored_epoch"), checkpoint.get("scored_step", checkpoint["global_step"])
+    return bool(checkpoint.get("scores")) and scored == now
+
+
 def _val_miou(checkpoint: Mapping[str, Any], seen: Seen) -> float | None:
-    """Of the validation in the checkpoint's own epoch; the weights have changed since an earlier one. None
-    also for images that the network was trained on."""
+    """Of the checkpoint's own validation. None also for images that the network was trained on."""
     data = checkpoint["hyper_parameters"]["data"]
-    if checkpoint.get("scored_epoch") != checkpoint["epoch"] or not checkpoint.get("scores"):
-        return None
-    if seen_before(seen, data["name"], data["val_split"]):
+    if not is_scored(checkpoint) or seen_before(seen, data["name"], data["val_split"]):
         return None
     return checkpoint["scores"]["mIoU"]
 

@@ -133,3 +133,10 @@ def test_apply_and_revert_change_nothing_but_the_class():
         assert kinds() == [kind, nn.BatchNorm1d]
         assert list(model.state_dict()) == keys
         assert [*map(id, model.parameters()), *map(id, model.buffers())] == tensors
+
+
+def test_layers_without_all_that_is_needed_stay_as_they_are():
+    given = [{"affine": False}, {"momentum": None}, {"track_running_stats": False}]
+    layers = torch.nn.Sequential(*(torch.nn.BatchNorm2d(3, **how) for how in given), torch.nn.BatchNorm1d(3))
+    kinds = [type(layer) for layer in layers]
+    assert [type(layer) for layer in SyncOverRanks().apply(layers)] == kinds

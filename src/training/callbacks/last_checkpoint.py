@@ -1,9 +1,11 @@
 """The callback behind last.ckpt, from which a run resumes bit for bit."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from src.training.loggers.csv import MetricsCSV
 from src.training.reliability.lightning_internals import (
     is_accumulating,
     logs_this_step,
+    restore_metrics,
     validation_is_next,
 )
 
@@ -36,6 +39,11 @@ class LastCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             if resume_from := getattr(logger, "resume_from", None):
                 resume_from(trainer.global_step)  # the steps after the checkpoint are logged again
+        if pl_module.scores and pl_module.scored_epoch == trainer.current_epoch:
+            # A monitor reads them at the end of this epoch, whose validation may be over (as in best.ckpt).
+            scores = pl_module.epoch_scores(pl_module.scores, 0.0)  # type: ignore[operator,arg-type]
+            known = {key: value for key, value in scores.items() if key != "val/loss" and value is not None}
+            restore_metrics(trainer, {key: torch.tensor(value) for key, value in known.items()})
         if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
             trainer.should_stop = True  # it was stopped by its last epoch, and killed before its end
 
@@ -45,14 +53,14 @@ class LastCheckpoint(Checkpoint):
             self.save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        _log_now(trainer, "train/loss_epoch", trainer.callback_metrics["train/loss_epoch"])
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        _log_now(trainer, {"train/loss_epoch": trainer.callback_metrics["train/loss_epoch"]})
         trainer.save_checkpoint(self.path, weights_only=False)
 
     def save(self, trainer: pl.Trainer) -> None:
         """Call it on all ranks, at the end of a batch where `can_save` holds."""
-        if logs_this_step(trainer):
-            for key, value in trainer.lightning_module.step_metrics.items():  # type: ignore[union-attr,operator]
-                _log_now(trainer, key, value)
+        _log_now(trainer, trainer.lightning_module.step_metrics if logs_this_step(trainer) else {})  # type: ignore[union-attr,arg-type]
         self._validation_is_next = validation_is_next(trainer)
         trainer.save_checkpoint(self.path, weights_only=False)
         self._validation_is_next = False
@@ -81,12 +89,16 @@ def can_save(trainer: pl.Trainer) -> bool:
     It could not between accumulated batches, whose gradients are not in the checkpoint; and not at the very
     last step, after which Lightning would not resume anything, not even the validation.
     """
-    return not is_accumulating(trainer) and trainer.global_step != trainer.max_steps
+    is_last = trainer.global_step == trainer.max_steps
+    return not (is_accumulating(trainer) or is_last or trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
-def _log_now(trainer: pl.Trainer, name: str, value: Tensor) -> None:
-    """Write a metric of the last step into metrics.csv, before a checkpoint is saved. Lightning logs it only
-    after the callbacks: a run that is killed in between would resume behind it, and never log it."""
+def _log_now(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> None:
+    """Write metrics of the last step into metrics.csv, before a checkpoint is saved. Lightning logs them only
+    after the callbacks: a run that is killed in between would resume behind them, and never log them."""
+    values = {name: float(value) for name, value in metrics.items()}
     for logger in trainer.loggers:
         if isinstance(logger, MetricsCSV):
-            logger.log_metrics({"epoch": trainer.current_epoch, name: float(value)}, trainer.global_step - 1)
+            if values:
+                logger.log_metrics({"epoch": trainer.current_epoch} | values, trainer.global_step - 1)
+            logger.flush()

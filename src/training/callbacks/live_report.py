@@ -10,6 +10,7 @@ from src.errors import UserError
 from src.report.write import Unfinished, csv_rows, write_report
 from src.runs.directory import Run
 from src.training.callbacks.time_left import time_left
+from src.training.loggers.csv import MetricsCSV
 from src.weights.checkpoint_files import load_checkpoint
 
 
@@ -68,6 +69,9 @@ class LiveReport(Callback):
             self.run.check_in_place()
         except UserError:
             return  # the next checkpoint reports it
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.flush()  # the page shows its curves
         data, epochs = self.run.config["data"], trainer.max_epochs or -1
         where = f"epoch {trainer.current_epoch + 1}{f' of {epochs}' if epochs > 0 else ''}"
         left = time_left(trainer) if goes_on else None

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from src.runs.atomic_files import set_aside, write_text
 
 log = logging.getLogger(__name__)
+_MANY = 2000  # rows
 
 
 class MetricsCSV(Logger):
@@ -25,6 +27,7 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = Path(path)
         self._rows: list[dict[str, Any]] | None = None
+        self._next_write = 0.0
 
     @property
     def name(self) -> str:
@@ -55,7 +58,17 @@ class MetricsCSV(Logger):
             rows.append({"step": step})
         rows[-1].update({key: value for key, value in metrics.items() if key != "step"})
         self._rows = rows
-        self._write()
+        if len(rows) < _MANY or time.monotonic() >= self._next_write:
+            self._write()
+
+    @rank_zero_only
+    def flush(self) -> None:
+        """Writes what may not be in the file yet: before a checkpoint, and before the file is read."""
+        if self._rows is not None:
+            self._write()
+
+    def finalize(self, status: str) -> None:
+        self.flush()
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows of the file; a file that cannot be read is kept under another name."""
@@ -77,11 +90,14 @@ class MetricsCSV(Logger):
         return rows
 
     def _write(self) -> None:
-        # The whole file each time, atomically: a run may add columns, and logs a row every 50 steps or so.
+        # The whole file each time, atomically: a run may add columns, and logs a row every 50 steps or so. If
+        # it logs each step, a long file is written so rarely that it takes a twentieth of the time.
         assert self._rows is not None
+        begun = time.monotonic()
         columns = list(dict.fromkeys(["epoch", "step", *(key for row in self._rows for key in row)]))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self.path, text.getvalue())
+        self._next_write = time.monotonic() + 20 * (time.monotonic() - begun)

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.distributed import _destroy_dist_connection
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 def is_accumulating(trainer: pl.Trainer) -> bool:
@@ -45,6 +46,20 @@ def leave_signals_alone(trainer: pl.Trainer) -> None:
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
 
+def resume_by_epochs(trainer: pl.Trainer) -> None:
+    """Let a run with `max_steps` resume after a whole epoch as one with `max_epochs` does.
+
+    Lightning would go on with the epoch that has ended: it trains one batch of the next one, and ends the
+    epoch a second time, without its other batches.
+    """
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def restore_metrics(trainer: pl.Trainer, metrics: dict[str, Tensor]) -> None:
+    """What callbacks with a `monitor` read, until it is logged again."""
+    trainer._logger_connector._callback_metrics.update(metrics)
+
+
 def take_over_ranks(trainer: pl.Trainer) -> list[Popen]:
     """Returns the processes that Lightning has started for the other ranks.
 
@@ -70,6 +85,13 @@ def leave_process_group_at_exit() -> None:
 def loss_scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
     """The scaler of the loss under 16-mixed. Lightning has no public way to it."""
     return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def scale_left(trainer: pl.Trainer, optimizer: Optimizer) -> Tensor | float:
+    """The factor that gradients still have when the optimizer steps: a fused one takes it out by itself."""
+    scaler = loss_scaler(trainer)
+    fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+    return scaler._scale if fused and scaler and scaler._scale is not None else 1.0
 
 
 def scale_tensors(scaler: torch.amp.GradScaler | None) -> list[Tensor]:

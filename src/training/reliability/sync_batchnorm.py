@@ -1,10 +1,14 @@
 """Batch normalisation over the samples of all ranks, on CPUs and GPUs, in eager mode and compiled."""
 
+import logging
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from pytorch_lightning.plugins.layer_sync import LayerSync
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 
 class _NormOverRanks(torch.autograd.Function):
@@ -123,17 +127,33 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 class SyncOverRanks(LayerSync):
-    """What Trainer(sync_batchnorm=True) does, with SyncBatchNorm2d instead of torch.nn.SyncBatchNorm."""
+    """What Trainer(sync_batchnorm=True) does, with SyncBatchNorm2d instead of torch.nn.SyncBatchNorm.
+
+    Other layers of a user's own network keep the statistics of each device's samples: BatchNorm1d, and
+    BatchNorm2d without weights, running statistics or a momentum.
+    """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        return _change_class(model, nn.BatchNorm2d, SyncBatchNorm2d)
+        others = []
+        for name, layer in model.named_modules():
+            if type(layer) is nn.BatchNorm2d and _has_all(layer):
+                layer.__class__ = SyncBatchNorm2d  # the same tensors, so optimizer and EMA keep theirs
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and type(layer) is not SyncBatchNorm2d:
+                others.append(name)
+        if others and dist.is_initialized() and dist.get_rank() == 0:
+            log.warning(
+                "trainer.sync_batchnorm does not reach these layers, whose statistics are those of each "
+                "device's own samples: %s",
+                ", ".join(others),
+            )
+        return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        return _change_class(model, SyncBatchNorm2d, nn.BatchNorm2d)
+        for layer in model.modules():
+            if type(layer) is SyncBatchNorm2d:
+                layer.__class__ = nn.BatchNorm2d
+        return model
 
 
-def _change_class(model: nn.Module, old: type, new: type) -> nn.Module:
-    for layer in model.modules():
-        if type(layer) is old:
-            layer.__class__ = new  # same parameters and buffers, so optimizer and EMA keep theirs
-    return model
+def _has_all(layer: nn.BatchNorm2d) -> bool:
+    return layer.affine and layer.track_running_stats and layer.momentum is not None
