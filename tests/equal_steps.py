@@ -139,7 +139,7 @@ def fit(
         config = compose("train", [*BASE, *places, f"trainer.devices={devices}", *overrides])
     pl.seed_everything(config.seed, verbose=False)
     data = SegmentationDataModule(plain(config.data), plain(config.augment), config.seed, config.cache_dir)
-    kept = dict.fromkeys(("best", "last", "lr", "summary", "lines", "pictures"))
+    kept = dict.fromkeys(("best", "last", "lr", "summary", "epoch_lines", "pictures"))
     record = Record()
     trainer = build_trainer(
         plain(config.trainer), [record, *callbacks, *build_callbacks({**config.callbacks, **kept})]

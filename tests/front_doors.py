@@ -25,6 +25,14 @@ TINY = (
     "callbacks.pictures.count=2",
 )
 
+
+def early_stopping(mode: str, patience: int) -> str:
+    return (
+        "callbacks.early_stopping={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, "
+        f"mode: {mode}, patience: {patience}}}"
+    )
+
+
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 # Images of the handmade test split (fixture `cityscapes_root`).

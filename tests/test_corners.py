@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from front_doors import TINY
+from front_doors import TINY, early_stopping
 
 from src.training.callbacks.best_checkpoint import RunCheckpoint
 from src.weights.checkpoint_files import load_checkpoint
@@ -107,8 +107,5 @@ def test_overfitting_a_batch(doors):
 
 @pytest.mark.slow
 def test_a_callback_of_one_s_own(doors):
-    extra = (
-        "+callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, mode: max}"
-    )
-    run = doors("train", *TINY, "trainer.max_epochs=1", extra)
+    run = doors("train", *TINY, "trainer.max_epochs=1", f"+{early_stopping('max', 3)}")
     assert run.code == 0, run.err

@@ -7,7 +7,7 @@ from faults import fault
 from front_doors import TINY
 
 STOPPING = "_target_: pytorch_lightning.callbacks.EarlyStopping, mode: max, patience: 1, min_delta: 1.0"
-STOP = f"+callbacks.stop={{{STOPPING}, monitor: %s}}"
+STOP = f"+callbacks.early_stopping={{{STOPPING}, monitor: %s}}"
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.images=0")
 
 
@@ -17,7 +17,7 @@ QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.ima
     [
         (("callbacks.best.monitor=val/miou",), "callbacks.best.monitor=val/miou: not a metric of this"),
         (("callbacks.best.monitor=val/miou",), "Did you mean val/mIoU? There are: train/loss_step, "),
-        ((STOP % "nope",), "callbacks.stop.monitor=nope"),
+        ((STOP % "nope",), "callbacks.early_stopping.monitor=nope"),
         (("callbacks.best.monitor=val_IoU/rod",), "Did you mean val_IoU/road?"),
         (("callbacks.best.monitor=lr-Adam", "callbacks.lr=null"), "not a metric of this training"),
         (("callbacks.best.monitor=train/loss_epoch",), "save_on_train_epoch_end=true"),

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from front_doors import TINY
+from front_doors import TINY, early_stopping
 from resumed import PLAIN, assert_same
 
 QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.images=0")
@@ -102,8 +102,7 @@ def rows(run):
 
 @pytest.mark.slow
 def test_a_run_that_stopped_early_continues_without_early_stopping(doors):
-    patience = "callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, "
-    stop = (*EVERY, f"{patience}mode: min, patience: 1}}", "trainer.max_epochs=3")
+    stop = (*EVERY, early_stopping("min", 1), "trainer.max_epochs=3")
     early = doors("train", *stop)
     assert "Ended in epoch 2/3: EarlyStopping (monitor=val/mIoU, patience=1)" in early.out
     run = doors("train", *LONGER, "extend=true")
@@ -114,11 +113,10 @@ def test_a_run_that_stopped_early_continues_without_early_stopping(doors):
 
 @pytest.mark.slow
 def test_a_run_that_stopped_early_continues_with_more_patience(doors):
-    patience = "callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, "
-    keys = (*EVERY, "trainer.max_epochs=5", f"{patience}mode: min, patience: ")
-    early = doors("train", *keys[:-1], f"{keys[-1]}1}}")
+    keys = (*EVERY, "trainer.max_epochs=5")
+    early = doors("train", *keys, early_stopping("min", 1))
     assert "Ended in epoch 2/5: EarlyStopping (monitor=val/mIoU, patience=1)" in early.out
-    run = doors("train", *keys[:-1], f"{keys[-1]}2}}", "extend=true")
+    run = doors("train", *keys, early_stopping("min", 2), "extend=true")
     assert run.code == 0, run.err
     assert "Ended in epoch 3/5: EarlyStopping (monitor=val/mIoU, patience=2)" in run.out
 

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from front_doors import early_stopping
 from resumed import EVERYTHING, PLAIN, assert_same
 from spy import Crash
 
@@ -118,8 +119,7 @@ def test_max_steps_resumes_after_a_whole_epoch(doors, stop, whole, faulty_conf, 
 
 @pytest.mark.slow
 def test_best_ckpt_in_the_place_of_a_damaged_last_ckpt_with_early_stopping(doors, stop, whole, faulty_conf):
-    patience = "callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, "
-    keys = (*PLAIN, f"{patience}mode: max, patience: 9}}")
+    keys = (*PLAIN, early_stopping("max", 9))
     assert stop(*keys, hook="on_train_batch_start", at=6, what="Crash") == "Crash"
     folder = doors.folder / "train/run/checkpoints"
     (folder / "last.ckpt").write_bytes((folder / "best.ckpt").read_bytes())

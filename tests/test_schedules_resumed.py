@@ -3,15 +3,12 @@
 import csv
 
 import pytest
-from front_doors import TINY
+from front_doors import TINY, early_stopping
 from resumed import PLAIN, assert_same
 
 TORCH = "schedule._target_=torch.optim.lr_scheduler."
 OFTEN = (*PLAIN, "callbacks.last.every_n_train_steps=1", "trainer.log_every_n_steps=1")
-STOP = (
-    "callbacks.stop={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, mode: min, "
-    "patience: 1}"
-)
+STOP = early_stopping("min", 1)
 GROUPS = (
     "optimizer.groups={stage1.*: {lr_factor: 0.1}, *norm*: {weight_decay: 0}, stage2_down.*: {lr_factor: 0}}"
 )

@@ -68,7 +68,7 @@ OF_TRAINING: dict[str, dict[str, Kind]] = {
         "logging_interval": Choice(("step", "epoch")) | _NULL,
     },
     "src.training.callbacks.network_summary.NetworkSummary": {"max_depth": Integer(-1, 100)},
-    "src.training.callbacks.pace.Pace": {},
+    "src.training.callbacks.throughput.Throughput": {},
     "src.training.callbacks.epoch_lines.EpochLines": {"seconds": Number(0, 1e6)},
     "src.training.callbacks.picture_panel.PicturePanel": {
         "directory": Path(),

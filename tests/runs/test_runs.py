@@ -105,7 +105,7 @@ def test_the_same_command_goes_on(tmp_path):
         "logger=tensorboard",
         "cache_dir=/elsewhere",
         "callbacks.pictures=null",
-        "callbacks.lines.seconds=1",
+        "callbacks.epoch_lines.seconds=1",
         "compile=true",
     ],
 )

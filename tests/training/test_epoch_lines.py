@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from src.training.callbacks.epoch_lines import EpochLines, ProgressBar
-from src.training.callbacks.pace import Pace
+from src.training.callbacks.throughput import Throughput
 from src.training.callbacks.time_left import TimeLeft, duration
 
 
-class Measured(Pace):
+class Measured(Throughput):
     images_per_second, data_wait = 125.4, 0.031
 
 

@@ -76,7 +76,7 @@ def test_weights_that_are_spoilt_by_a_gradient(doors):
 @pytest.mark.slow
 def test_it_can_be_switched_off(doors, monkeypatch):
     _explode_after(4, monkeypatch)
-    outcome = doors("train", *TINY, *QUIET, "callbacks.finite=null")
+    outcome = doors("train", *TINY, *QUIET, "callbacks.nan_guard=null")
     assert outcome.code == 0, outcome.err
     assert not _is_finite(outcome.directory / "checkpoints/last.ckpt")
 

@@ -111,7 +111,8 @@ def test_what_cannot_be_replayed(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_run_that_keeps_no_steps(doors):
-    trained = doors("train", *TINY, *QUIET, *fault("SpoilFirst", step=5), "callbacks.finite.directory=null")
+    none_kept = "callbacks.nan_guard.directory=null"
+    trained = doors("train", *TINY, *QUIET, *fault("SpoilFirst", step=5), none_kept)
     assert "The loss is nan in step 6" in trained.err
     assert "trainer.detect_anomaly=true" in trained.err
     assert not (trained.directory / "nan").exists()

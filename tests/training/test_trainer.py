@@ -128,7 +128,7 @@ def test_the_callbacks_of_the_config(group):
         "NanGuard",
         "LearningRateMonitor",
         "NetworkSummary",
-        "Pace",
+        "Throughput",
         "EpochLines",
         "PicturePanel",
         "BestAndWorstImages",

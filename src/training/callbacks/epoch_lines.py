@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar, Timer
 from rich.progress import ProgressColumn, Task, TaskID
 from rich.text import Text
 
-from src.training.callbacks.pace import Pace
+from src.training.callbacks.throughput import Throughput
 from src.training.callbacks.time_left import time_left
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ class EpochLines(Callback):
 
 
 def _speed(trainer: pl.Trainer, wait: str) -> list[str]:
-    """ "125 images/s", "data wait 3 %", as the callback Pace measures them; empty without it."""
-    found = [c for c in trainer.callbacks if isinstance(c, Pace)]  # type: ignore[attr-defined]
+    """ "125 images/s", "data wait 3 %", as the callback Throughput measures them; empty without it."""
+    found = [c for c in trainer.callbacks if isinstance(c, Throughput)]  # type: ignore[attr-defined]
     rate, share = (found[0].images_per_second, found[0].data_wait) if found else (None, None)
     texts = [] if rate is None else [f"{rate:.0f} images/s" if rate >= 10 else f"{rate:.2g} images/s"]
     return texts + ([] if share is None else [f"{wait} {100 * share:.0f} %"])

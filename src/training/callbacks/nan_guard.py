@@ -205,5 +205,5 @@ def _what_to_try(trainer: pl.Trainer, step: int) -> str:
     tried = f"Try, under another name=: {'; '.join(tries)}. " if tries else ""
     return (
         f"{first}The same command would fail again. {tried}"
-        f"callbacks.finite=null switches this check off.\n{ASK_THE_DOCTOR}"
+        f"callbacks.nan_guard=null switches this check off.\n{ASK_THE_DOCTOR}"
     )

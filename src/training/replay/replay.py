@@ -149,7 +149,7 @@ def _file(path: Path) -> Path:
         raise UserError(
             f"{path}: expected the directory of a run that has ended with a loss or weights that are not "
             f"finite, or a file nan/step_*.pt in one. Such a run writes this file, unless "
-            f"callbacks.finite.directory is null."
+            f"callbacks.nan_guard.directory is null."
         )
     return max(files, key=lambda file: file.stat().st_mtime)
 

@@ -38,7 +38,7 @@ class _Spent:
         return self.waited / seconds if seconds > 0 else None
 
 
-class Pace(Callback):
+class Throughput(Callback):
     """Logs `train/images_per_second` (of all devices), `train/data_wait` (0 to 1) and, on CUDA devices,
     `train/gpu_memory_gb` (the most that tensors have taken so far): means since they were last logged.
 
