@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.front_door import front_door
+from src.masking import hide_secrets
 
 log = logging.getLogger("src.doctor")  # __name__ is __main__ here
 
@@ -63,7 +64,7 @@ def doctor(config: DictConfig) -> None:
             write_samples(train_set, config.samples, picture)
             log.info("Frames, labels and crops to look at: %s", picture)
 
-    command = shlex.join(["python", "-m", "src.train", *_without_own(sys.argv[1:])])
+    command = shlex.join(["python", "-m", "src.train", *map(hide_secrets, _without_own(sys.argv[1:]))])
     show(notes, statistics)
     if directory:
         write_report(notes, statistics, directory, command)

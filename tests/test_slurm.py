@@ -79,7 +79,7 @@ def sbatch(tmp_path, doors):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("nodes", "per_node"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("nodes", "per_node"), [(1, 1), (1, 2), (2, 1)])
 def test_a_job_out_of_time_is_requeued_and_goes_on(doors, sbatch, tmp_path, nodes, per_node):
     # Without name=: a requeued job has its number still, and with it its run directory.
     tiny = (*TINY, "data.street.train=128", "callbacks.last.every_n_train_steps=1", "callbacks.pictures=null")
@@ -98,7 +98,7 @@ def test_a_job_out_of_time_is_requeued_and_goes_on(doors, sbatch, tmp_path, node
     assert [p.name for p in (doors.folder / "train").iterdir()] == ["slurm-4711-0"]
     assert (tmp_path / "scontrol.log").read_text() == "requeue 4711\n"
 
-    whole = doors("train", *tiny, "trainer.devices=2", own_process=True)
+    whole = doors("train", *tiny, f"trainer.devices={nodes * per_node}", own_process=True)
     assert whole.code == 0, whole.err
     one, other = (load_checkpoint(d / "checkpoints/last.ckpt") for d in (directory, whole.directory))
     assert all(torch.equal(one["state_dict"][k], other["state_dict"][k]) for k in other["state_dict"])

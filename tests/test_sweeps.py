@@ -189,3 +189,11 @@ def test_job_json_is_what_a_stranger_would_read(sweep):
     assert kept["status"] == "finished"
     assert kept["score"] == pytest.approx(0.9)
     assert kept["started"] <= kept["ended"]
+
+
+def test_a_finished_job_of_another_config_is_named(tmp_path, capsys):
+    place(tmp_path, ["seed=1"], set(), config_sha256="a").end("finished", 0)
+    assert place(tmp_path, ["seed=1"], set(), config_sha256="a").status == "finished"
+    assert "WARNING" not in capsys.readouterr().out
+    assert place(tmp_path, ["seed=1"], set(), config_sha256="b").status == "finished"
+    assert "WARNING: it was made with other values in conf/ or --config-dir" in capsys.readouterr().out

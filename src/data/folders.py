@@ -84,7 +84,7 @@ def _walk(folder: Path, follow: bool, above: tuple[Path, ...] = ()) -> Iterator[
     if place in above:  # a link to a folder above it
         return
     for entry in _visible(folder):
-        if entry.is_dir(follow_symlinks=follow):
+        if _is_folder(entry) if follow else entry.is_dir(follow_symlinks=False):
             yield from _walk(folder / entry.name, follow, (*above, place))
         else:
             yield folder / entry.name

@@ -134,6 +134,8 @@ def _divided(root: Path, found: Found) -> _Files:
 
 
 def _warn_of_halves(listing: Listing) -> None:
+    if listing.problems and not listing.pairs:
+        raise UserError(f"{shorten(listing.problems)}\n{listing.fix}")
     if listing.problems:
         log.warning("WARNING: left out here, and an error in training:\n%s", shorten(listing.problems))
 

@@ -36,6 +36,7 @@ class Job:
     ended: str | None = None
     trial: int | None = None  # its number in the study of a search
     varied: list[str] = field(default_factory=list)  # the keys whose values its sweep lists
+    config_sha256: str | None = None  # of all values that decide what it computes
 
     @classmethod
     def read(cls, directory: Path) -> "Job | None":
@@ -104,7 +105,9 @@ def read_jobs(sweep: Path) -> list[Job]:
     return sorted((job for job in found if job), key=lambda job: job.number)
 
 
-def place(sweep: Path, overrides: list[str], varied: Set[str], task: str = "train") -> Job:
+def place(
+    sweep: Path, overrides: list[str], varied: Set[str], task: str = "train", config_sha256: str | None = None
+) -> Job:
     """The job with these overrides, in its directory; a new one gets the lowest free number.
 
     An evaluation is another one if its images lie elsewhere, and runs again if its weights have changed.
@@ -116,13 +119,18 @@ def place(sweep: Path, overrides: list[str], varied: Set[str], task: str = "trai
         if task == "eval" and job.is_outdated:
             job.status = "not started"
         if job.status not in DONE:
-            job.overrides, job.varied = overrides, sorted(varied)
+            job.overrides, job.varied, job.config_sha256 = overrides, sorted(varied), config_sha256
             job.write()
+        elif job.config_sha256 not in (None, config_sha256):
+            job.say(
+                "WARNING: it was made with other values in conf/ or --config-dir, which have changed since. "
+                "Its result stays in the tables; with another name= the sweep begins anew."
+            )
         return job
     number = 0
     while (sweep / str(number)).exists():
         number += 1
-    job = Job(sweep / str(number), overrides, varied=sorted(varied))
+    job = Job(sweep / str(number), overrides, varied=sorted(varied), config_sha256=config_sha256)
     job.directory.mkdir()
     job.write()
     return job

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 
 class Kind(ABC):
@@ -126,7 +127,7 @@ class Text(Kind):
         return self.what
 
     def allows(self, value: Any) -> bool:
-        return isinstance(value, str) and _is_sound(value) and re.fullmatch(self.pattern, value) is not None
+        return isinstance(value, str) and is_sound(value) and re.fullmatch(self.pattern, value) is not None
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Path(Kind):
         return self.what
 
     def allows(self, value: Any) -> bool:
-        if not isinstance(value, str) or not _is_sound(value) or len(value.encode()) > LONGEST_PATH:
+        if not isinstance(value, str) or not is_sound(value) or len(value.encode()) > LONGEST_PATH:
             return False
         fits = all(len(part.encode()) <= LONGEST_NAME for part in value.split("/"))
         return fits and (bool(value) or self.empty)
@@ -210,9 +211,10 @@ class Group(Kind):
         return isinstance(value, Mapping)
 
 
-def _is_sound(text: str) -> bool:
-    """Whether it has no NUL, which no file name may have, and no byte that is not UTF-8."""
-    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+def is_sound(text: str) -> bool:
+    """Whether it has no byte that is not UTF-8, and no control character but tabs and line ends. Checkpoints
+    are held to the same: one that a run can write can be read."""
+    return not any(category(letter) in ("Cc", "Cs") and letter not in "\t\n" for letter in text)
 
 
 def shown(value: Any, longest: int = 80) -> str:

@@ -9,7 +9,7 @@ from src.errors import UserError, brief, shorten
 from src.label_tables import table_of
 from src.schema.data_keys import PART_KEYS
 from src.schema.keys import KEYS
-from src.schema.kinds import Table
+from src.schema.kinds import Table, is_sound
 
 _Check = Callable[[Any], bool]
 
@@ -76,7 +76,7 @@ def _one_of(*values: Any) -> _Check:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.replace("\n", "").isprintable()  # no control characters
+    return isinstance(value, str) and is_sound(value)
 
 
 def _is_dict(value: Any) -> bool:

@@ -190,6 +190,15 @@ def test_folders_with_the_same_names(root, tmp_path, before, expected):
     assert found.splits == {"train": "train", "val": "val"}
 
 
+def test_masks_to_look_at_are_neither_images_nor_masks(root, refused):
+    shutil.copytree(root / "masks", root / "masks_color")
+    found = find_folders(root)
+    assert (found.images, found.masks) == ("images/{split}/**/*.*", "masks/{split}/{name}.*")
+    shutil.copytree(root / "masks", root / "truth")
+    with refused("masks_color/{split}", "truth/{split}", "Say which are the images"):
+        find_folders(root)
+
+
 def test_folders_with_other_names(root, tmp_path):
     (root / "images/train").rename(tmp_path / "other")
     for mask in (root / "masks/train").rglob("*.png"):

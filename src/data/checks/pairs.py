@@ -59,9 +59,13 @@ def train_ids(first: Pair, files: int, highest: int, table: LabelTable) -> UserE
     """
     if table.name != "cityscapes" or not 6 < highest < CITYSCAPES.num_classes:
         return None
+    if str(first.label).endswith("_labelIds.png"):
+        fix = "under the name of labelIds (0-33). Extract gtFine_trainvaltest.zip again."
+    else:
+        keys = with_keys_of(table.part, "data.classes")
+        fix = f"and not labelIds (0-33). List their classes, with the ids that they have, in {keys}."
     return UserError(
-        f"{first.label}: {files} files with no id above {highest}: these look like labelTrainIds (0-18) "
-        f"under the name of labelIds (0-33). Extract gtFine_trainvaltest.zip again."
+        f"{first.label}: {files} files with no id above {highest}: these look like labelTrainIds (0-18) {fix}"
     )
 
 

@@ -58,8 +58,10 @@ class FrameCache:
         self._origins: dict[Path, Origin] = {}  # of the frames that were found or made
 
     def path(self, pair: Pair) -> Path:
-        # Two splits may use one name for different frames. The root may be typed in several ways.
-        inside = str(pair.image.absolute()).removeprefix(self.root) + ("" if pair.label else "\0unlabelled")
+        # Two splits may use one name for different frames, and two trainings different labels for one image.
+        # The root may be typed in several ways.
+        files = (pair.image, *([pair.label] if pair.label else []))
+        inside = "\0".join(str(file.absolute()).removeprefix(self.root) for file in files)
         key = zlib.crc32(inside.encode(), zlib.crc32(table_key(pair.table or self.table)))
         name = pair.name.encode()[:120].decode(errors="ignore")  # a file name has at most 255 bytes
         return self.directory / f"{name}-{key:08x}.frame"

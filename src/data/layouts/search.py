@@ -20,6 +20,7 @@ _SPLITS = {
 _SPLIT_OF = {folder: split for split, folders in _SPLITS.items() for folder in folders}
 _PLACES = 50  # each is compared with each
 _OF_MASKS = re.compile(r"mask|label|annot|gt|seg|truth|target|class", re.IGNORECASE)
+_TO_LOOK_AT = re.compile(r"colou?r|overlay|vis|blend|preview|pred", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,14 @@ def find_folders(root: Path) -> Found:
     if not is_folder(root):
         raise UserError(f"data.root={root}: no such folder.\n{FOLDER_HELP}")
     places = _places(root)
-    best = max(
-        (
-            (_common(places[one], places[other], ending), -len(ending), one, other, ending)
-            for one in places
-            for other in places
-            if one != other
-            for ending in _endings(places[one], places[other])
-        ),
-        default=(0, 0, "", "", ""),
-    )
-    number, _, images, masks, ending = best
+    fits = [
+        (_common(places[one], places[other], ending), -len(ending), one, other, ending)
+        for one in places
+        for other in places
+        if one != other
+        for ending in _endings(places[one], places[other])
+    ]
+    number, shortness, images, masks, ending = max(fits, default=(0, 0, "", "", ""))
     if not number and (beside := _beside(root)):
         return beside
     if not number:
@@ -64,10 +62,28 @@ def find_folders(root: Path) -> Found:
             f"{names or 'no folders'} with image files. Give patterns, quoted twice, such as "
             f"'data.images=\"pictures/{{split}}/*.jpg\"' 'data.masks=\"truth/{{split}}/{{name}}_mask.png\"'."
         )
-    if not ending and _are_masks(images, masks, places):
+    equal = {name for fit in fits if fit[:2] == (number, shortness) for name in fit[2:4]}
+    if len(equal) > 2:
+        images, masks = _two_of(root, equal)
+    elif not ending and _are_masks(images, masks, places):
         images, masks = masks, images
     splits = {s: f for s, f in places[images].splits.items() if s in places[masks].splits or s == "test"}
     return Found(f"{images}/**/*.*", f"{masks}/{{name}}{ending}.*", splits)
+
+
+def _two_of(root: Path, names: set[str]) -> tuple[str, str]:
+    """Images and masks among places with the same files, such as masks in colour beside masks of ids. Raises
+    UserError if their names do not tell."""
+    plain = [name for name in sorted(names) if not _TO_LOOK_AT.search(name)]
+    images = [name for name in plain if not _OF_MASKS.search(name)]
+    masks = [name for name in plain if name not in images]
+    if len(images) != 1 or len(masks) != 1:
+        raise UserError(
+            f"{root}: {', '.join(sorted(names))} have files of the same names. Say which are the images and "
+            f"which the masks, quoted twice, such as 'data.images=\"{(images or sorted(names))[0]}/**/*.*\"' "
+            f"'data.masks=\"{(masks or sorted(names))[-1]}/{{name}}.png\"'."
+        )
+    return images[0], masks[0]
 
 
 def _places(root: Path) -> dict[str, _Place]:

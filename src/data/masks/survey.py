@@ -13,6 +13,8 @@ from src.data.parallel import parallel_map
 from src.errors import UserError, shorten
 from src.runs.machine import usable_cores
 
+_PHOTOGRAPH = 10_000  # colours
+
 
 @dataclass
 class Survey:
@@ -45,7 +47,10 @@ def survey(masks: Sequence[Source]) -> Survey:
         part.masks += 1
         part.pixels.update(dict(zip(values, counts, strict=True)))
         part.files.update(values)
-        part.first = dict.fromkeys(values, path) | part.first
+        for value in values:
+            part.first.setdefault(value, path)
+        if len(part.pixels) > _PHOTOGRAPH:  # the caller refuses so many, and each file would add more
+            break
     if problems:
         raise UserError(shorten(problems))
     if len(found) > 1:
