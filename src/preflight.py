@@ -35,8 +35,6 @@ def check_training(config: DictConfig) -> None:
     A run that is resumed has its weights and its network in last.ckpt.
     """
     from src.data.layouts import list_split
-    from src.runs.directory import rank
-    from src.weights.recorded_network import seen_before
 
     values: dict[str, Any] = plain(config)
     data, weights = values["data"], values["checkpoint"]
@@ -47,6 +45,19 @@ def check_training(config: DictConfig) -> None:
         splits = (data["train_split"], data["val_split"], values["teacher"]["unlabelled_split"])
         for split in dict.fromkeys(filter(None, splits)):
             list_split(data["layout"], data["root"], split, data)
+
+    import torch
+
+    from src.network.segmenter import Segmenter
+    from src.objects import check_objects
+    from src.runs.directory import rank
+    from src.weights.recorded_network import seen_before
+
+    if not weights:
+        # A network of one's own may need values of tensors: then only the training's own start tries it.
+        with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
+            Segmenter.from_config(values["model"])
+    check_objects(values, ("augment", "callbacks", "logger"), ("loss", "optimizer", "schedule"))
     train_split, val_split = data["train_split"], data["val_split"]
     if seen_before([{"data": data["name"], "split": train_split}], data["name"], val_split) and not rank():
         log.warning(
@@ -55,14 +66,3 @@ def check_training(config: DictConfig) -> None:
             train_split,
             val_split,
         )
-
-    import torch
-
-    from src.network.segmenter import Segmenter
-    from src.objects import check_objects
-
-    if not weights:
-        # A network of one's own may need values of tensors: then only the training's own start tries it.
-        with suppress(NotImplementedError, RuntimeError), torch.device("meta"):
-            Segmenter.from_config(values["model"])
-    check_objects(values, ("augment", "callbacks", "logger"), ("loss", "optimizer", "schedule"))

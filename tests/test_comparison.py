@@ -105,8 +105,11 @@ def test_no_evaluation_is_lost_that_differs_in_something_else(evaluation, tmp_pa
     """Such as the folder of the images."""
     for name, miou in (("0", 0.5), ("1", 0.3), ("2", 0.5)):
         evaluation(name, checkpoint="a.ckpt", mIoU=miou)
-    rows = [(row["data"], row["mIoU"]) for row in compare([tmp_path])]
-    assert rows == [("street val, 7 images", 0.5), ("street val, 7 images (1)", 0.3)]
+    for name, miou, flip in (("3", 0.2, False), ("4", 0.25, True)):
+        evaluation(name, checkpoint="a.ckpt", mIoU=miou, root="/fog", tta={"scales": [1.0], "flip": flip})
+    rows = [(row["data"], row["mIoU"], row["mIoU_tta"]) for row in compare([tmp_path])]
+    images = "street val, 7 images"
+    assert rows == [(images, 0.5, None), (f"{images} (1)", 0.3, None), (f"{images} in /fog", 0.2, 0.25)]
 
 
 def test_a_sweep_judges_weights_that_have_changed_again(tmp_path):

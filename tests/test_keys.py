@@ -192,3 +192,13 @@ def test_every_role_is_that_of_a_key():
     keys = [key for config in configs for key, _ in flatten(OmegaConf.to_container(config))]
     for begins in (*MAY_CHANGE, *MAY_DIFFER):
         assert any(key.startswith(begins) for key in keys), begins
+
+
+def test_an_argument_that_its_class_may_have_stays(tmp_path):
+    """The experiment's own addition to a class that is typed, too."""
+    conf = shutil.copytree(CONF_DIR, tmp_path / "conf")
+    (conf / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /data: street\n  - override /optimizer: adamw\n"
+        "optimizer:\n  foreach: true\n"
+    )
+    assert check("experiment=mine", "optimizer=adamw", conf=conf).optimizer.foreach is True

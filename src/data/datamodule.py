@@ -179,7 +179,7 @@ class SegmentationDataModule(LightningDataModule):
         # `processed`, because `completed` does not count the batch at whose end a checkpoint is written.
         batches = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
         epochs = loop.epoch_progress.current  # type: ignore[attr-defined]
-        is_over = epochs.ready == epochs.processed  # perhaps early, by max_time: the rest is left out
+        is_over = epochs.completed < epochs.processed  # perhaps early, by max_time: the rest is left out
         files = {"files": self.originals.digests()} if self.originals else {}
         return files | {
             "next_epoch": epochs.processed,

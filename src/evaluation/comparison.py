@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,21 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     found = [path for folder in folders for path in files_below(folder) if path.name == "metrics.json"]
-    for path in sorted(found, key=str):
-        metrics = json.loads(read_bytes(path))
-        if "cost" not in metrics:  # these are the metrics of a training
-            continue
+    read = {path: json.loads(read_bytes(path)) for path in sorted(found, key=str)}
+    evaluations = {path: metrics for path, metrics in read.items() if "cost" in metrics}  # not trainings
+    roots = defaultdict(set)
+    for metrics in evaluations.values():
+        roots[metrics["checkpoint"], _data(metrics)].add(metrics.get("root"))
+    for path, metrics in evaluations.items():
         views = _views(metrics["tta"] or NO_TTA)
         row = {"network": _name(metrics), "checkpoint": metrics["checkpoint"], "data": _data(metrics)}
+        if len(roots[row["checkpoint"], row["data"]]) > 1 and metrics.get("root"):
+            row["data"] += f" in {metrics['root']}"
         row |= {name: metrics["cost"][name] for name in ("parameters", "GFLOPs")}
         column = "mIoU_tta" if views else "mIoU"
         row[column] = metrics["mIoU"]
         if rows.get((row["checkpoint"], row["data"], views), row)[column] != row[column]:
-            row["data"] += f" ({path.parent.name})"  # differs in what the table does not show
+            row["data"] += f" ({path.parent.name})"  # it differs in what the table does not show
         if not views:
             row["latency_ms"] = metrics["cost"].get("latency_ms", {}).get("median")
         rows[row["checkpoint"], row["data"], views] = dict.fromkeys(COLUMNS) | row

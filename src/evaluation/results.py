@@ -93,6 +93,7 @@ def report_evaluation(
     facts = provenance | {
         "data": data["name"],
         "split": data["val_split"],
+        "root": data["root"],
         "precision": run.config["trainer"]["precision"],
         **{key: run.config.get(key) for key in KEYS},
     }

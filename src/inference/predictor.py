@@ -115,10 +115,12 @@ def load(
     if isinstance(network, ExportedNetwork):
         network.check_engine(engine, device)
         inference = Inference.from_config(network.engine, views)
+        inference.check_sizes(())
         network.check_views(inference)
         return Predictor(network.engine, inference, network.table, network.provenance)
     chosen = engine_for(network, engine, precision, device, images)
     inference = Inference.from_config(chosen, views)
+    inference.check_sizes(())
     return Predictor(chosen, inference, table_for(network), network.provenance)
 
 

@@ -81,6 +81,8 @@ class Inference:
         """Raises UserError where images of these sizes become too small for the network, or where the window
         is larger than all their views."""
         least = max(SMALLEST, getattr(self.network, "min_size", SMALLEST))
+        if self.window and min(self.window) < least:
+            raise UserError(f"window={list(self.window)}: the network needs at least {least}x{least}.")
         views = [(size, scale, scaled(size, scale)) for size in dict.fromkeys(sizes) for scale in self.scales]
         small = [
             f"{width}x{height} pixels times {scale:g} (input_scale, tta.scales) are {view[1]}x{view[0]}, but "
@@ -90,10 +92,8 @@ class Inference:
         ]
         if small:
             raise UserError(shorten(small))
-        if self.window and min(self.window) < least:
-            raise UserError(f"window={list(self.window)}: the network needs at least {least}x{least}.")
         largest = [max(sides) for sides in zip(*(view for _, _, view in views), strict=True)]
-        if self.window and (self.window[0] > largest[0] or self.window[1] > largest[1]):
+        if views and self.window and (self.window[0] > largest[0] or self.window[1] > largest[1]):
             raise UserError(
                 f"window={list(self.window)} (height, width) is larger than any view of the images, which "
                 f"have at most {largest} pixels at these scales. Choose a smaller one, or window=null."

@@ -27,7 +27,7 @@ def check_keys(config: DictConfig, config_name: str) -> set[str]:
         if choice and group not in not_compared and not group.startswith("hydra/")
     ]
     known = set(keys_of(OmegaConf.to_container(compose(config_name, groups))))
-    _drop_replaced(config, known)
+    _drop_replaced(config, config_name, known)
     parents = known | {""}
     unknown = [
         key
@@ -46,17 +46,33 @@ def check_keys(config: DictConfig, config_name: str) -> set[str]:
     }
 
 
-def _drop_replaced(config: DictConfig, known: set[str]) -> None:
+def _drop_replaced(config: DictConfig, config_name: str, known: set[str]) -> None:
     """Takes out what an experiment sets for a class that the command line replaces, and the new one lacks:
-    schedule.min_lr of experiment=demo under schedule=one_cycle."""
+    schedule.min_lr of experiment=demo, an argument of its PolyLR, under schedule=one_cycle."""
     typed = {override.lstrip("+~").partition("=")[0] for override in overrides()}
     for group in sorted(typed & {"model", "loss", "optimizer", "schedule"}):
         names = list(config[group]) if OmegaConf.is_dict(config[group]) else []
-        for name in [name for name in names if f"{group}.{name}" not in known]:
-            if not any(f"{key}.".startswith(f"{group}.{name}.") for key in typed):
+        odd = [name for name in names if f"{group}.{name}" not in known and name not in _below(group, typed)]
+        before = _before(config_name, group) if odd else set()
+        for name in odd:
+            if f"{group}.{name}" in before:
                 log.info("%s.%s is left out: it belongs to the %s that was replaced.", group, name, group)
                 with open_dict(config):
                     del config[group][name]
+
+
+def _below(group: str, typed: set[str]) -> set[str]:
+    return {key.split(".")[1] for key in typed if key.startswith(f"{group}.")}
+
+
+def _before(config_name: str, group: str) -> set[str]:
+    """The keys of the file of conf/ that a group has by the experiment, or by default."""
+    experiment = HydraConfig.get().runtime.choices.get("experiment")
+    given = [f"experiment={experiment}"] if experiment else []
+    choices = compose(config_name, given, return_hydra_config=True).hydra.runtime.choices
+    if not choices.get(group):  # an evaluation has no such group
+        return set()
+    return set(keys_of(OmegaConf.to_container(compose(config_name, [f"{group}={choices[group]}"]))))
 
 
 def _is_new_entry(config: DictConfig, key: str, known: set[str]) -> bool:

@@ -51,8 +51,8 @@ def check_network_and_loss(
     try:
         with torch.no_grad():
             outputs = _outputs(module, image, classes, crop)
-            for small, size in list(others.items())[:_OTHER_SIZES]:  # else they would fail after an epoch
-                _outputs(module, torch.zeros((2, 3, *small), dtype=torch.uint8), classes, size)
+            for tried, size in list(others.items())[:_OTHER_SIZES]:  # else they would fail after an epoch
+                _outputs(module, torch.zeros((2, 3, *tried), dtype=torch.uint8), classes, size)
         outputs = {head: logits.detach().requires_grad_() for head, logits in outputs.items()}
         _check_loss(module, outputs, {"image": image, "target": target}, trainer)
     finally:
@@ -62,10 +62,8 @@ def check_network_and_loss(
 
 def _smaller(size: Sequence[int], least: int) -> tuple[int, int]:
     """(height, width) that a network with strides takes if it takes `size`, and that is faster."""
-    smaller = (_SIDE + side % _SIDE for side in size)
-    height, width = (
-        small if least <= small < side else side for small, side in zip(smaller, size, strict=True)
-    )
+    steps = -(-max(least, _SIDE) // _SIDE) * _SIDE
+    height, width = (min(side, steps + side % _SIDE) for side in size)
     return height, width
 
 

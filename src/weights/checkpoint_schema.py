@@ -21,7 +21,7 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     """
     recorded = checkpoint["hyper_parameters"]
     problems = _problems("hyper_parameters", recorded, _RECORDED)
-    problems += _problems("", checkpoint, {"epoch": _EPOCH, "state_dict": _is_state})
+    problems += _problems("", checkpoint, {"epoch": _EPOCH, "global_step": _EPOCH, "state_dict": _is_state})
     scored: dict[str, Any] = {"scores": _any_of(_has_miou, _one_of(None))}
     scored |= dict.fromkeys(("scored_epoch", "scored_step"), _any_of(_EPOCH, _one_of(None)))
     problems += _problems("", checkpoint, {"run": _is_run, **scored})

@@ -164,10 +164,10 @@ def network_of(checkpoint: dict[str, Any], path: str) -> TrainedNetwork:
 
 def is_scored(checkpoint: Mapping[str, Any]) -> bool:
     """Whether its scores are those of its own weights: no step was made since the validation."""
-    now = checkpoint["epoch"], checkpoint["global_step"]
+    if not checkpoint.get("scores") or checkpoint.get("scored_epoch") != checkpoint["epoch"]:
+        return False
     # Older checkpoints record the epoch alone.
-    scored = checkpoint.get("scored_epoch"), checkpoint.get("scored_step", checkpoint["global_step"])
-    return bool(checkpoint.get("scores")) and scored == now
+    return "scored_step" not in checkpoint or checkpoint["scored_step"] == checkpoint.get("global_step")
 
 
 def _val_miou(checkpoint: Mapping[str, Any], seen: Seen) -> float | None:

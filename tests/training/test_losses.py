@@ -9,6 +9,7 @@ from src.labels import IGNORE
 from src.training.losses import WeightedCrossEntropy
 from src.training.losses.step_loss import StepLoss
 from src.training.module import SegmentationModule
+from src.training.reliability.lightning_internals import scale_left
 
 CLASSES = 4
 WEIGHTS = [2.5, 1.0, 0.25, 9.0]
@@ -186,3 +187,11 @@ def test_a_training_step_is_the_weighted_mean():
 def test_label_smoothing_out_of_range(value):
     with pytest.raises(ValueError, match=f"label_smoothing={value}"):
         WeightedCrossEntropy(None, value)
+
+
+def test_a_fused_optimizer_takes_the_scale_out_of_the_gradients_itself():
+    trainer = SimpleNamespace(
+        precision_plugin=SimpleNamespace(scaler=SimpleNamespace(_scale=torch.tensor(4)))
+    )
+    assert scale_left(trainer, SimpleNamespace(_step_supports_amp_scaling=True)) == 4
+    assert scale_left(trainer, SimpleNamespace()) == 1

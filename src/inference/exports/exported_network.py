@@ -87,6 +87,7 @@ class _ExportedSegmenter(Segmenter):
     def __init__(self, engine: Engine):
         super().__init__(nn.Identity(), mean=[0.0] * 3, std=[1.0] * 3)
         self.engine = engine
+        self.min_size = engine.min_size
 
     def forward(self, image: Tensor) -> Tensor:
         return self.engine(image.cpu()).to(image.device)

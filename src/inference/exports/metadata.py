@@ -68,7 +68,7 @@ def parsed(texts: Mapping[str, str], path: str) -> dict[str, Any]:
 def _problem(values: Mapping[str, Any]) -> str:
     """What is wrong; empty if nothing is. Raises where a value is of another kind altogether."""
     how, classes, provenance = values["export"], values["classes"], values["provenance"]
-    if how["output"] not in OUTPUTS or how["precision"] not in PRECISIONS:
+    if how["output"] not in OUTPUTS or how["precision"] not in PRECISIONS or type(how["min_size"]) is not int:
         return f"export={brief(how)}"
     if how["size"] is not None:
         height, width = how["size"]

@@ -43,7 +43,8 @@ class LastCheckpoint(Checkpoint):
             # A monitor reads them at the end of this epoch, whose validation may be over (as in best.ckpt).
             scores = pl_module.epoch_scores(pl_module.scores, 0.0)  # type: ignore[operator,arg-type]
             known = {key: value for key, value in scores.items() if key != "val/loss" and value is not None}
-            restore_metrics(trainer, {key: torch.tensor(value) for key, value in known.items()})
+            as_logged = {key: torch.tensor(value, dtype=torch.float64) for key, value in known.items()}
+            restore_metrics(trainer, as_logged)
         if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
             trainer.should_stop = True  # it was stopped by its last epoch, and killed before its end
 
@@ -60,6 +61,8 @@ class LastCheckpoint(Checkpoint):
 
     def save(self, trainer: pl.Trainer) -> None:
         """Call it on all ranks, at the end of a batch where `can_save` holds."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         _log_now(trainer, trainer.lightning_module.step_metrics if logs_this_step(trainer) else {})  # type: ignore[union-attr,arg-type]
         self._validation_is_next = validation_is_next(trainer)
         trainer.save_checkpoint(self.path, weights_only=False)
@@ -89,8 +92,7 @@ def can_save(trainer: pl.Trainer) -> bool:
     It could not between accumulated batches, whose gradients are not in the checkpoint; and not at the very
     last step, after which Lightning would not resume anything, not even the validation.
     """
-    is_last = trainer.global_step == trainer.max_steps
-    return not (is_accumulating(trainer) or is_last or trainer.fast_dev_run)  # type: ignore[attr-defined]
+    return not is_accumulating(trainer) and trainer.global_step != trainer.max_steps
 
 
 def _log_now(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> None:

@@ -4,13 +4,14 @@ import csv
 import io
 import logging
 import time
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from src.runs.atomic_files import set_aside, write_text
+from src.runs.atomic_files import CannotWriteError, set_aside, write_text
 
 log = logging.getLogger(__name__)
 _MANY = 2000  # rows
@@ -28,6 +29,7 @@ class MetricsCSV(Logger):
         self.path = Path(path)
         self._rows: list[dict[str, Any]] | None = None
         self._next_write = 0.0
+        self._is_written = True
 
     @property
     def name(self) -> str:
@@ -57,18 +59,20 @@ class MetricsCSV(Logger):
         if not rows or int(rows[-1]["step"]) != step:
             rows.append({"step": step})
         rows[-1].update({key: value for key, value in metrics.items() if key != "step"})
-        self._rows = rows
+        self._rows, self._is_written = rows, False
         if len(rows) < _MANY or time.monotonic() >= self._next_write:
             self._write()
 
     @rank_zero_only
     def flush(self) -> None:
         """Writes what may not be in the file yet: before a checkpoint, and before the file is read."""
-        if self._rows is not None:
+        if not self._is_written:
             self._write()
 
     def finalize(self, status: str) -> None:
-        self.flush()
+        # After a failure, its own message counts, not that the disk is full for this file, too.
+        with nullcontext() if status == "success" else suppress(CannotWriteError):
+            self.flush()
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows of the file; a file that cannot be read is kept under another name."""
@@ -100,4 +104,5 @@ class MetricsCSV(Logger):
         writer.writeheader()
         writer.writerows(self._rows)
         write_text(self.path, text.getvalue())
+        self._is_written = True
         self._next_write = time.monotonic() + 20 * (time.monotonic() - begun)

@@ -89,9 +89,10 @@ def loss_scaler(trainer: pl.Trainer) -> torch.amp.GradScaler | None:
 
 def scale_left(trainer: pl.Trainer, optimizer: Optimizer) -> Tensor | float:
     """The factor that gradients still have when the optimizer steps: a fused one takes it out by itself."""
+    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+        return 1.0
     scaler = loss_scaler(trainer)
-    fused = getattr(optimizer, "_step_supports_amp_scaling", False)
-    return scaler._scale if fused and scaler and scaler._scale is not None else 1.0
+    return 1.0 if scaler is None or scaler._scale is None else scaler._scale
 
 
 def scale_tensors(scaler: torch.amp.GradScaler | None) -> list[Tensor]:

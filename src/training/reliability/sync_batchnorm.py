@@ -138,8 +138,8 @@ class SyncOverRanks(LayerSync):
         for name, layer in model.named_modules():
             if type(layer) is nn.BatchNorm2d and _has_all(layer):
                 layer.__class__ = SyncBatchNorm2d  # the same tensors, so optimizer and EMA keep theirs
-            elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and type(layer) is not SyncBatchNorm2d:
-                others.append(name)
+            elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:
+                others += [] if isinstance(layer, SyncBatchNorm2d | nn.SyncBatchNorm) else [name]
         if others and dist.is_initialized() and dist.get_rank() == 0:
             log.warning(
                 "trainer.sync_batchnorm does not reach these layers, whose statistics are those of each "
