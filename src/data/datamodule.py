@@ -178,7 +178,7 @@ class SegmentationDataModule(LightningDataModule):
         loop = self.trainer.fit_loop
         # `processed`, because `completed` does not count the batch at whose end a checkpoint is written.
         batches = loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-        epochs = loop.epoch_progress.current  # type: ignore[attr-defined]
+        epochs: Any = loop.epoch_progress.current
         is_over = epochs.completed < epochs.processed  # perhaps early, by max_time: the rest is left out
         files = {"files": self.originals.digests()} if self.originals else {}
         return files | {

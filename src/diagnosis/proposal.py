@@ -240,7 +240,7 @@ def _statistics(pairs: Sequence[Pair]) -> tuple[list[float], list[float], int]:
         squares = [np.einsum("hw,hw->", *2 * [image[..., channel].astype(np.int64)]) for channel in range(3)]
         return np.stack([pixels, image.sum((0, 1), np.int64), squares])
 
-    pixels, total, of_squares = sum(parallel_map(sums, some))
+    pixels, total, of_squares = sum(parallel_map(sums, some), np.zeros((3, 3), np.int64))
     mean, squares = total / pixels, of_squares / pixels
     return mean.tolist(), np.sqrt(squares - mean**2).clip(1).tolist(), len(some)
 

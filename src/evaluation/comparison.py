@@ -55,7 +55,7 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
         column = "mIoU_tta" if views else "mIoU"
         row[column] = metrics["mIoU"]
         if rows.get((row["checkpoint"], row["data"], views), row)[column] != row[column]:
-            row["data"] += f" ({path.parent.name})"  # it differs in what the table does not show
+            row["data"] += f" ({str(path).split('/')[-2]})"  # it differs in what the table does not show
         if not views:
             row["latency_ms"] = metrics["cost"].get("latency_ms", {}).get("median")
         rows[row["checkpoint"], row["data"], views] = dict.fromkeys(COLUMNS) | row

@@ -41,7 +41,7 @@ class LastCheckpoint(Checkpoint):
                 resume_from(trainer.global_step)  # the steps after the checkpoint are logged again
         if pl_module.scores and pl_module.scored_epoch == trainer.current_epoch:
             # A monitor reads them at the end of this epoch, whose validation may be over (as in best.ckpt).
-            scores = pl_module.epoch_scores(pl_module.scores, 0.0)  # type: ignore[operator,arg-type]
+            scores = pl_module.epoch_scores(pl_module.scores, 0.0)  # type: ignore[operator]
             known = {key: value for key, value in scores.items() if key != "val/loss" and value is not None}
             as_logged = {key: torch.tensor(value, dtype=torch.float64) for key, value in known.items()}
             restore_metrics(trainer, as_logged)
@@ -63,7 +63,7 @@ class LastCheckpoint(Checkpoint):
         """Call it on all ranks, at the end of a batch where `can_save` holds."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        _log_now(trainer, trainer.lightning_module.step_metrics if logs_this_step(trainer) else {})  # type: ignore[union-attr,arg-type]
+        _log_now(trainer, trainer.lightning_module.step_metrics if logs_this_step(trainer) else {})  # type: ignore[arg-type]
         self._validation_is_next = validation_is_next(trainer)
         trainer.save_checkpoint(self.path, weights_only=False)
         self._validation_is_next = False

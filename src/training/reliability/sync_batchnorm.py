@@ -151,7 +151,7 @@ class SyncOverRanks(LayerSync):
     def revert(self, model: nn.Module) -> nn.Module:
         for layer in model.modules():
             if type(layer) is SyncBatchNorm2d:
-                layer.__class__ = nn.BatchNorm2d
+                layer.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
         return model
 
 
