@@ -87,7 +87,7 @@ def test_every_experiment_opens_with_its_contract(experiment):
     if config.data.street is None:  # after somebody's recipe
         said = " ".join(head.replace("#", " ").split())
         assert said.count("Differs ") >= 2
-        for part in ("Schedule", "`last`", "`best` is picked on val", *SAID[experiment]):
+        for part in ("Schedule", "`last`", "`best.ckpt` is picked on val", *SAID[experiment]):
             assert part in said, (experiment, part)
         assert config.trainer.fp32_precision == "ieee"
         assert config.trainer.benchmark is None
