@@ -45,7 +45,7 @@ def test_a_loss_that_is_not_finite(doors, monkeypatch, step, value, said):
     names = outcome.err.partition("on all devices:\n")[2].partition("To replay")[0].split()
     assert len(set(names)) == 4
     assert all(name.startswith("trainstadt_") for name in names)
-    for advice in ("optimizer.lr=", "gradient_clip_val", "-m scripts.replay", "src.doctor", "finite=null"):
+    for advice in ("optimizer.lr=", "gradient_clip_val", "-m scripts.replay", "src.doctor", "nan_guard=null"):
         assert advice in outcome.err
     for name in ("best.ckpt", "last.ckpt"):
         path = outcome.directory / "checkpoints" / name
