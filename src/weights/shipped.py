@@ -1,4 +1,4 @@
-"""The trained networks that come with the project, by their names: `checkpoint=street`."""
+"""The trained networks that come with the project, by their names: `checkpoint=camvid`."""
 
 import hashlib
 from pathlib import Path
@@ -8,6 +8,7 @@ from src.errors import UserError
 FOLDER = Path(__file__).parent / "shipped"
 """Of each network a checkpoint, <name>.ckpt, and its card, <name>.md."""
 SHA256 = {
+    "camvid": "4b598dbfb5762f7445c5bfe900142908ad3af97a33c60847ff9502d26445a705",
     "street": "f5ace74685cd68890a23a42978d78afad9274b3f929f20a542e5b7a576a733c5",
 }
 """Of the checkpoints, by the networks' names."""
