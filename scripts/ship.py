@@ -35,7 +35,8 @@ def stripped(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Weights, and what is known about them. Where the data lay on one's machine is left out."""
     kept = {key: checkpoint[key] for key in _KEPT if key in checkpoint}
     recorded = kept["hyper_parameters"]
-    kept["hyper_parameters"] = recorded | {"data": recorded["data"] | {"root": None}}
+    data = {key: value for key, value in recorded["data"].items() if key != "root"}
+    kept["hyper_parameters"] = recorded | {"data": data}
     kept["state_dict"] = _in_one_piece(kept["state_dict"])
     return kept
 

@@ -34,7 +34,6 @@ from src.schema.check import check_values
 from src.schema.chosen_keys import check_keys
 from src.schema.help import help_text
 from src.sweep.child import run_job
-from src.weights.shipped import find_shipped
 
 # https://hydra.cc/docs/advanced/hydra-command-line-flags
 _HELP = {"--help", "-h"}
@@ -80,7 +79,6 @@ def front_door(task: Task, config_name: str) -> Callable[[], int]:
                 _start_logging()
                 check_values(config, config_name, needed=check_keys(config, config_name))
                 _trust_what_is_named(config)
-                _find_what_is_shipped(config)
                 return task(config)
             except USER_ERRORS as problem:  # if this were raised further, Hydra would add lines
                 problems.append(for_the_user(problem, config_name))
@@ -127,13 +125,6 @@ def _trust_what_is_named(config: DictConfig) -> None:
     for model in (config.get("model"), (config.get("teacher") or {}).get("model")):
         if model:
             trust([model._target_])
-
-
-def _find_what_is_shipped(config: DictConfig) -> None:
-    """Puts the path in the place of a shipped network's name."""
-    for place in (config, config.get("teacher") or {}):
-        if isinstance(place.get("checkpoint"), str):
-            place["checkpoint"] = find_shipped(place["checkpoint"])
 
 
 def _interrupted(*_: object) -> NoReturn:

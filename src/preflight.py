@@ -12,16 +12,19 @@ from omegaconf import DictConfig
 
 from src.config import plain
 from src.errors import UserError
-from src.weights.shipped import SHA256
+from src.weights.shipped import SHA256, weights_path
 
 log = logging.getLogger(__name__)
 
 
 def check_weights_file(path: str | None, key: str = "checkpoint") -> None:
     """Raises UserError if a file is given that does not exist, or a folder."""
-    if path and Path(path).expanduser().is_dir():
+    if not path:
+        return
+    file = weights_path(path)
+    if file.is_dir():
         raise UserError(f"{key}={path}: a folder. Give a file, such as {path}/checkpoints/best.ckpt.")
-    if path and not Path(path).expanduser().exists():
+    if not file.exists():
         raise UserError(
             f"{key}={path}: no such file. The networks that come with the project are named "
             f"{', '.join(SHA256)}."

@@ -26,10 +26,10 @@ TINY = (
 )
 
 
-def early_stopping(mode: str, patience: int) -> str:
+def early_stopping(mode: str, patience: int, monitor: str = "val/mIoU") -> str:
     return (
-        "callbacks.early_stopping={_target_: pytorch_lightning.callbacks.EarlyStopping, monitor: val/mIoU, "
-        f"mode: {mode}, patience: {patience}}}"
+        "callbacks.early_stopping={_target_: pytorch_lightning.callbacks.EarlyStopping, "
+        f"monitor: {monitor}, mode: {mode}, patience: {patience}}}"
     )
 
 

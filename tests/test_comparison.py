@@ -112,6 +112,16 @@ def test_no_evaluation_is_lost_that_differs_in_something_else(evaluation, tmp_pa
     assert rows == [(images, 0.5, None), (f"{images} (1)", 0.3, None), (f"{images} in /fog", 0.2, 0.25)]
 
 
+def test_a_network_that_was_trained_on_the_images_is_named(evaluation, tmp_path):
+    seen = [{"data": "street", "split": "trainval"}]
+    evaluation("a", mIoU=0.6, trained_on=seen)
+    evaluation("b", mIoU=0.5, trained_on=[{"data": "street", "split": "train"}])
+    evaluation("c", mIoU=0.4, trained_on=seen, data="other")
+    assert [row["data"] for row in compare([tmp_path])] == [
+        "street val, 7 images, trained on some of these", "street val, 7 images", "other val, 7 images",
+    ]  # fmt: skip
+
+
 def test_a_sweep_judges_weights_that_have_changed_again(tmp_path):
     weights = tmp_path / "best.ckpt"
     weights.touch()

@@ -66,8 +66,15 @@ def test_a_crash_costs_one_checkpoint_interval(doors, stop, whole, faulty_conf, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("many", [2000, 0])
 @pytest.mark.parametrize(("hook", "saved"), [("save", (0, 3)), ("on_train_epoch_end", (0, 4))])
-def test_a_kill_right_after_a_checkpoint_loses_no_row(doors, whole, faulty_conf, monkeypatch, hook, saved):
+def test_a_kill_right_after_a_checkpoint_loses_no_row(
+    doors, whole, faulty_conf, monkeypatch, hook, saved, many
+):
+    """Also where so many rows are there that new ones wait."""
+    monkeypatch.setattr("src.training.loggers.csv._MANY", many)
+    monkeypatch.setattr("src.training.loggers.csv._WAIT", 1e9)
+
     def then_killed(*args):
         saves(*args)
         raise Crash
@@ -118,8 +125,11 @@ def test_max_steps_resumes_after_a_whole_epoch(doors, stop, whole, faulty_conf, 
 
 
 @pytest.mark.slow
-def test_best_ckpt_in_the_place_of_a_damaged_last_ckpt_with_early_stopping(doors, stop, whole, faulty_conf):
-    keys = (*PLAIN, early_stopping("max", 9))
+@pytest.mark.parametrize(("mode", "monitor"), [("max", "val/mIoU"), ("min", "val/loss")])
+def test_best_ckpt_in_the_place_of_a_damaged_last_ckpt_with_early_stopping(
+    doors, stop, whole, faulty_conf, mode, monitor
+):
+    keys = (*PLAIN, early_stopping(mode, 9, monitor))
     assert stop(*keys, hook="on_train_batch_start", at=6, what="Crash") == "Crash"
     folder = doors.folder / "train/run/checkpoints"
     (folder / "last.ckpt").write_bytes((folder / "best.ckpt").read_bytes())

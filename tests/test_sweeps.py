@@ -90,6 +90,7 @@ def test_identity():
     assert identity(given) == ["model=cgnet"]
     assert identity(given, {"+trainer.devices"}) == ["+trainer.devices=2", "model=cgnet"]
     assert identity(["trainer.max_steps=3", "seed=1"]) == ["trainer.max_steps=3", "seed=1"]
+    assert identity(["teacher.checkpoint=a.ckpt"]) == ["teacher.checkpoint=a.ckpt"]
 
 
 def test_a_number_whose_job_was_deleted_is_free_again(tmp_path):
@@ -192,8 +193,15 @@ def test_job_json_is_what_a_stranger_would_read(sweep):
 
 
 def test_a_finished_job_of_another_config_is_named(tmp_path, capsys):
-    place(tmp_path, ["seed=1"], set(), config_sha256="a").end("finished", 0)
-    assert place(tmp_path, ["seed=1"], set(), config_sha256="a").status == "finished"
-    assert "WARNING" not in capsys.readouterr().out
-    assert place(tmp_path, ["seed=1"], set(), config_sha256="b").status == "finished"
-    assert "WARNING: it was made with other values in conf/ or --config-dir" in capsys.readouterr().out
+    values = {"lr": 1e-05, "augment.scale": "${data.scale}", "steps": [1, 2]}
+    job = place(tmp_path, ["seed=1"], set(), values=values)
+    job.end("finished", 0)
+    (job.directory / "config.yaml").write_text("lr: 1.0e-05\nsteps:\n- 1\n- 2\n")
+
+    def said(**changes):
+        assert place(tmp_path, ["seed=1"], set(), values=values | changes).status == "finished"
+        return capsys.readouterr().out
+
+    assert said() == ""
+    assert said(a_new_key=1) == "", "which its run had in the code"
+    assert "WARNING: conf/ or --config-dir has changed since: lr was 1e-05, is 0.1. Its" in said(lr=0.1)

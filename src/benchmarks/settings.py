@@ -36,7 +36,6 @@ def benchmark_settings(run: Run) -> None:
     settings = run.config["measure"]
     variants = settings["variants"]
     run.open()
-    shutil.rmtree(run.directory / "runs", ignore_errors=True)  # of an earlier start, which would be resumed
     # The first variant again at the end: the difference of its two results is the machine's noise.
     measured: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
@@ -85,6 +84,9 @@ def _measure(run: Run, variant: str, name: str, settings: dict[str, Any]) -> dic
     command = [sys.executable, "-m", "src.train", *config_dirs(), *own, *variant.split(), *_STEPS]
     command += [f"+callbacks.clock.{key}={value}" for key, value in clock.items()]
     command += [f"name={name}", f"runs_dir={quoted(f'{run.directory}/runs')}"]
+    earlier = run.directory / "runs/train" / name  # which would be resumed
+    if earlier.exists():
+        shutil.rmtree(earlier)
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode or not path.exists():
         raise UserError(

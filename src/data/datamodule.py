@@ -18,7 +18,7 @@ from src.data.checks.pairs import check_pairs
 from src.data.dataset import SegmentationDataset
 from src.data.frame_cache.modes import open_cache
 from src.data.instance_ids import find_instances
-from src.data.layouts import SPLITS, Pair, find_pairs
+from src.data.layouts import Pair, find_pairs, share_images
 from src.data.originals import Originals
 from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.steps import build_steps, check_steps
@@ -122,7 +122,7 @@ class SegmentationDataModule(LightningDataModule):
         return SegmentationDataset(pairs, self.table), sizes
 
     def _add_unlabelled(self, train_set: SegmentationDataset, split: str) -> None:
-        if set(SPLITS[split]) & set(SPLITS[self.config["val_split"]]):
+        if share_images(split, self.config["val_split"]):
             raise UserError(
                 f"teacher.unlabelled_split={split}: it has images of the validation, whose result would say "
                 f"nothing about new images. Choose another split."

@@ -19,6 +19,7 @@ from src.report.comparison_page import render_comparison
 from src.report.table import markdown
 from src.runs.atomic_files import write_text
 from src.weights.published_names import OURS
+from src.weights.recorded_network import seen_before
 
 COLUMNS = {
     "network": "network",
@@ -45,7 +46,8 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
     evaluations = {path: metrics for path, metrics in read.items() if "cost" in metrics}  # not trainings
     roots = defaultdict(set)
     for metrics in evaluations.values():
-        roots[metrics["checkpoint"], _data(metrics)].add(metrics.get("root"))
+        if root := metrics.get("root"):  # not recorded by older evaluations
+            roots[metrics["checkpoint"], _data(metrics)].add(root)
     for path, metrics in evaluations.items():
         views = _views(metrics["tta"] or NO_TTA)
         row = {"network": _name(metrics), "checkpoint": metrics["checkpoint"], "data": _data(metrics)}
@@ -85,6 +87,8 @@ def _data(metrics: Mapping[str, Any]) -> str:
     parts += [metrics["precision"]] if metrics["precision"] != "32-true" else []
     ways = ("window", "stride", "input_scale")
     parts += [f"{key} {metrics[key]}" for key in ways if metrics.get(key) not in (None, 1)]
+    seen = seen_before(metrics.get("trained_on") or [], metrics["data"], metrics["split"])
+    parts += ["trained on some of these"] if seen else []
     return ", ".join(parts)
 
 

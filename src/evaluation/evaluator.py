@@ -1,7 +1,6 @@
 """An evaluation, from its config to its metrics: it is prepared, then run."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -29,6 +28,7 @@ from src.training.memory import check_memory
 from src.training.reliability.error_messages import clear_errors
 from src.training.reliability.rank_consistency import RankConsistency
 from src.training.trainer import build_trainer, honest_exit
+from src.weights.shipped import weights_path
 from src.weights.trained_network import TrainedNetwork
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Evaluator:
         exported = isinstance(self.trained, ExportedNetwork)
         self._cost = Cost(inference, config.latency, config.input_scale, parameters, on_cpu=exported)
         callbacks = [
-            RankConsistency(values, Path(config.checkpoint).expanduser()),
+            RankConsistency(values, weights_path(config.checkpoint)),
             PicturePanel(planned.directory / "pictures", count=config.pictures, filename="panel.png"),
             BestAndWorstImages(
                 planned.directory / IMAGES, planned.directory / BY_IMAGE, config.report.images

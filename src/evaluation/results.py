@@ -35,17 +35,18 @@ def report_training(run: Run) -> float | None:
         _show(metrics, run.directory / "metrics.json")
     else:
         best, last = (_recorded(run, name) for name in ("best.ckpt", "last.ckpt"))
-        metrics = best or last
-        if metrics is None or metrics["mIoU"] is None or run.config["trainer"].get("fast_dev_run"):
+        metrics = next((found for found in (best, last) if found and found["mIoU"] is not None), None)
+        if metrics is None or run.config["trainer"].get("fast_dev_run"):
             log.warning(
-                "%s: no checkpoint of a validation (none was run, or fast_dev_run), hence no metrics.json.",
+                "%s: no checkpoint whose weights were validated (no validation, training steps after the "
+                "last one, or fast_dev_run), hence no metrics.json.",
                 run.directory,
             )
             return None
         if best and last:
             rows = csv_rows(run.directory / "metrics.csv")
             validations = sum(bool(row.get("val/mIoU")) for row in rows)
-            metrics = best | {"last": last, "validations": validations}
+            metrics |= {"last": last, "validations": validations}
         elif last:
             log.warning("%s: no best.ckpt. The metrics are those of last.ckpt.", run.directory)
         _show(metrics, Path(metrics["checkpoint"]))
@@ -93,7 +94,7 @@ def report_evaluation(
     facts = provenance | {
         "data": data["name"],
         "split": data["val_split"],
-        "root": data["root"],
+        "root": str(Path(data["root"]).expanduser().resolve()),
         "precision": run.config["trainer"]["precision"],
         **{key: run.config.get(key) for key in KEYS},
     }

@@ -1,6 +1,6 @@
 """From a file of weights to a function from images to class maps: `load(path)(image)`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from src.inference.tables import table_for
 from src.inference.views import NO_TTA, Inference
 from src.labels import LabelTable
 from src.network.trust import trust as trust_classes
-from src.weights.shipped import find_shipped
 
 Image = np.ndarray | Tensor
 """uint8 RGB: (H, W, 3), or a batch (B, 3, H, W)."""
@@ -26,13 +25,22 @@ class Predictor:
 
     engine: what computes them. inference: the same with its views and windows.
     table: its classes, with their colours and label ids. provenance: what the weights are.
+    crop_size: (height, width) of its training crops in pixels; None if unknown.
     """
 
-    def __init__(self, engine: Engine, inference: Inference, table: LabelTable, provenance: dict[str, Any]):
+    def __init__(
+        self,
+        engine: Engine,
+        inference: Inference,
+        table: LabelTable,
+        provenance: dict[str, Any],
+        crop_size: Sequence[int] | None = None,
+    ):
         self.engine = engine
         self.inference = inference
         self.table = table
         self.provenance = provenance
+        self.crop_size = crop_size
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -111,17 +119,18 @@ def load(
     """
     trust_classes(trust)
     views = {"tta": NO_TTA | dict(tta or {}), "window": window, "stride": stride, "input_scale": input_scale}
-    network = restore_any(find_shipped(path), precision)
+    network = restore_any(path, precision)
+    crop_size = (network.data or {}).get("crop_size")
     if isinstance(network, ExportedNetwork):
         network.check_engine(engine, device)
         inference = Inference.from_config(network.engine, views)
         inference.check_sizes(())
         network.check_views(inference)
-        return Predictor(network.engine, inference, network.table, network.provenance)
+        return Predictor(network.engine, inference, network.table, network.provenance, crop_size)
     chosen = engine_for(network, engine, precision, device, images)
     inference = Inference.from_config(chosen, views)
     inference.check_sizes(())
-    return Predictor(chosen, inference, table_for(network), network.provenance)
+    return Predictor(chosen, inference, table_for(network), network.provenance, crop_size)
 
 
 def _batch(image: Image) -> tuple[Tensor, bool]:

@@ -1,6 +1,7 @@
 """A prediction, from its config to its files: it is prepared, then run."""
 
 import logging
+import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ from src.prediction.shares import Shares
 from src.prediction.video import VideoWriter
 from src.runs.allocator import give_back_freed_memory
 from src.runs.directory import Run
+from src.weights.shipped import SHA256
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ _AHEAD = 2**28
 """Bytes of images that are read ahead, and of those that wait to be written; but at least one image each."""
 _LARGE = 2**26
 """Bytes of an image whose class map takes so long that memory can be cleared for each."""
+
+_LARGE_RATIO = 3
+"""Sides of an image to those of a training crop. Frames of Cityscapes are twice as large as most crops."""
 
 
 class Prediction:
@@ -46,7 +51,8 @@ class Prediction:
         planned = Run.plan(config)
         values = planned.config
         for key in ("checkpoint", "source"):  # the same, whatever folder the command is repeated in
-            values[key] = str(Path(values[key]).expanduser().absolute())
+            if not (key == "checkpoint" and values[key] in SHA256):
+                values[key] = str(Path(values[key]).expanduser().absolute())
         own = [Path(values["runs_dir"]).expanduser(), planned.directory]
         self._source = open_source(values["source"], own, values["frame_step"])
         kinds = [values["output"]] if isinstance(values["output"], str) else values["output"]
@@ -69,6 +75,7 @@ class Prediction:
         )
         if "probabilities" in kinds:
             self._predictor.check_scores()
+        self._crop = self._predictor.crop_size if values["input_scale"] == 1 else None
         self._largest = 1  # bytes of an image and its probabilities, so far
         self._skipped = list(self._source.refused)
 
@@ -142,6 +149,7 @@ class Prediction:
                         self._skip(item, image, rate)
                         continue
                     size, probabilities = (image.shape[0], image.shape[1]), None
+                    self._warn_of_size(item.name, size)
                     if item.name in shares.done:
                         train_ids = read_label(outputs.path("train_ids", item))
                         future = writers.submit(outputs.film, image, train_ids)
@@ -164,6 +172,22 @@ class Prediction:
             finally:  # also of a command that is interrupted: what is written is noted
                 while writing:
                     note()
+
+    def _warn_of_size(self, name: str, size: tuple[int, int]) -> None:
+        """Once, of an image in which things are probably larger than the network has seen them."""
+        if self._crop is None:  # or the user has chosen the scale, or has been warned
+            return
+        ratio = math.sqrt(math.prod(size) / math.prod(self._crop))
+        if ratio > _LARGE_RATIO:
+            log.warning(
+                "WARNING: %s has %dx%d pixels, and the network was trained on crops of %dx%d. If things look "
+                "larger in it than in the training images, choose a smaller input_scale, such as %.1g.",
+                name,
+                *reversed(size),
+                *reversed(self._crop),
+                1.5 / ratio,
+            )
+            self._crop = None
 
     def _depth(self) -> int:
         return max(1, min(self._source.readers + 1, _AHEAD // self._largest))

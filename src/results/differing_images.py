@@ -14,6 +14,7 @@ from src.metrics.by_image import image_mious
 from src.report.best_and_worst import encode
 from src.results.grouping import Comparison, Setting
 from src.results.runs import RunResult
+from src.weights.shipped import weights_path
 
 log = logging.getLogger(__name__)
 
@@ -100,5 +101,5 @@ def _checkpoint(run: RunResult) -> Path | None:
     folder = run.directory / "checkpoints"
     places = [folder / "last.ckpt", folder / "best.ckpt"]
     if run.config.get("task") == "eval":
-        places = [Path(str(run.metrics.get("checkpoint")))]
+        places = [weights_path(str(run.metrics.get("checkpoint")))]
     return next((place for place in places if place.exists()), None)

@@ -60,9 +60,9 @@ class Setting:
 
     @property
     def images(self) -> set[tuple]:
-        """On which images its runs were evaluated."""
+        """On which images its runs were evaluated, and whether they were trained on them."""
         keys = ("data", "split", "num_images")
-        return {tuple(run.metrics.get(key) for key in keys) for run in self.finished}
+        return {(*(run.metrics.get(key) for key in keys), run.has_seen_its_images) for run in self.finished}
 
     @property
     def finished(self) -> list[RunResult]:
@@ -134,6 +134,9 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
     for members in grouped.values():
         varied = _varied(members[0], common)
         label = " ".join(varied) or _name(members, len(grouped))
+        label += (
+            " (trained on some of these images)" if any(run.has_seen_its_images for run in members) else ""
+        )
         settings.append(Setting(label, varied, tuple(members)))
     if baseline is None:
         judged = [setting for setting in settings if setting.finished] or settings

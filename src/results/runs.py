@@ -16,15 +16,15 @@ import yaml
 from src.config import flatten
 from src.errors import UserError
 from src.metrics.by_image import BY_IMAGE, Counts, read_by_image
-from src.runs.jobs import FILE, Job, identity
+from src.runs.jobs import FILE, WEIGHTS, Job, identity
 from src.runs.record import decides, read_starts
 from src.schema.roles import MAY_CHANGE
+from src.weights.recorded_network import seen_before
 
 log = logging.getLogger(__name__)
 
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ")
 _NUMBERS = re.compile(r"(\d+)")
-_WEIGHTS = ("checkpoint", "teacher.checkpoint")  # keys of files that a run begins from, or judges
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,12 @@ class RunResult:
     def _last(self) -> Mapping[str, Any]:
         last = self.metrics.get("last")
         return last if isinstance(last, Mapping) else self.metrics
+
+    @property
+    def has_seen_its_images(self) -> bool:
+        """Whether it is known that its network was trained on images that it was evaluated on."""
+        known = self.metrics.get("trained_on") or []
+        return bool(seen_before(known, str(self.metrics.get("data")), str(self.metrics.get("split"))))
 
     @property
     def epochs(self) -> int | None:
@@ -132,10 +138,11 @@ def _as_their_origins(runs: list[RunResult]) -> list[RunResult]:
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the result, but for the seed."""
+    judged = config.get("task") == "eval"
     return {
         key: value
         for key, value in flatten(config)
-        if key != "seed" and not f"{key}.".startswith(MAY_CHANGE) and key not in _WEIGHTS
+        if key != "seed" and not f"{key}.".startswith(MAY_CHANGE) and (judged or key not in WEIGHTS)
     }
 
 
@@ -187,7 +194,7 @@ def _counts(override: str, varied: Set[str]) -> bool:
     name = key.lstrip("+~")
     if name == "seed" or not (equals or key.startswith("~")):
         return False
-    return key in varied or name in _WEIGHTS or decides(override)
+    return key in varied or name in WEIGHTS or decides(override)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

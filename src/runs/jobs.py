@@ -4,14 +4,19 @@ A job is identified by its overrides. Its number is only the name of its directo
 with more values, finds each earlier job in its old directory.
 """
 
+import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from src.config import flatten
 from src.errors import UserError
 from src.masking import hide_secrets
 from src.runs.atomic_files import write_json
@@ -20,6 +25,8 @@ from src.schema.roles import MAY_CHANGE
 
 FILE = "job.json"
 DONE = ("finished", "pruned")  # statuses of jobs that do not run again
+WEIGHTS = ("checkpoint", "teacher.checkpoint")
+"""Keys of files that a run begins from, learns from or judges, which decide its result."""
 # Overrides that say which sweep this is. The other keys of MAY_CHANGE say where and how it runs.
 _WHICH_SWEEP = ("name", "sweep", "hydra")
 
@@ -57,11 +64,25 @@ class Job:
     def is_outdated(self) -> bool:
         """Whether it is an evaluation of a file of weights that has changed since."""
         try:
-            judged = json.loads((self.directory / "metrics.json").read_bytes())["checkpoint"]
-            changed = Path(judged).expanduser().stat().st_mtime
+            metrics = json.loads((self.directory / "metrics.json").read_bytes())
+            judged = Path(metrics["checkpoint"]).expanduser()
+            changed = judged.stat().st_mtime if judged.is_file() else 0.0  # as for a shipped network's name
         except (OSError, ValueError, LookupError, TypeError):  # no result, or the file is gone
             return False
         return self.ended is not None and changed > datetime.fromisoformat(self.ended).timestamp()
+
+    def changes(self, values: Mapping[str, Any]) -> list[str]:
+        """Of the values that decide what it computes: those that are not as its run recorded them."""
+        try:
+            recorded = dict(flatten(yaml.safe_load((self.directory / "config.yaml").read_text())))
+        except (OSError, AttributeError, yaml.YAMLError):
+            return []
+        return [
+            f"{key} was {recorded[key]}, is {value}"
+            for key, value in values.items()
+            if key in recorded and str(recorded[key]) != str(value)
+            if "${" not in str(value) and not key.endswith("sha256")
+        ]
 
     def write(self) -> None:
         content = {key: value for key, value in asdict(self).items() if key != "directory"}
@@ -106,13 +127,23 @@ def read_jobs(sweep: Path) -> list[Job]:
 
 
 def place(
-    sweep: Path, overrides: list[str], varied: Set[str], task: str = "train", config_sha256: str | None = None
+    sweep: Path,
+    overrides: list[str],
+    varied: Set[str],
+    task: str = "train",
+    values: Mapping[str, Any] | None = None,
 ) -> Job:
     """The job with these overrides, in its directory; a new one gets the lowest free number.
 
     An evaluation is another one if its images lie elsewhere, and runs again if its weights have changed.
     Only one process at a time may call this.
+
+    Args:
+        values: that decide what it computes. The same overrides may mean others, once a file of conf/ or of
+            --config-dir was edited.
     """
+    text = json.dumps(values, sort_keys=True, default=str)
+    config_sha256 = None if values is None else hashlib.sha256(text.encode()).hexdigest()
     judged = {"data.root"} if task == "eval" else set()
     job = find(sweep, overrides, varied | judged)
     if job:
@@ -121,10 +152,11 @@ def place(
         if job.status not in DONE:
             job.overrides, job.varied, job.config_sha256 = overrides, sorted(varied), config_sha256
             job.write()
-        elif job.config_sha256 not in (None, config_sha256):
+        elif job.config_sha256 not in (None, config_sha256) and (changed := job.changes(values or {})):
             job.say(
-                "WARNING: it was made with other values in conf/ or --config-dir, which have changed since. "
-                "Its result stays in the tables; with another name= the sweep begins anew."
+                f"WARNING: conf/ or --config-dir has changed since: {', '.join(changed[:3])}"
+                f"{', ...' if changed[3:] else ''}. Its result stays in the tables; with another name= the "
+                f"sweep begins anew."
             )
         return job
     number = 0
@@ -145,13 +177,14 @@ def identity(overrides: Sequence[str], varied: Set[str] = frozenset()) -> list[s
     """The overrides that tell one job from another.
 
     Where and how it runs (trainer.devices, data.root, logger, ...) does not count unless the sweep varies it.
+    Files of weights do: another teacher is another job.
     """
 
     def counts(override: str) -> bool:
         key = override.partition("=")[0]
         name = key.lstrip("+~")
         which_sweep = re.split("[./]", name)[0] in _WHICH_SWEEP
-        return key in varied or not (which_sweep or f"{name}.".startswith(MAY_CHANGE))
+        return key in varied or name in WEIGHTS or not (which_sweep or f"{name}.".startswith(MAY_CHANGE))
 
     return [hide_secrets(override) for override in overrides if counts(override)]
 

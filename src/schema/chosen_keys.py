@@ -51,7 +51,8 @@ def _drop_replaced(config: DictConfig, config_name: str, known: set[str]) -> Non
     schedule.min_lr of experiment=demo, an argument of its PolyLR, under schedule=one_cycle."""
     typed = {override.lstrip("+~").partition("=")[0] for override in overrides()}
     for group in sorted(typed & {"model", "loss", "optimizer", "schedule"}):
-        names = list(config[group]) if OmegaConf.is_dict(config[group]) else []
+        values = config.get(group)  # None of one that was deleted, which is an error found elsewhere
+        names = list(values) if OmegaConf.is_dict(values) else []
         odd = [name for name in names if f"{group}.{name}" not in known and name not in _below(group, typed)]
         before = _before(config_name, group) if odd else set()
         for name in odd:

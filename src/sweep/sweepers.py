@@ -1,7 +1,5 @@
 """How `-m` runs: each job gets a directory, or its old one; Hydra's launcher runs all that are unfinished."""
 
-import hashlib
-import json
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +20,7 @@ from src.config import flatten, plain
 from src.errors import UserError
 from src.masking import hide_secrets, without_secrets
 from src.runs.atomic_files import write_text
-from src.runs.jobs import DONE, Job, place, read_jobs, table
+from src.runs.jobs import DONE, WEIGHTS, Job, place, read_jobs, table
 from src.runs.locks import hold
 from src.schema.check import check_object
 from src.schema.roles import MAY_CHANGE
@@ -90,22 +88,24 @@ class HouseSweeper(Sweeper):
 
     def place(self, batch: Sequence[Sequence[str]]) -> list[Job]:
         """Find or create the jobs. Raises HydraException before that for overrides that do not compose."""
-        digests = [self._digest(overrides) for overrides in batch]
+        composed = [self._values(overrides) for overrides in batch]
         task = self.config.task
         jobs = [
-            place(self.directory, list(overrides), self.varied, task, digest)
-            for overrides, digest in zip(batch, digests, strict=True)
+            place(self.directory, list(overrides), self.varied, task, values)
+            for overrides, values in zip(batch, composed, strict=True)
         ]
         self.jobs += jobs
         return jobs
 
-    def _digest(self, overrides: Sequence[str]) -> str:
-        """Of the values that decide what a job computes: the same overrides may mean others, once a file of
-        conf/ or of --config-dir was edited."""
+    def _values(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """Those that decide what a job computes."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         values = dict(flatten(OmegaConf.to_container(config)))  # type: ignore[arg-type]
-        kept = {key: value for key, value in values.items() if not key.startswith(("hydra.", *MAY_CHANGE))}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+        return {
+            key: value
+            for key, value in values.items()
+            if key in WEIGHTS or not key.startswith(("hydra.", *MAY_CHANGE))
+        }
 
     def run(self, jobs: Sequence[Job]) -> list[Job]:
         """Run the jobs that are not done. Returns all of them with their new status."""

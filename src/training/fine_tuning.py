@@ -17,6 +17,7 @@ from src.network.segmenter import Segmenter
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import AtomicCheckpointIO
 from src.weights.checkpoint_schema import check_schema
+from src.weights.shipped import weights_path
 from src.weights.trained_network import TrainedNetwork, check_fit, digest, restore
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class InitialWeights:
 
     @property
     def path(self) -> Path | None:
-        return Path(self.trained.path).expanduser() if self.trained else None
+        return weights_path(self.trained.path) if self.trained else None
 
     def load_into(self, module: SegmentationModule) -> None:
         """Load the weights into the module; the classifier starts anew if the classes differ. Without
@@ -148,8 +149,8 @@ def _resumed(config: DictConfig, last: Path) -> InitialWeights:
     recorded = checkpoint["hyper_parameters"]
     record = recorded.get("began_from")
     if record is not None:  # else the run began without checkpoint=, and this command is refused later
-        path = Path(config.checkpoint).expanduser()
-        config.checkpoint_sha256 = digest(config.checkpoint) if path.is_file() else record["sha256"]
+        is_there = weights_path(config.checkpoint).is_file()
+        config.checkpoint_sha256 = digest(config.checkpoint) if is_there else record["sha256"]
         _follow(config, recorded["model"])
     return InitialWeights(record, resumed=True)
 

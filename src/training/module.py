@@ -181,7 +181,7 @@ class SegmentationModule(LightningModule):
         }
         self.log_dict(logged)
 
-    def epoch_scores(self, metrics: dict[str, Any], loss: float) -> dict[str, Any]:
+    def epoch_scores(self, metrics: dict[str, Any], loss: float | None) -> dict[str, Any]:
         """As they are logged."""
         named = {f"val/{key}": metrics[key] for key in ("mIoU", "pixel_accuracy", "mean_accuracy")}
         named |= {f"val_IoU/{name}": value for name, value in metrics["IoU"].items()}

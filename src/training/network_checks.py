@@ -16,7 +16,7 @@ from src.training.module import SegmentationModule
 
 log = logging.getLogger(__name__)
 
-_SIDE = 64  # pixels; what a size leaves when it is divided by them decides whether a network takes it
+_SIDE = 64  # pixels; a smaller image stands for a larger one whose sides have the same remainders modulo 64
 _OTHER_SIZES = 3  # of validation images, beside the crop's
 
 
@@ -61,7 +61,8 @@ def check_network_and_loss(
 
 
 def _smaller(size: Sequence[int], least: int) -> tuple[int, int]:
-    """(height, width) that a network with strides takes if it takes `size`, and that is faster."""
+    """(height, width) with the same remainders, which is faster to try: a network with strides takes both or
+    none."""
     steps = -(-max(least, _SIDE) // _SIDE) * _SIDE
     height, width = (min(side, steps + side % _SIDE) for side in size)
     return height, width

@@ -16,6 +16,7 @@ from src.errors import UserError, counted, shorten
 from src.runs.atomic_files import write_bytes
 from src.weights.checkpoint_content import check_content
 from src.weights.safe_pickle import Pickled, read_pickle
+from src.weights.shipped import weights_path
 from src.weights.tensor_checks import fault
 from src.weights.unpickler import shown
 
@@ -81,7 +82,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """A checkpoint that training wrote, on the CPU. Raises UserError if it is missing, damaged or foreign."""
-    path = Path(path).expanduser()
+    path = weights_path(path)
     refuse = partial(_refusal, path, "Give the best.ckpt or last.ckpt of a run.")
     pickled = _read(path, refuse, ours=True)
     try:
@@ -123,7 +124,7 @@ def read_weights_file(path: str | Path) -> Pickled:
 
     Raises UserError if it is missing, damaged, or of an unknown format.
     """
-    path = Path(path).expanduser()
+    path = weights_path(path)
     refuse = partial(_refusal, path, "Give the best.ckpt or last.ckpt of a run, or published weights.")
     return _read(path, refuse)
 

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from src.data.layouts import SPLITS
+from src.data.layouts import share_images
 from src.labels import CAMVID, CITYSCAPES
 from src.runs.directory import rank
 from src.weights.published_names import OURS
@@ -80,9 +80,6 @@ class RecordedNetwork:
 
 def seen_before(trained_on: Seen, data: str, split: str) -> list[str]:
     """The splits that were trained on, and that have images of this one."""
-    images = set(SPLITS.get(split, ()))
     return [
-        seen["split"]
-        for seen in trained_on
-        if seen["data"] == data and images & set(SPLITS.get(seen["split"], ()))
+        seen["split"] for seen in trained_on if seen["data"] == data and share_images(split, seen["split"])
     ]

@@ -14,20 +14,22 @@ SHA256 = {
 """Of the checkpoints, by the networks' names."""
 
 
-def find_shipped(checkpoint: str) -> str:
-    """The path of a shipped network's checkpoint, if this is its name; else what was given.
+def weights_path(checkpoint: str | Path) -> Path:
+    """Of a shipped network's checkpoint, if this is its name; else the path that was given, without ~.
 
-    Raises UserError if the file is not the one that was shipped.
+    Configs and results keep the name, which means the same file in each checkout.
+
+    Raises UserError if the shipped file is not the one that was shipped.
     """
-    expected = SHA256.get(checkpoint)
+    expected = SHA256.get(str(checkpoint))
     if expected is None:
-        return checkpoint
+        return Path(checkpoint).expanduser()
     path = FOLDER / f"{checkpoint}.ckpt"
+    fix = f"git -C {FOLDER} checkout -- {path.name} brings it back."
     if not path.is_file():
-        raise UserError(f"checkpoint={checkpoint}: {path} is missing. git checkout -- {path} brings it back.")
+        raise UserError(f"checkpoint={checkpoint}: {path} is missing. {fix}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
         raise UserError(
-            f"checkpoint={checkpoint}: {path} is not the file that was shipped, by its SHA-256. "
-            f"git checkout -- {path} brings it back."
+            f"checkpoint={checkpoint}: {path} is not the file that was shipped, by its SHA-256. {fix}"
         )
-    return str(path)
+    return path

@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from src.weights.published import read_published
 from src.weights.published_names import OURS
 from src.weights.recorded_network import DATASETS, RecordedNetwork, Seen, seen_before
 from src.weights.safe_pickle import mapping
+from src.weights.shipped import weights_path
 from src.weights.tensor_checks import fault
 
 log = logging.getLogger(__name__)
@@ -219,5 +219,5 @@ def check_fit(model: Mapping[str, Any], weights: Mapping[str, Tensor], path: str
 
 
 def digest(path: str) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()
+    """SHA-256 of a file of weights."""
+    return hashlib.sha256(weights_path(path).read_bytes()).hexdigest()

@@ -199,6 +199,17 @@ def test_masks_to_look_at_are_neither_images_nor_masks(root, refused):
         find_folders(root)
 
 
+@pytest.mark.parametrize("names", [("color", "depth", "label"), ("Visible", "Infrared", "Label")])
+def test_two_kinds_of_images_are_a_question(root, refused, names):
+    """Not the one whose name says least."""
+    for name, source in zip(names, ("images", "images", "masks"), strict=True):
+        shutil.copytree(root / source, root / name)
+    shutil.rmtree(root / "images")
+    shutil.rmtree(root / "masks")
+    with refused("Say which are the images"):
+        find_folders(root)
+
+
 def test_folders_with_other_names(root, tmp_path):
     (root / "images/train").rename(tmp_path / "other")
     for mask in (root / "masks/train").rglob("*.png"):

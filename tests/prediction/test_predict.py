@@ -183,6 +183,17 @@ def test_an_image_that_does_not_fit_names_a_window(predict, photos, monkeypatch)
     assert whole.code == 0, whole.err
 
 
+def test_images_much_larger_than_the_training_s_are_named_once(predict, photos):
+    for place in ("a/1.png", "b/2.png"):
+        Image.open(photos / place).resize((512, 256)).save(photos / place)
+    run = predict(photos, "output=train_ids")
+    assert run.code == 0, run.err
+    assert run.out.count("has 512x256 pixels, and the network was trained on crops of 128x64") == 1
+    assert "a smaller input_scale, such as 0.4" in run.out
+    chosen = predict(photos, "output=train_ids", "input_scale=0.5", name="chosen")
+    assert "a smaller input_scale" not in chosen.out
+
+
 def test_a_run_in_the_place_of_its_checkpoint(predict, photos, checkpoint):
     run = predict(photos, f"checkpoint={Path(checkpoint).parent.parent}")
     assert run.code == 2

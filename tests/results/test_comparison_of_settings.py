@@ -194,6 +194,27 @@ def test_a_run_that_repeats_another_by_its_directory_is_a_seed_of_its_setting(sw
     assert alone.runs[0].overrides == ("--config-dir=anywhere",)
 
 
+def test_evaluations_of_two_files_are_not_seeds_of_one_setting(sweep):
+    """Though one repeats the other's config, with another checkpoint."""
+    for number, name in enumerate(("a", "b")):
+        config = f"task: eval\ncheckpoint: {name}.ckpt\n"
+        path = sweep(number, f"checkpoint={name}.ckpt", "", 0.9, repeats="0" if number else None)
+        command = (path / "config.yaml").read_text().splitlines()[0]
+        (path / "config.yaml").write_text(f"{command.replace('src.train', 'src.eval')}\n{config}")
+    assert len(compare(read_runs([sweep.folder])).settings) == 2
+
+
+def test_no_difference_to_a_network_that_was_trained_on_the_images(sweep):
+    sweep(0, "x=1", 1, 0.8)
+    path = sweep(1, "x=2", 1, 0.9) / "metrics.json"
+    seen = {"trained_on": [{"data": "x", "split": "val"}]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | seen))
+    best, other = compare(read_runs([sweep.folder])).settings
+    assert best.label == "x=2 (trained on some of these images)"
+    assert other.label == "x=1"
+    assert difference(best, other) is None
+
+
 def test_a_failed_first_job_is_not_the_baseline(four):
     for number in ("0", "1"):
         (four / number / "metrics.json").unlink()

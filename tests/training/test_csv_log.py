@@ -56,6 +56,17 @@ def test_a_long_file_is_not_written_for_each_row(tmp_path, monkeypatch):
     assert [row["step"] for row in read(path)] == [str(step) for step in range(125)]
 
 
+def test_the_end_of_a_training_writes_what_waits(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.csv"
+    monkeypatch.setattr("src.training.loggers.csv._MANY", 1)
+    log = write(path, (0, {"loss": 1}))
+    log._next_write = math.inf
+    log.log_metrics({"loss": 2}, 1)
+    assert len(read(path)) == 1
+    log.finalize("success")
+    assert len(read(path)) == 2
+
+
 def test_a_restart_keeps_the_rows_and_replaces_those_past_the_checkpoint(tmp_path):
     path = tmp_path / "metrics.csv"
     write(path, *((step, {"loss": step, "old": 1}) for step in (10, 20, 30, 40)))

@@ -1,7 +1,9 @@
 """The networks that come with the project: whole, described, and usable by their names."""
 
+import json
 import re
 import shutil
+from pathlib import Path
 
 import cv2
 import pytest
@@ -13,8 +15,8 @@ from src.errors import UserError
 from src.inference import load
 from src.labels import CAMVID, CITYSCAPES
 from src.weights import shipped
-from src.weights.shipped import FOLDER, SHA256, find_shipped
-from src.weights.trained_network import restore
+from src.weights.shipped import FOLDER, SHA256, weights_path
+from src.weights.trained_network import digest, restore
 
 IMAGE = torch.randint(
     256, (96, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -27,12 +29,17 @@ def test_each_network_is_there_with_its_card(name):
     path = FOLDER / f"{name}.ckpt"
     card = (FOLDER / f"{name}.md").read_text()
     assert path.stat().st_size <= 2_200_000
-    known = restore(find_shipped(name)).provenance
+    known = restore(name).provenance
+    assert known["checkpoint"] == name, "which is the same file in each checkout"
+    assert digest(name) == SHA256[name]
     assert known["trained_on"], "what it has seen"
     assert not known["revision"].endswith("+"), "trained with code that is in no commit"
     splits = [seen["split"] for seen in known["trained_on"]]
-    for fact in (known["recipe"], known["revision"], f"seed {known['seed']}", *splits):
+    for fact in (known["recipe"], known["revision"], f"seed {known['seed']}"):
         assert fact in card, fact
+    about_data = card.partition("## Data")[2].partition("##")[0]
+    for split in splits:
+        assert re.search(rf"\b{split}\b", about_data), split
     miou = known["val_mIoU"]
     assert ("not measured on images that it has not seen" if miou is None else f"{miou:.4f}") in card
     for word in ("## Data", "## Recipe", "## Result", "## Limits", "## Licence", "python -m src.eval"):
@@ -65,6 +72,7 @@ def test_commands_take_a_name(doors, tmp_path):
     seen = doors("predict", "checkpoint=camvid", f"source={photo}")
     assert seen.code == 0, seen.err
     assert (seen.directory / "color/photo.png").exists()
+    assert json.loads((seen.directory / "predictions.json").read_text())["checkpoint"] == "camvid"
     exported = doors("export", "checkpoint=camvid", "format=torch", "size=[96,128]")
     assert exported.code == 0, exported.err
     assert (exported.directory / "model.pt2").exists()
@@ -78,14 +86,15 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
     content[-1000] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"street\.ckpt is not the file that was shipped"):
-        find_shipped("street")
+        weights_path("street")
     path.unlink()
     with pytest.raises(UserError, match=r"street\.ckpt is missing"):
-        find_shipped("street")
+        restore("street")
 
 
 def test_other_names_are_paths(doors):
-    assert find_shipped("runs/street") == "runs/street"
+    assert weights_path("runs/street") == Path("runs/street")
+    assert weights_path("~/street") == Path.home() / "street"
     refused = doors("eval", "checkpoint=stret")
     assert refused.code == 2
     assert "checkpoint=stret: no such file. The networks that come with the project are named" in refused.err
@@ -145,5 +154,5 @@ def test_fine_tuning_begins_with_a_name(doors):
     )
     assert run.code == 0, run.err
     kept = restore(f"{run.directory}/checkpoints/last.ckpt").weights["network.classifier.weight"]
-    before = restore(find_shipped("street")).weights["network.classifier.weight"]
+    before = restore("street").weights["network.classifier.weight"]
     assert torch.allclose(kept, before, atol=1e-6)

@@ -216,6 +216,11 @@ def find_pairs(
     return pairs
 
 
+def share_images(split: str, other: str) -> bool:
+    """Whether one of them has images of the other, as trainval has those of train."""
+    return bool(set(SPLITS.get(split, ())) & set(SPLITS.get(other, ())))
+
+
 def list_split(
     layout: str, root: str | Path | None, split: str, data: Mapping[str, Any] | None = None
 ) -> dict[str, Listing]:

@@ -20,7 +20,8 @@ _SPLITS = {
 _SPLIT_OF = {folder: split for split, folders in _SPLITS.items() for folder in folders}
 _PLACES = 50  # each is compared with each
 _OF_MASKS = re.compile(r"mask|label|annot|gt|seg|truth|target|class", re.IGNORECASE)
-_TO_LOOK_AT = re.compile(r"colou?r|overlay|vis|blend|preview|pred", re.IGNORECASE)
+_TO_LOOK_AT = re.compile(r"overlay|blend|preview|visuali[sz]", re.IGNORECASE)
+_OTHER_MASKS = re.compile(r"colou?r|vis|pred", re.IGNORECASE)  # if it is one of masks
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,11 @@ def find_folders(root: Path) -> Found:
 def _two_of(root: Path, names: set[str]) -> tuple[str, str]:
     """Images and masks among places with the same files, such as masks in colour beside masks of ids. Raises
     UserError if their names do not tell."""
-    plain = [name for name in sorted(names) if not _TO_LOOK_AT.search(name)]
+    plain = [
+        name
+        for name in sorted(names)
+        if not (_TO_LOOK_AT.search(name) or (_OF_MASKS.search(name) and _OTHER_MASKS.search(name)))
+    ]
     images = [name for name in plain if not _OF_MASKS.search(name)]
     masks = [name for name in plain if name not in images]
     if len(images) != 1 or len(masks) != 1:

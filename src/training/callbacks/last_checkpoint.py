@@ -34,6 +34,12 @@ class LastCheckpoint(Checkpoint):
         self.path = Path(path)
         self.every_n_train_steps = every_n_train_steps
         self._validation_is_next = False
+        self._val_loss: float | None = None  # of the checkpoint that the run resumes from
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._val_loss = checkpoint.get("val_loss")  # missing in older checkpoints
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for logger in trainer.loggers:
@@ -41,8 +47,8 @@ class LastCheckpoint(Checkpoint):
                 resume_from(trainer.global_step)  # the steps after the checkpoint are logged again
         if pl_module.scores and pl_module.scored_epoch == trainer.current_epoch:
             # A monitor reads them at the end of this epoch, whose validation may be over (as in best.ckpt).
-            scores = pl_module.epoch_scores(pl_module.scores, 0.0)  # type: ignore[operator]
-            known = {key: value for key, value in scores.items() if key != "val/loss" and value is not None}
+            scores = pl_module.epoch_scores(pl_module.scores, self._val_loss)  # type: ignore[operator]
+            known = {key: value for key, value in scores.items() if value is not None}
             as_logged = {key: torch.tensor(value, dtype=torch.float64) for key, value in known.items()}
             restore_metrics(trainer, as_logged)
         if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
@@ -71,6 +77,8 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        if (loss := trainer.callback_metrics.get("val/loss")) is not None:
+            checkpoint["val_loss"] = float(loss)
         if not self._validation_is_next:
             return
         # Saved as if the validation's first batch had begun: Lightning then resumes at the start of it.

@@ -14,7 +14,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from src.runs.atomic_files import CannotWriteError, set_aside, write_text
 
 log = logging.getLogger(__name__)
-_MANY = 2000  # rows
+_MANY = 2000  # rows, beyond which not each of them is written at once
+_WAIT = 20  # times as long as writing took, until such a file is written again
 
 
 class MetricsCSV(Logger):
@@ -105,4 +106,4 @@ class MetricsCSV(Logger):
         writer.writerows(self._rows)
         write_text(self.path, text.getvalue())
         self._is_written = True
-        self._next_write = time.monotonic() + 20 * (time.monotonic() - begun)
+        self._next_write = time.monotonic() + _WAIT * (time.monotonic() - begun)

@@ -72,7 +72,7 @@ class OhemCrossEntropy(nn.Module):
     """Cross entropy of the pixels that are hardest at present (online hard example mining).
 
     A labelled pixel is kept if the network gives its true class a probability below `threshold`, and in any
-    case if it is among the hardest labelled pixels of the batch, a share of `min_kept`. The loss is
+    case if it is among the hardest pixels: the share `min_kept` of the labelled pixels. The loss is
     sum(w[y] * CE) / sum(w[y]) over the pixels that are kept. Each device chooses among its own pixels, so
     that the loss of several devices is that of one only where the threshold alone decides.
 
