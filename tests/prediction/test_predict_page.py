@@ -23,6 +23,8 @@ def folder(street_root, tmp_path, monkeypatch):
     for name, image in zip(IMAGES, images(street_root), strict=False):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / name), cv2.imread(str(image)))
+    photo = tmp_path / "photo.jpg"  # large, as photos are
+    cv2.imwrite(str(photo), cv2.resize(cv2.imread(str(photo)), (640, 320)))
     writer = cv2.VideoWriter(str(tmp_path / "drive.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 5, (128, 64))
     writer.write(cv2.imread(str(tmp_path / "aerial.tif")))
     writer.release()

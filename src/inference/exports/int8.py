@@ -49,6 +49,7 @@ class Int8:
                 "precision=int8: give the labelled images on which its mIoU is measured, such as data=camvid "
                 "data.root=/path/to/camvid."
             )
+        trained.warn_of_seen_images(data["name"], data["val_split"])
         nncf.set_log_level(logging.ERROR)
         self._nncf = nncf
         self.table, self.max_drop = table_of(data), max_drop
