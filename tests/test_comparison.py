@@ -104,12 +104,12 @@ def test_each_way_of_augmentation_has_a_row_beside_the_plain_figure(evaluation, 
 def test_no_evaluation_is_lost_that_differs_in_something_else(evaluation, tmp_path):
     """Such as the folder of the images."""
     for name, miou in (("0", 0.5), ("1", 0.3), ("2", 0.5)):
-        evaluation(name, checkpoint="a.ckpt", mIoU=miou)
+        evaluation(name, checkpoint="a.ckpt", mIoU=miou, root="/clear")
     for name, miou, flip in (("3", 0.2, False), ("4", 0.25, True)):
         evaluation(name, checkpoint="a.ckpt", mIoU=miou, root="/fog", tta={"scales": [1.0], "flip": flip})
     rows = [(row["data"], row["mIoU"], row["mIoU_tta"]) for row in compare([tmp_path])]
-    images = "street val, 7 images"
-    assert rows == [(images, 0.5, None), (f"{images} (1)", 0.3, None), (f"{images} in /fog", 0.2, 0.25)]
+    clear, fog = (f"street val, 7 images in /{root}" for root in ("clear", "fog"))
+    assert rows == [(clear, 0.5, None), (f"{clear} (1)", 0.3, None), (fog, 0.2, 0.25)]
 
 
 def test_a_network_that_was_trained_on_the_images_is_named(evaluation, tmp_path):

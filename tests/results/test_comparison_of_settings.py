@@ -198,7 +198,7 @@ def test_evaluations_of_two_files_are_not_seeds_of_one_setting(sweep):
     """Though one repeats the other's config, with another checkpoint."""
     for number, name in enumerate(("a", "b")):
         config = f"task: eval\ncheckpoint: {name}.ckpt\n"
-        path = sweep(number, f"checkpoint={name}.ckpt", "", 0.9, repeats="0" if number else None)
+        path = sweep(number, f"checkpoint={name}.ckpt", 1, 0.9, repeats="0" if number else None)
         command = (path / "config.yaml").read_text().splitlines()[0]
         (path / "config.yaml").write_text(f"{command.replace('src.train', 'src.eval')}\n{config}")
     assert len(compare(read_runs([sweep.folder])).settings) == 2
