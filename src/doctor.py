@@ -31,8 +31,6 @@ def doctor(config: DictConfig) -> None:
 
     if rank() != 0:  # if a launcher starts several processes, one doctor is enough
         return
-    if not isinstance(config.samples, int) or config.samples < 0:
-        raise UserError(f"samples={config.samples}: give a whole number, 0 or more.")
     if lacks_classes(config):
         run = Run.plan(config)
         run.open()

@@ -11,7 +11,6 @@ from pytorch_lightning.callbacks import Callback
 
 from src.benchmarks.spread import spread
 from src.runs.atomic_files import write_json
-from src.training.compiled import Compiled
 
 _BLOCK = 10  # steps between two synchronisations with a GPU, each of which empties its queue
 _AT_LEAST = 3  # blocks
@@ -63,12 +62,10 @@ class Clock(Callback):
             memory = torch.cuda.max_memory_allocated(device) / 1e9
         else:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        forward = getattr(pl_module, "step_logits", None)
         results = {
             "milliseconds": spread([1e3 * seconds for seconds in self.seconds]),
             "steps": len(self.seconds) * self.block,
             "device": device.type,
             "peak_memory_gb": round(memory, 3),
-            "compiled_graphs": forward.graphs if isinstance(forward, Compiled) else 0,
         }
         write_json(Path(self.path), results)

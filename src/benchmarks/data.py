@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import albumentations as A
 import rich
-from hydra.utils import instantiate
 from rich import box
 from rich.table import Table
 
@@ -40,15 +38,14 @@ class Frames:
 
     Args:
         sizes: (height, width) of each pair.
-        steps: of the augmentation, by their names in the config.
+        transform: the training's augmentation.
     """
 
     root: Path
     pairs: Sequence[Pair]
     sizes: Sequence[tuple[int, int]]
     table: LabelTable
-    steps: Mapping[str, A.BasicTransform]
-    seed: int
+    transform: SeededTransform | None
 
     def dataset(self, mode: str, cache_dir: Path) -> SegmentationDataset:
         """The dataset of a training with data.cache=mode, with a cache of these frames alone. Reads all
@@ -58,8 +55,7 @@ class Frames:
             assert pair.label is not None
             for path in [cache.path(pair)] if cache else [pair.image, pair.label]:
                 read_bytes(path)
-        transform = SeededTransform(list(self.steps.values()), self.seed)
-        return SegmentationDataset(self.pairs, self.table, transform, cache.read if cache else None)
+        return SegmentationDataset(self.pairs, self.table, self.transform, cache.read if cache else None)
 
 
 def benchmark_data(run: Run) -> None:
@@ -145,9 +141,8 @@ def _frames(config: dict[str, Any], data: SegmentationDataModule, count: int) ->
     assert data.train_set is not None
     pairs = data.train_set.pairs
     some = [pairs[i * len(pairs) // min(count, len(pairs))] for i in range(min(count, len(pairs)))]
-    steps = {name: instantiate(step) for name, step in config["augment"].items() if step is not None}
     root = Path(config["data"]["root"])
-    return Frames(root, some, check_pairs(some, data.table), data.table, steps, config["seed"])
+    return Frames(root, some, check_pairs(some, data.table), data.table, data.train_set.transform)
 
 
 def _mode_of_a_run(data: SegmentationDataModule, cache_dir: Path) -> str:

@@ -36,7 +36,6 @@ _STEPS_ALONE: dict[str, Any] = {
     "enable_checkpointing": False,
     "enable_progress_bar": False,
     "profiler": None,
-    "barebones": False,
 }
 
 

@@ -3,8 +3,6 @@
 import base64
 import io
 import math
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,31 +161,17 @@ def _encoded(kept: Kept, table: LabelTable) -> dict[str, Any]:
 
 
 def indexed_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
-    """A PNG of colour type 3 (https://www.w3.org/TR/png): a third of the size of OpenCV's PNG.
+    """A PNG with a palette: a third of the size of OpenCV's PNG, which has none.
 
     Args:
         indices: uint8 (H, W).
         palette: uint8 (256, 4) RGBA.
     """
-    height, width = indices.shape
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
-    lines = np.zeros((height, width + 1), np.uint8)  # each begins with its filter, 0 for none
-    lines[:, 1:] = indices
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
-            chunk(b"PLTE", palette[:, :3].tobytes()),
-            chunk(b"tRNS", palette[:, 3].tobytes()),
-            chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)),
-            chunk(b"IEND", b""),
-        )
-    )
+    image = Image.fromarray(indices)
+    image.putpalette(palette[:, :3].tobytes())
+    file = io.BytesIO()
+    image.save(file, format="PNG", transparency=palette[:, 3].tobytes(), compress_level=9)
+    return file.getvalue()
 
 
 def _uri(kind: str, data: bytes) -> str:

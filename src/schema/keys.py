@@ -107,8 +107,6 @@ KEYS: dict[str, Kind] = {
     "trainer.inference_mode": _SWITCH,
     "trainer.profiler": Choice(("simple", "advanced", "pytorch")) | _NULL,
     "trainer.detect_anomaly": _SWITCH,
-    "trainer.barebones": _SWITCH,
-    "trainer.model_registry": _TEXT | _NULL,
     "logger": Group(),
     # the doctor and the benchmark
     "samples": Integer(0, 100),

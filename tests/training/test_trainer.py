@@ -26,6 +26,7 @@ from src.weights.checkpoint_files import AtomicCheckpointIO
 # Decided by the code, with reasons there; everything else is a key of conf/trainer.
 NOT_A_KEY = {"callbacks", "logger", "plugins", "use_distributed_sampler", "enable_autolog_hparams"}
 NOT_A_KEY |= {"limit_test_batches", "limit_predict_batches"}  # no command has these loops
+NOT_A_KEY |= {"barebones", "model_registry"}  # without loggers or checkpoints; uploads to a registry
 
 
 @functools.cache

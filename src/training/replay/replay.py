@@ -31,7 +31,7 @@ _ONE_STEP = {
     "min_steps": None, "max_time": None, "limit_train_batches": None, "limit_val_batches": 0,
     "overfit_batches": 0, "fast_dev_run": False, "val_check_interval": None, "check_val_every_n_epoch": 1,
     "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_checkpointing": False, "profiler": None,
-    "detect_anomaly": True, "log_every_n_steps": 1, "barebones": False,
+    "detect_anomaly": True, "log_every_n_steps": 1,
 }  # fmt: skip
 
 
