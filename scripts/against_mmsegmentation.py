@@ -36,6 +36,7 @@ from hydra.utils import instantiate
 from src.benchmarks.data import Frames
 from src.benchmarks.spread import spread
 from src.config import CONF_DIR, plain, register_resolvers
+from src.data.augment import SeededTransform
 from src.data.checks.pairs import check_pairs
 from src.data.dataset import read_target
 from src.data.layouts import Pair, find_pairs
@@ -131,10 +132,10 @@ def cityscapes_frames(root: Path, count: int) -> Frames:
     register_resolvers()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("train", [f"data.root='{root}'", "name=x"])
-    steps = {name: instantiate(step) for name, step in plain(config.augment).items()}
+    steps = [instantiate(step) for step in plain(config.augment).values()]
     table = CITYSCAPES
     pairs = find_pairs("cityscapes", root, "train")[:count]
-    return Frames(root, pairs, check_pairs(pairs, table), table, steps, config.seed)
+    return Frames(root, pairs, check_pairs(pairs, table), table, SeededTransform(steps, config.seed))
 
 
 def alternate(

@@ -52,7 +52,9 @@ def test_nothing_else_lies_there():
     )
 
 
-@pytest.mark.parametrize(("name", "classes"), [("street", CITYSCAPES), ("camvid", CAMVID), ("camvid_train", CAMVID)])
+@pytest.mark.parametrize(
+    ("name", "classes"), [("street", CITYSCAPES), ("camvid", CAMVID), ("camvid_train", CAMVID)]
+)
 def test_a_name_is_enough_to_load_one(name, classes):
     predictor = load(name)
     assert predictor.classes == classes.class_names
