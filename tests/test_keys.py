@@ -60,6 +60,7 @@ def test_choices_bring_their_own_keys(overrides):
     check(*overrides)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "choice", ["schedule=one_cycle", "schedule=constant", "loss=dice", "model=pixelwise"]
 )
