@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,6 +139,9 @@ def test_a_sweep_judges_weights_that_have_changed_again(tmp_path):
     assert status(f"checkpoint={weights}", "data.root=b") == ("1", "not started"), "other images"
     os.utime(weights, (2e9, 2e9))
     assert status(f"checkpoint={weights}", "data.root=a") == ("0", "not started")
+    (job.directory / "metrics.json").write_text(json.dumps({"checkpoint": "named"}))
+    assert not job.is_outdated(Path), "no such file"
+    assert job.is_outdated({"named": weights}.__getitem__), "a shipped network is known by its name"
 
 
 def test_operations_follow_what_the_network_sees():

@@ -148,6 +148,18 @@ def test_a_checkpoint_has_no_scores_of_other_weights(doors):
 
 
 @pytest.mark.slow
+def test_the_metrics_are_those_of_last_ckpt_where_best_ckpt_was_not_validated(doors):
+    """It is picked by the loss of an epoch without a validation."""
+    best = ("monitor=train/loss_epoch", "mode=max", "save_on_train_epoch_end=true")
+    keys = (*(f"callbacks.best.{key}" for key in best), "trainer.max_epochs=2", "callbacks.pictures=null")
+    run = doors("train", *TINY, *keys, "trainer.check_val_every_n_epoch=2")
+    assert run.code == 0, run.err
+    assert load_checkpoint(run.directory / "checkpoints/best.ckpt")["scores"] is None
+    assert run.metrics["checkpoint"].endswith("last.ckpt")
+    assert run.metrics["mIoU"] == run.metrics["last"]["mIoU"]
+
+
+@pytest.mark.slow
 def test_framework_features_together(doors):
     """bf16, EMA, accumulation, clipping and another network in one run."""
     run = doors(

@@ -46,7 +46,7 @@ def report_training(run: Run) -> float | None:
         if best and last:
             rows = csv_rows(run.directory / "metrics.csv")
             validations = sum(bool(row.get("val/mIoU")) for row in rows)
-            metrics |= {"last": last, "validations": validations}
+            metrics = metrics | {"last": last, "validations": validations}  # may be `last` itself
         elif last:
             log.warning("%s: no best.ckpt. The metrics are those of last.ckpt.", run.directory)
         _show(metrics, Path(metrics["checkpoint"]))

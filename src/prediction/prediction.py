@@ -50,9 +50,9 @@ class Prediction:
     def __init__(self, config: DictConfig):
         planned = Run.plan(config)
         values = planned.config
-        for key in ("checkpoint", "source"):  # the same, whatever folder the command is repeated in
-            if not (key == "checkpoint" and values[key] in SHA256):
-                values[key] = str(Path(values[key]).expanduser().absolute())
+        files = ("source",) if values["checkpoint"] in SHA256 else ("checkpoint", "source")
+        for key in files:  # the same, whatever folder the command is repeated in
+            values[key] = str(Path(values[key]).expanduser().absolute())
         own = [Path(values["runs_dir"]).expanduser(), planned.directory]
         self._source = open_source(values["source"], own, values["frame_step"])
         kinds = [values["output"]] if isinstance(values["output"], str) else values["output"]

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,13 +60,11 @@ class Job:
     def number(self) -> int:
         return int(self.directory.name)
 
-    @property
-    def is_outdated(self) -> bool:
+    def is_outdated(self, file_of: Callable[[str], Path]) -> bool:
         """Whether it is an evaluation of a file of weights that has changed since."""
         try:
-            metrics = json.loads((self.directory / "metrics.json").read_bytes())
-            judged = Path(metrics["checkpoint"]).expanduser()
-            changed = judged.stat().st_mtime if judged.is_file() else 0.0  # as for a shipped network's name
+            judged = json.loads((self.directory / "metrics.json").read_bytes())["checkpoint"]
+            changed = file_of(judged).stat().st_mtime
         except (OSError, ValueError, LookupError, TypeError):  # no result, or the file is gone
             return False
         return self.ended is not None and changed > datetime.fromisoformat(self.ended).timestamp()
@@ -132,6 +130,7 @@ def place(
     varied: Set[str],
     task: str = "train",
     values: Mapping[str, Any] | None = None,
+    file_of: Callable[[str], Path] = Path,
 ) -> Job:
     """The job with these overrides, in its directory; a new one gets the lowest free number.
 
@@ -141,13 +140,14 @@ def place(
     Args:
         values: that decide what it computes. The same overrides may mean others, once a file of conf/ or of
             --config-dir was edited.
+        file_of: the file that a value of `checkpoint` names.
     """
     text = json.dumps(values, sort_keys=True, default=str)
     config_sha256 = None if values is None else hashlib.sha256(text.encode()).hexdigest()
     judged = {"data.root"} if task == "eval" else set()
     job = find(sweep, overrides, varied | judged)
     if job:
-        if task == "eval" and job.is_outdated:
+        if task == "eval" and job.is_outdated(file_of):
             job.status = "not started"
         if job.status not in DONE:
             job.overrides, job.varied, job.config_sha256 = overrides, sorted(varied), config_sha256

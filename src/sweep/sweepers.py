@@ -24,6 +24,7 @@ from src.runs.jobs import DONE, WEIGHTS, Job, place, read_jobs, table
 from src.runs.locks import hold
 from src.schema.check import check_object
 from src.schema.roles import MAY_CHANGE
+from src.weights.shipped import weights_path
 
 
 class HouseSweeper(Sweeper):
@@ -91,7 +92,7 @@ class HouseSweeper(Sweeper):
         composed = [self._values(overrides) for overrides in batch]
         task = self.config.task
         jobs = [
-            place(self.directory, list(overrides), self.varied, task, values)
+            place(self.directory, list(overrides), self.varied, task, values, weights_path)
             for overrides, values in zip(batch, composed, strict=True)
         ]
         self.jobs += jobs

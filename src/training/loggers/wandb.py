@@ -24,6 +24,7 @@ from src.errors import UserError
 from src.masking import hide_secrets
 from src.training.loggers.enduring import Enduring
 from src.training.loggers.wandb_file import last_step
+from src.weights.shipped import weights_path
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ def _group(name: str | None, checkpoint: str | None) -> str | None:
     if checkpoint is None:
         return name and name.partition("/")[0]
     try:
-        config = yaml.safe_load((Path(checkpoint).expanduser().parent.parent / "config.yaml").read_text())
+        config = yaml.safe_load((weights_path(checkpoint).parent.parent / "config.yaml").read_text())
         wandb = (config.get("logger") or {}).get("wandb") or {}
         return wandb.get("group") or str(config["name"]).partition("/")[0]
     except (OSError, ValueError, LookupError, AttributeError, yaml.YAMLError):
