@@ -216,12 +216,24 @@ def not_composed(error: Exception, arguments: Sequence[str]) -> UserError:
 def _unknown_choice(group: str, choice: str) -> str:
     if choice.startswith("submitit_"):
         return f'{group}={choice} needs the package: pip install -e ".[slurm]"'
-    available = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    available = choices(group)
     if not available:
         return f"{group}={choice}: there is no folder conf/{group}."
     close = get_close_matches(choice, available, n=1, cutoff=0.0)[0]
     there_are = ", ".join(available)
-    return f"{group}={choice}: no such file in conf/{group}. Did you mean {close}? There are: {there_are}."
+    own, _ = own_folder()
+    where = f" or {own}/{group}" if own else ""
+    hint = "" if own else " A file of your own needs --config-dir=<its folder>."
+    return (
+        f"{group}={choice}: no such file in conf/{group}{where}. Did you mean {close}? There are: "
+        f"{there_are}.{hint}"
+    )
+
+
+def choices(group: str) -> list[str]:
+    """The files of a group, in conf/ and in the folder of --config-dir."""
+    folders = [CONF_DIR, *filter(None, [own_folder()[0]])]
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
 def own_folder() -> tuple[Path | None, list[str]]:

@@ -19,7 +19,7 @@ def export(config: DictConfig) -> None:
     run = Run.plan(config)
     exporter = Exporter(run.config)  # everything that can be wrong is found here
     run.open()
-    hand_over(exporter.export(run.directory))
+    hand_over(exporter.export(run.directory), exporter.trained.data)
 
 
 main = front_door(export, "export")

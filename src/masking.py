@@ -19,7 +19,8 @@ _SECRET_VARIABLE = re.compile(
 _SHORTEST = 6  # letters of a variable's value: a shorter one would also be found within ordinary words
 _QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _SECRET_VALUE = re.compile(
-    rf"(\b{SECRET_NAME.pattern}['\"]?\s*[=:]\s*)(?:{_QUOTED}|[^\s,}}]+)", re.IGNORECASE
+    rf"(\b{SECRET_NAME.pattern}['\"]?\s*[=:]\s*)(?!(?:true|false|null)\b)(?:{_QUOTED}|[^\s,}}]+)",
+    re.IGNORECASE,
 )
 _IN_URL = re.compile(  # postgresql://user:password@host, https://token@host, https://host?token=...
     r"(\w://[^\s/:@]*:)[^\s/@]+(?=@)|(\w://)[^\s/:@]{12,}(?=@)"
@@ -43,7 +44,7 @@ def without_secrets(config: Any) -> Any:
         return config
     return {
         key: "???"
-        if isinstance(value, str | int) and SECRET_NAME.fullmatch(str(key))
+        if isinstance(value, str | int) and not isinstance(value, bool) and SECRET_NAME.fullmatch(str(key))
         else without_secrets(value)
         for key, value in config.items()
     }

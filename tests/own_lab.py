@@ -141,6 +141,8 @@ MISTAKES = {
                 self.head = nn.Conv2d(3, channels, 1)
                 if mistake == "init":
                     raise KeyError("width")
+                if mistake == "idle":
+                    self.forgotten = nn.Conv2d(3, 4, 1)
 
             def forward(self, image):
                 if self.mistake == "forward":

@@ -128,8 +128,9 @@ def test_a_sweep_judges_weights_that_have_changed_again(tmp_path):
     weights.touch()
     job = place(tmp_path, [f"checkpoint={weights}", "data.root=a"], set(), "eval")
     (job.directory / "metrics.json").write_text(json.dumps({"checkpoint": str(weights)}))
-    job.end("finished", 0)
     os.utime(weights, (1, 1))
+    job.start()
+    job.end("finished", 0)
 
     def status(*overrides):
         found = place(tmp_path, list(overrides), set(), "eval")

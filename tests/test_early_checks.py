@@ -24,6 +24,7 @@ QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.ima
         (("trainer.max_epochs=null",), "trainer.max_epochs=null and trainer.max_steps=-1"),
         (("trainer.max_epochs=null", "trainer.max_time='00:00:01:00'"), "trainer.max_time does not say"),
         (("trainer.val_check_interval=5",), "an epoch has 4 batches"),
+        (("trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2"), "choose a multiple of"),
         (("trainer.limit_train_batches=0.01",), "0.01: of 4 batches (train) not one"),
         (("trainer.limit_train_batches=0",), "no training step"),
         (("trainer.overfit_batches=0.1",), "trainer.overfit_batches=0.1"),

@@ -22,6 +22,10 @@ import pytest
         (("model=wrong", "model.mistake=channels"), ["logits has shape (2, 20, 64, 64)", "expected (2, 19,"]),
         (("model=wrong", "model.mistake=tuple"), ["Wrong returns a tuple: expected logits, or a dict"]),
         (("model=wrong", "model.mistake=out"), ["Wrong returns a dict with out: expected logits, or a dict"]),
+        (
+            ("model=wrong", "model.mistake=idle", "trainer.devices=2"),
+            ["Wrong: 2 parameters without influence", "forgotten.weight", "lr_factor: 0"],
+        ),
         (("model=wrong", "+model.with=3"), ["model.with"]),
         (("model=wrong", "model._target_=mylab.wrong.Wong"), ["Did you mean mylab.wrong.Wrong?"]),
         (

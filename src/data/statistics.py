@@ -49,7 +49,7 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
     The fingerprint covers the label table and the path, size and modification time of every file. Other
     labels have another fingerprint, so a cached result is never stale.
     """
-    cached = _cached(pairs, table, cache_dir)
+    cached = cached_counts(pairs, table, cache_dir)
     kept = _kept(cached, table.num_classes)
     if kept is not None:
         return kept
@@ -59,7 +59,7 @@ def class_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
         return np.bincount(read_target(pair, table).ravel(), minlength=256)[: table.num_classes]
 
     counts = sum(parallel_map(count, pairs), np.zeros(table.num_classes, np.int64)).tolist()
-    keep_counts(counts, pairs, table, cache_dir)
+    keep_counts(cached, counts, table)
     return counts
 
 
@@ -73,21 +73,19 @@ def _kept(cached: Path, classes: int) -> list[int] | None:
     return counts if fits and all(type(count) is int and count >= 0 for count in counts) else None
 
 
-def keep_counts(
-    counts: Sequence[int], pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path
-) -> None:
-    """Write the counts to the file in which `class_counts` will find them."""
-    cached = _cached(pairs, table, cache_dir)
+def keep_counts(cached: Path, counts: Sequence[int], table: LabelTable) -> None:
+    """Write the counts to `cached_counts` of the labels, asked for before these were read."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cached, {"classes": table.class_names, "counts": list(counts), "files": len(pairs)})
+        write_json(cached, {"classes": table.class_names, "counts": list(counts)})
     except OSError as error:  # the counts are right nevertheless
         log.warning(
             "%s: the class frequencies cannot be saved (%s), so the next run counts again", cached, error
         )
 
 
-def _cached(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> Path:
+def cached_counts(pairs: Sequence[Pair], table: LabelTable, cache_dir: str | Path) -> Path:
+    """The file of these labels' counts. A label that changes gives another file."""
     return Path(cache_dir).expanduser() / f"class-counts-{_fingerprint(pairs, table)}.json"
 
 

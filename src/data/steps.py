@@ -78,8 +78,8 @@ def _parameters(target: Any) -> Mapping[str, inspect.Parameter]:
         return {}
 
 
-def check_steps(augment: Mapping[str, Any], mean: Sequence[float], sizes: Sequence[Size]) -> Size | None:
-    """The size of every sample; None where nothing is augmented.
+def check_steps(augment: Mapping[str, Any], mean: Sequence[float], sizes: Sequence[Size]) -> Size:
+    """The size of every sample.
 
     Every step is tried on synthetic frames. Raises UserError that names a step which changes the dtype or the
     number of channels, or which puts new ids into the label. Also raises it if samples would differ in size.
@@ -91,7 +91,7 @@ def check_steps(augment: Mapping[str, Any], mean: Sequence[float], sizes: Sequen
     wanted = augment["crop"].get("size") if "crop" in steps else None
     size: Size | None = (wanted[0], wanted[1]) if wanted else None
     lowest = (min(height for height, _ in sizes), min(width for _, width in sizes))
-    for frame in dict.fromkeys([lowest, min(sizes), max(sizes)]) if steps else ():
+    for frame in dict.fromkeys([lowest, min(sizes), max(sizes)]):
         for draw in range(_DRAWS):
             passed = _try(steps, frame, draw)
             made = passed[-1][1]
@@ -99,6 +99,7 @@ def check_steps(augment: Mapping[str, Any], mean: Sequence[float], sizes: Sequen
             if made != size:
                 scale = augment["crop"].get("scale") if "crop" in steps else None
                 raise UserError(_differs(passed, size, scale))
+    assert size is not None
     return size
 
 

@@ -1,13 +1,14 @@
 """The dataset's files: all of them are read, folder by folder, and then compared with each other."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from src.data.checks.findings import Level
 from src.data.checks.inspection import Inspection, inspect
 from src.data.datamodule import SegmentationDataModule
 from src.data.layouts import CITYSCAPES_IMAGES, SPLITS, Listing, list_split
-from src.data.statistics import keep_counts
+from src.data.statistics import cached_counts, keep_counts
 from src.diagnosis.notes import DATASET, Notes
 from src.errors import UserError
 
@@ -61,6 +62,11 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
         except UserError:
             text = "No images of the split 'test'. Training does not read them; submissions to the server do."
             notes.add(DATASET, "remark", "no test images", text)
+    listed = [
+        pair for name in folders.train if name in folders.listings for pair in folders.listings[name].pairs
+    ]
+    with_labels = [pair for pair in listed if pair.label]
+    counts_file = cached_counts(with_labels, data.table, data.cache_dir)  # of the labels as they are now
     for folder, listing in folders.listings.items():
         needed = folder in folders.train + folders.val
         _examine_listing(notes, folder, listing, needed)
@@ -68,7 +74,7 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
             _examine_files(notes, folders, folder, data, needed)
     _compare(notes, folders)
     _examine_sizes(notes, folders, data)
-    _keep_counts(folders, data)
+    _keep_counts(folders, data, counts_file)
     return folders
 
 
@@ -164,9 +170,9 @@ def _counts(inspection: Inspection) -> str:
     return ", ".join(sizes) + (", ..." if len(inspection.sizes) > 6 else "")
 
 
-def _keep_counts(folders: Folders, data: SegmentationDataModule) -> None:
+def _keep_counts(folders: Folders, data: SegmentationDataModule, file: Path) -> None:
     """Store the class counts, so that training need not count again."""
     train = folders.of(folders.train)
     complete = not any(folders.listings[name].problems for name in folders.train if name in folders.listings)
     if train and complete and train.intact and all(pair.label for pair in train.pairs):
-        keep_counts(train.class_counts(data.table), train.pairs, data.table, data.cache_dir)
+        keep_counts(file, train.class_counts(data.table), data.table)

@@ -59,7 +59,13 @@ def propose(config: DictConfig, run: Run) -> Path:
         (folder / "lists").mkdir(exist_ok=True)
         for split, pairs in files.lists.items():
             text = "".join(f"{_below(root, pair.image)}\t{_below(root, pair.label)}\n" for pair in pairs)
-            write_text(folder / "lists" / f"{split}.txt", text)
+            file = folder / "lists" / f"{split}.txt"
+            if file.exists() and file.read_text() != text:
+                log.warning(
+                    "WARNING: %s is kept as it is. Delete it for a list of all pairs as they are.", file
+                )
+            else:
+                write_text(file, text)
     path = folder / "data" / f"{_name(config, root)}.yaml"
     text = "\n".join(_lines(path.stem, root, files, values, folder)) + "\n"
     if path.exists() and path.read_text() != text:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,17 @@ import rich
 from rich import box
 from rich.table import Table
 
-from src.data.files import read_bytes
+from src.data.files import Source, read_bytes
 from src.data.folders import files_below
+from src.errors import UserError
 from src.inference.views import NO_TTA
 from src.report.comparison_page import render_comparison
 from src.report.table import markdown
 from src.runs.atomic_files import write_text
 from src.weights.published_names import OURS
 from src.weights.recorded_network import seen_before
+
+log = logging.getLogger(__name__)
 
 COLUMNS = {
     "network": "network",
@@ -42,10 +46,11 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
     """
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     found = [path for folder in folders for path in files_below(folder) if path.name == "metrics.json"]
-    read = {path: json.loads(read_bytes(path)) for path in sorted(found, key=str)}
+    read = {path: _read(path) for path in sorted(found, key=str)}
     evaluations = {path: metrics for path, metrics in read.items() if "cost" in metrics}  # not trainings
-    roots = defaultdict(set)
+    roots, weights = defaultdict(set), defaultdict(set)
     for metrics in evaluations.values():
+        weights[metrics["checkpoint"]].add(metrics.get("weights_sha256"))
         if root := metrics.get("root"):  # not recorded by older evaluations
             roots[metrics["checkpoint"], _data(metrics)].add(root)
     for path, metrics in evaluations.items():
@@ -53,6 +58,8 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
         row = {"network": _name(metrics), "checkpoint": metrics["checkpoint"], "data": _data(metrics)}
         if len(roots[row["checkpoint"], row["data"]]) > 1 and metrics.get("root"):
             row["data"] += f" in {metrics['root']}"
+        if len(weights[row["checkpoint"]]) > 1:  # trained further between two evaluations
+            row["data"] += f", weights {(metrics.get('weights_sha256') or 'unknown')[:8]}"
         row |= {name: metrics["cost"][name] for name in ("parameters", "GFLOPs")}
         column = "mIoU_tta" if views else "mIoU"
         row[column] = metrics["mIoU"]
@@ -71,6 +78,16 @@ def compare(folders: Iterable[Path]) -> list[dict[str, Any]]:
     shown = {key[:2] for key in augmented}
     kept = [row for key, row in rows.items() if key[2] or key[:2] not in shown]
     return sorted(kept, key=lambda row: -(row["mIoU"] or row["mIoU_tta"] or 0))
+
+
+def _read(path: Source) -> dict[str, Any]:
+    """The metrics; empty, with a warning, where they cannot be read."""
+    try:
+        metrics = json.loads(read_bytes(path))
+        return metrics if isinstance(metrics, dict) else {}
+    except (OSError, ValueError, UserError) as error:
+        log.warning("%s is left out: %s", path, error)
+        return {}
 
 
 def _views(tta: Mapping[str, Any]) -> str:

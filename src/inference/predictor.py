@@ -100,7 +100,7 @@ def load(
     window: tuple[int, int] | None = None,
     stride: tuple[int, int] | None = None,
     input_scale: float = 1.0,
-    trust: Iterable[str] = (),
+    trust: str | Iterable[str] = (),
     images: int | None = None,
 ) -> Predictor:
     """The network of a file: a checkpoint of a run, published weights, or an exported file.
@@ -117,7 +117,7 @@ def load(
 
     Raises UserError where the file cannot be used, and for an engine or a precision that is not available.
     """
-    trust_classes(trust)
+    trust_classes([trust] if isinstance(trust, str) else trust)
     views = {"tta": NO_TTA | dict(tta or {}), "window": window, "stride": stride, "input_scale": input_scale}
     network = restore_any(path, precision)
     crop_size = (network.data or {}).get("crop_size")
@@ -126,6 +126,8 @@ def load(
         inference = Inference.from_config(network.engine, views)
         inference.check_sizes(())
         network.check_views(inference)
+        can_scale = network.output == "logits"  # to advise an input_scale is of no use without
+        crop_size = crop_size if can_scale else None
         return Predictor(network.engine, inference, network.table, network.provenance, crop_size)
     chosen = engine_for(network, engine, precision, device, images)
     inference = Inference.from_config(chosen, views)

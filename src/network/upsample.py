@@ -87,7 +87,9 @@ def _by_cells(coarse: Tensor, factor: int) -> tuple[Tensor, list[tuple[int, list
     step = max(1, _CHUNK // (coarse.element_size() * classes * factor * factor))
     for image, y, x in zip(*(part.split(step) for part in (~is_inner).nonzero().unbind(1)), strict=True):
         corner_logits = torch.stack([padded[image, :, y + i, x + j] for i in (0, 1) for j in (0, 1)], -1)
-        best, is_sure = _best(corner_logits @ weights, least)  # (cells, factor * factor)
+        with torch.autocast("cpu", enabled=False):  # which would round the logits
+            between_them = corner_logits @ weights  # (cells, C, factor * factor)
+        best, is_sure = _best(between_them, least)
         cells[image, y, :, x] = best.view(-1, factor, factor)
         here = (~is_sure).any(1)
         unsure |= set(zip(image[here].tolist(), y[here].tolist(), strict=True))

@@ -1,8 +1,9 @@
 """Runs that differ in their seed alone are one setting; settings are compared with a baseline."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from src.metrics.by_image import Counts, miou
 from src.results.runs import RunResult
 
 _RESAMPLES = 2000
+_NAMED = 3  # values by which a label tells runs apart for which the same was typed
 # https://www.itl.nist.gov/div898/handbook/eda/section3/eda3672.htm, for 1 to 20 degrees of freedom
 _STUDENT = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
@@ -63,6 +65,11 @@ class Setting:
         """On which images its runs were evaluated, and whether they were trained on them."""
         keys = ("data", "split", "num_images")
         return {(*(run.metrics.get(key) for key in keys), run.has_seen_its_images) for run in self.finished}
+
+    @property
+    def roots(self) -> set[str]:
+        """Where the images of its evaluations lie; trainings do not record it."""
+        return {run.metrics["root"] for run in self.finished if run.metrics.get("root")}
 
     @property
     def finished(self) -> list[RunResult]:
@@ -131,9 +138,10 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
     for run in runs:
         grouped.setdefault(tuple(sorted(_varied(run, common))), []).append(run)
     settings = []
-    for members in grouped.values():
-        varied = _varied(members[0], common)
-        label = " ".join(varied) or _name(members, len(grouped))
+    parts = [part for members in grouped.values() for part in _by_recipe(members)]
+    for members, unlike in parts:
+        varied = (*_varied(members[0], common), *unlike)
+        label = " ".join(varied) or _name(members, len(parts))
         label += (
             " (trained on some of these images)" if any(run.has_seen_its_images for run in members) else ""
         )
@@ -142,7 +150,7 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
         judged = [setting for setting in settings if setting.finished] or settings
         first = min(judged, key=lambda setting: len(setting.overrides))
     else:
-        exact = [s for s in settings if s.label == baseline]
+        exact = [s for s in settings if baseline in (s.label, " ".join(s.overrides))]
         found = exact or [s for s in settings if baseline in s.label]
         if len(found) != 1:
             raise ValueError(
@@ -153,6 +161,40 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
     ordered = sorted(settings, key=lambda s: -(s.last.mean if s.last else -1))
     shared = tuple(o for o in runs[0].overrides if o in common) if runs else ()
     return Comparison(tuple(ordered), shared, first)
+
+
+def _by_recipe(runs: Sequence[RunResult]) -> list[tuple[list[RunResult], tuple[str, ...]]]:
+    """Runs for which the same was typed, apart where they computed something else: a file of conf/ was edited
+    in between, the weights have changed, the images lie elsewhere. With each part, the values that tell it
+    from the others, as overrides."""
+    parts: list[tuple[Mapping[str, Any], list[RunResult]]] = []
+    for run in sorted(runs, key=lambda run: not run.recipe):  # last, those that left no config: no part alone
+        same = [members for recipe, members in parts if not (run.recipe and _unlike(recipe, run.recipe))]
+        if same:
+            same[0].append(run)
+        else:
+            parts.append((run.recipe, [run]))
+    keys = sorted({key for recipe, _ in parts for key in _unlike(parts[0][0], recipe)})
+    more = (f"and {len(keys) - _NAMED} more",) if len(keys) > _NAMED else ()
+    return [
+        (members, (*(f"{key}={_brief(recipe.get(key))}" for key in keys[:_NAMED]), *more))
+        for recipe, members in parts
+    ]
+
+
+def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
+    """The keys with another value. A key that another version of the code does not have is off there."""
+    off = (None, False)
+    return {
+        key
+        for key in one.keys() | other.keys()
+        if (a := one.get(key)) != (b := other.get(key)) and not (a in off and b in off)
+    }
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 16 else f"{text[:16]}..."
 
 
 def _varied(run: RunResult, common: Set[str]) -> tuple[str, ...]:
@@ -175,12 +217,14 @@ def difference(one: Setting, other: Setting) -> Difference | None:
     """
     if one is other or one.last is None or other.last is None or one.images != other.images:
         return None
+    if one.roots and other.roots and one.roots != other.roots:
+        return None
     ones, others = one.seeds, other.seeds
     common = [seed for seed in ones if seed in others]
     if not common:
         return Difference(one.last.mean - other.last.mean)
     differences = [_mean_last(ones[seed]) - _mean_last(others[seed]) for seed in common]
-    pairs = [(ones[seed][0], others[seed][0]) for seed in common]
+    pairs = [(ones[seed], others[seed]) for seed in common]
     return Difference(fmean(differences), _over_seeds(differences), _over_images(pairs))
 
 
@@ -204,9 +248,9 @@ def student(freedom: int) -> float:
     return normal + (normal**3 + normal) / (4 * freedom)
 
 
-def _over_images(pairs: Sequence[tuple[RunResult, RunResult]]) -> Interval | None:
-    counted = [(a.by_image or {}, b.by_image or {}) for a, b in pairs]
-    images = sorted(set.intersection(*(set(counts) for pair in counted for counts in pair)))
+def _over_images(pairs: Sequence[tuple[list[RunResult], list[RunResult]]]) -> Interval | None:
+    counted = [[[run.by_image or {} for run in runs] for runs in pair] for pair in pairs]
+    images = sorted(set.intersection(*(set(counts) for pair in counted for runs in pair for counts in runs)))
     if len(images) < 2:
         return None
     drawn = np.random.default_rng(0).multinomial(
@@ -217,6 +261,9 @@ def _over_images(pairs: Sequence[tuple[RunResult, RunResult]]) -> Interval | Non
         stacked = np.stack([counts[name] for name in images])
         return miou((drawn @ stacked.reshape(len(images), -1)).reshape(-1, *stacked.shape[1:]))
 
-    values = np.mean([resampled(a) - resampled(b) for a, b in counted], axis=0)
+    def mean(runs: list[Counts]) -> np.ndarray:
+        return np.mean([resampled(counts) for counts in runs], axis=0)
+
+    values = np.mean([mean(ones) - mean(others) for ones, others in counted], axis=0)
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)

@@ -82,6 +82,14 @@ class RunResult:
         return trainer.get("max_epochs") if self.config.get("task") == "train" else None
 
     @cached_property
+    def recipe(self) -> Mapping[str, Any]:
+        """All values that decide its result but for the seed, whether they were typed or are in a file; of an
+        evaluation, which weights and images they were. Empty where no config was recorded."""
+        judged = self.config.get("task") == "eval"
+        facts = {"data.root": self.metrics.get("root"), "weights_sha256": self.metrics.get("weights_sha256")}
+        return _recipe(self.config) | ({key: facts[key] for key in facts if facts[key]} if judged else {})
+
+    @cached_property
     def hours(self) -> float | None:
         """How long it ran, all starts together, by the times in its log."""
         path = self.directory / "train.log"
@@ -174,6 +182,10 @@ def _read(directory: Path, inside: bool) -> RunResult | None:
     varied = set(job.varied) if job else set()
     starts = read_starts(directory)
     repeats = starts[-1].get("repeats") if starts else None
+    if repeats and Path(repeats).resolve() == directory.resolve():  # resumed or extended by its own config
+        repeats = starts[0].get("repeats")
+        typed = {o.lstrip("+~").partition("=")[0]: o for o in (*starts[0].get("overrides", ()), *command)}
+        command = list(typed.values())
     overrides = [o for o in command if _counts(o, varied)]
     keys = dict(o.lstrip("+~").partition("=")[::2] for o in command)
     seed = str(config.get("seed", keys.get("seed", "")))

@@ -63,8 +63,8 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=1) + "\n")
+def write_json(path: Path, content: Any, *, durable: bool = False) -> None:
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode(), durable=durable)
 
 
 def set_aside(path: Path) -> Path:

@@ -114,8 +114,10 @@ class Run:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         hand_over(handler)
         log.info("Run directory: %s", self.directory)
-        if self.config["task"] != "train" and (self.directory / "metrics.json").exists():
-            log.warning("The directory already has metrics, which are replaced. To keep them, set name=...")
+        if self.config["task"] != "train" and (metrics := self.directory / "metrics.json").exists():
+            # At once: those of other weights must not stay if this evaluation is stopped.
+            before = metrics.replace(metrics.with_name("metrics_before.json"))
+            log.warning("The directory already has metrics. They are kept in %s until the next time.", before)
         self._record(world_size, hashlib.sha256(text.encode()).hexdigest(), resumed)
 
     def _keep_metrics(self) -> None:

@@ -4,7 +4,6 @@ A job is identified by its overrides. Its number is only the name of its directo
 with more values, finds each earlier job in its old directory.
 """
 
-import hashlib
 import json
 import re
 import sys
@@ -14,9 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from src.config import flatten
 from src.errors import UserError
 from src.masking import hide_secrets
 from src.runs.atomic_files import write_json
@@ -43,14 +39,18 @@ class Job:
     ended: str | None = None
     trial: int | None = None  # its number in the study of a search
     varied: list[str] = field(default_factory=list)  # the keys whose values its sweep lists
-    config_sha256: str | None = None  # of all values that decide what it computes
+    values: dict[str, Any] | None = None  # that decide what it computes, those of conf/ included
 
     @classmethod
     def read(cls, directory: Path) -> "Job | None":
         path = directory / FILE
         try:
-            return cls(directory, **json.loads(path.read_text())) if path.exists() else None
-        except (OSError, ValueError, TypeError) as error:
+            if not path.exists():
+                return None
+            content = dict(json.loads(path.read_text()).items())
+            known = cls.__dataclass_fields__.keys() & content.keys()  # older code wrote others, too
+            return cls(directory, **{key: content[key] for key in known})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}: damaged ({error}). Delete {directory}, and the sweep runs this job again; or give "
                 f"the sweep another name=."
@@ -67,26 +67,23 @@ class Job:
             changed = file_of(judged).stat().st_mtime
         except (OSError, ValueError, LookupError, TypeError):  # no result, or the file is gone
             return False
-        return self.ended is not None and changed > datetime.fromisoformat(self.ended).timestamp()
+        return self.started is not None and changed > datetime.fromisoformat(self.started).timestamp()
 
     def changes(self, values: Mapping[str, Any]) -> list[str]:
-        """Of the values that decide what it computes: those that are not as its run recorded them."""
-        try:
-            recorded = dict(flatten(yaml.safe_load((self.directory / "config.yaml").read_text())))
-        except (OSError, AttributeError, yaml.YAMLError):
-            return []
+        """Of the values that decide what it computes: those that are not as they were. Keys that only one
+        of the two has belong to another version of the code."""
+        before = self.values or {}
         return [
-            f"{key} was {recorded[key]}, is {value}"
+            f"{key} was {before[key]}, is {value}"
             for key, value in values.items()
-            if key in recorded and str(recorded[key]) != str(value)
-            if "${" not in str(value) and not key.endswith("sha256")
+            if key in before and before[key] != value
         ]
 
     def write(self) -> None:
         content = {key: value for key, value in asdict(self).items() if key != "directory"}
         hidden = [hide_secrets(override) for override in self.overrides]
         error = self.error and hide_secrets(self.error)
-        write_json(self.directory / FILE, content | {"overrides": hidden, "error": error})
+        write_json(self.directory / FILE, content | {"overrides": hidden, "error": error}, durable=True)
 
     def start(self) -> None:
         self.status, self.started = "running", _now()
@@ -142,17 +139,16 @@ def place(
             --config-dir was edited.
         file_of: the file that a value of `checkpoint` names.
     """
-    text = json.dumps(values, sort_keys=True, default=str)
-    config_sha256 = None if values is None else hashlib.sha256(text.encode()).hexdigest()
+    kept = None if values is None else json.loads(json.dumps(values, default=str))  # as it is read again
     judged = {"data.root"} if task == "eval" else set()
     job = find(sweep, overrides, varied | judged)
     if job:
         if task == "eval" and job.is_outdated(file_of):
             job.status = "not started"
         if job.status not in DONE:
-            job.overrides, job.varied, job.config_sha256 = overrides, sorted(varied), config_sha256
+            job.overrides, job.varied, job.values = overrides, sorted(varied), kept
             job.write()
-        elif job.config_sha256 not in (None, config_sha256) and (changed := job.changes(values or {})):
+        elif changed := job.changes(kept or {}):
             job.say(
                 f"WARNING: conf/ or --config-dir has changed since: {', '.join(changed[:3])}"
                 f"{', ...' if changed[3:] else ''}. Its result stays in the tables; with another name= the "
@@ -162,7 +158,7 @@ def place(
     number = 0
     while (sweep / str(number)).exists():
         number += 1
-    job = Job(sweep / str(number), overrides, varied=sorted(varied), config_sha256=config_sha256)
+    job = Job(sweep / str(number), overrides, varied=sorted(varied), values=kept)
     job.directory.mkdir()
     job.write()
     return job
@@ -207,4 +203,4 @@ def differing(job: Job, jobs: Sequence[Job]) -> list[str]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

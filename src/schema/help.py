@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.config import CONF_DIR, flatten, own_folder
+from src.config import CONF_DIR, choices, flatten, own_folder
 from src.schema.check import kind_of
 from src.schema.comments import comments
 from src.schema.kinds import shown
@@ -41,8 +41,7 @@ def help_text(task: str, overrides: Sequence[str]) -> str:
 
 
 def _choice(group: str, taken: str | None) -> str:
-    there = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-    return f"  {group}=" + " | ".join(f"[{name}]" if name == taken else name for name in there)
+    return f"  {group}=" + " | ".join(f"[{name}]" if name == taken else name for name in choices(group))
 
 
 def _keys(values: Mapping[str, Any], choices: Mapping[str, str | None], task: str) -> list[str]:

@@ -34,7 +34,7 @@ from src.sweep.signals import Signals
 # Lightning would take it for a rank of the launcher, and refuse trainer.devices=2 in a SLURM job of one task.
 _LAUNCHERS = re.compile(
     r"CGNET_FIRST_RANK|SLURM_(NTASKS|TASKS_PER_NODE|NPROCS|PROCID|LOCALID|NODEID|STEP_).*"
-    r"|TORCHELASTIC_.*|(LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_|GROUP_)?WORLD_SIZE"
+    r"|TORCHELASTIC_.*|(LOCAL_|GROUP_|NODE_)?RANK|(LOCAL_|GROUP_)?WORLD_SIZE|MASTER_(ADDR|PORT)"
 )
 
 

@@ -50,11 +50,20 @@ class HouseSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Raises UserError at the end if a job has not finished."""
         check_alone()
-        given = [f"{key}={value}" for key, value in self.params.items()] + arguments
-        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(given)
+        typed = [f"{key}={value}" for key, value in self.params.items()] + arguments
+        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(typed)
         self.varied = {o.get_key_element() for o in overrides if o.is_sweep_override()}
-        if clash := self.varied & {"name", "runs_dir", "run_dir"}:
-            raise UserError(f"{clash.pop()}=...: a sweep has one directory; its jobs have numbered folders.")
+        given = {o.get_key_element() for o in overrides}
+        if clash := (self.varied & {"name", "runs_dir"}) | (given & {"run_dir"}):
+            raise UserError(
+                f"{clash.pop()}=...: a sweep has one directory, given by name= and runs_dir=; its jobs have "
+                f"numbered folders in it."
+            )
+        if "extend" in given:
+            raise UserError(
+                f"extend=...: jobs of another length are other jobs. Extend each by its own command, without "
+                f"-m: ... name={self.config.name}/0 extend=true"
+            )
         name, self.directory = self.config.name, Path(self.config.hydra.sweep.dir)
         with self._locked():
             try:
@@ -101,7 +110,7 @@ class HouseSweeper(Sweeper):
     def _values(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Those that decide what a job computes."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        values = dict(flatten(OmegaConf.to_container(config)))  # type: ignore[arg-type]
+        values = dict(flatten(without_secrets(OmegaConf.to_container(config))))
         return {
             key: value
             for key, value in values.items()

@@ -84,6 +84,20 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
             f"number, or a fraction of an epoch such as 0.5, or set trainer.check_val_every_n_epoch=null to "
             f"count batches across epochs."
         )
+    accumulated = trainer.accumulate_grad_batches
+    within_epoch = (
+        batches if interval == 1.0 else int(batches * interval) if isinstance(interval, float) else interval
+    )
+    if validates and within_epoch % accumulated and within_epoch != batches:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: a validation after {within_epoch} batches would come "
+            f"between batches whose gradients are accumulated. It counts batches: choose a multiple of "
+            f"trainer.accumulate_grad_batches={accumulated}."
+        )
+    if trainer.overfit_batches and trainer.world_size > 1:  # type: ignore[attr-defined]
+        raise UserError(
+            "trainer.overfit_batches: every device would train on the same images. Set trainer.devices=1."
+        )
     why = None
     if not validates:
         why = "trainer.limit_val_batches=0"

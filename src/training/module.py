@@ -11,9 +11,9 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric
 
 from src.metrics.confusion import ConfusionMatrix, scores
+from src.metrics.mean import WeightedMean
 from src.network.segmenter import Segmenter
 from src.network.upsample import best_class
 from src.objects import build
@@ -61,7 +61,7 @@ class SegmentationModule(LightningModule):
         # For the sizes and FLOPs in Lightning's summary.
         self.example_input_array = torch.zeros(1, 3, *data["crop_size"], dtype=torch.uint8)
         self.confusion = ConfusionMatrix(len(classes))
-        self.val_loss = MeanMetric()
+        self.val_loss = WeightedMean()
         self.num_images = 0
         self.scores: dict[str, Any] | None = None  # of the last validation, as metrics.json has them
         self.scored_epoch: int | None = None

@@ -1,5 +1,6 @@
 """Tries a network and a loss on one small batch, to find a mistake in them before the training begins."""
 
+import copy
 import logging
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from src.data.datamodule import SegmentationDataModule
-from src.errors import UserError
+from src.errors import UserError, counted, shorten
 from src.labels import IGNORE
 from src.network.build import where_it_failed
 from src.network.upsample import upsample
@@ -55,6 +56,8 @@ def check_network_and_loss(
                 _outputs(module, torch.zeros((2, 3, *tried), dtype=torch.uint8), classes, size)
         outputs = {head: logits.detach().requires_grad_() for head, logits in outputs.items()}
         _check_loss(module, outputs, {"image": image, "target": target}, trainer)
+        if trainer.world_size > 1:
+            _check_that_all_learn(module, image)
     finally:
         for part, training in modes:
             part.training = training
@@ -98,6 +101,22 @@ def _outputs(
             f"{', '.join(sorted(heads)) or 'none'}. Give one number for all, or a number for each."
         )
     return outputs
+
+
+def _check_that_all_learn(module: SegmentationModule, image: Tensor) -> None:
+    """DDP waits for a gradient of each parameter, and ends with an error that names none of them."""
+    trained = copy.deepcopy(module.segmenter).train()
+    with torch.random.fork_rng(devices=[]):  # of dropout: the training's random numbers stay the same
+        outputs = trained.coarse_outputs(image)
+    torch.stack([logits.square().sum() for logits in outputs.values()]).sum().backward()
+    parameters = trained.network.named_parameters()
+    idle = [name for name, parameter in parameters if parameter.requires_grad and parameter.grad is None]
+    if idle:
+        raise UserError(
+            f"{_name(module)}: {counted(len(idle), 'parameter')} without influence on its outputs, which "
+            f"several devices cannot train:\n{shorten(idle)}\nRemove what has them, or freeze it: "
+            f"optimizer.groups={{{idle[0]}: {{lr_factor: 0}}}}"
+        )
 
 
 def _check_loss(

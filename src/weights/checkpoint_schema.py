@@ -24,6 +24,7 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     problems += _problems("", checkpoint, {"epoch": _EPOCH, "global_step": _EPOCH, "state_dict": _is_state})
     scored: dict[str, Any] = {"scores": _any_of(_has_miou, _one_of(None))}
     scored |= dict.fromkeys(("scored_epoch", "scored_step"), _any_of(_EPOCH, _one_of(None)))
+    scored["val_loss"] = lambda value: isinstance(value, float)
     problems += _problems("", checkpoint, {"run": _is_run, **scored})
     if isinstance(recorded["data"], dict):
         problems += _problems("data", recorded["data"], _DATA)

@@ -57,7 +57,8 @@ def test_killed_at_random_moments_ten_times_over(forty, tmp_path):
     cache, parts = FrameCache(tmp_path / "frames", root, CITYSCAPES), []
     rng = random.Random(os.environ.get("CACHE_KILL_SEED", "0"))
     for kill in range(10):
-        wanted = len(list(cache.directory.glob("*.frame"))) + rng.randint(0, 8)  # counted, as no clock is even
+        # Counted, since no clock is even: on a slow disk, ten kills in a part of the time all came too early.
+        wanted = len(list(cache.directory.glob("*.frame"))) + rng.randint(0, 8)
         builder = FORK.Process(target=fill, args=(cache, pairs, sizes))
         builder.start()
         while builder.is_alive() and len(list(cache.directory.glob("*.frame"))) < wanted:

@@ -136,6 +136,7 @@ def test_refused(augment, mean, refused, name):
         ([FRAME], {"pad": None}, "augment.crop.scale=[0.25, 2.0]"),
         ([(800, 800), FRAME], {"pad": None}, "a frame of 192x128 pixels can become a sample of 48x32"),
         ([FRAME, (64, 64)], {"pad": None, "crop": None}, "Give a crop"),
+        ([FRAME, (64, 64)], dict.fromkeys(("crop", "flip", "color", "pad")), "Give a crop"),
     ],
 )
 def test_samples_of_different_sizes_are_refused(augment, mean, refused, sizes, changes, said):

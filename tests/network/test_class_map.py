@@ -55,6 +55,13 @@ def test_two_classes_that_rounding_decides(change, format):
     assert torch.equal(class_map(scores, (104, 128)), upsample(scores, (104, 128)).argmax(1))
 
 
+def test_mixed_precision_rounds_no_logits():
+    scores = regions(1, 11, 13, 16)
+    expected = class_map(scores, (104, 128))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module._by_cells(scores, 8)[0], expected)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_values_that_are_not_finite(value):
     scores = noise(1, 5, 13, 16)

@@ -88,6 +88,17 @@ class TestEach:
         alone = (lambda x: result(x)[0]) if isinstance(loss, OhemCrossEntropy) else result
         assert torch.autograd.gradcheck(alone, logits.requires_grad_())
 
+    def test_mixed_precision_does_not_change_it(self, loss):
+        logits, target = (tensor.float() if tensor.is_floating_point() else tensor for tensor in example())
+        found = []
+        for enabled in (False, True):
+            given = logits.clone().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                total = StepLoss(loss)({"logits": given}, {"target": target}).total
+            total.backward()
+            found.append((total.detach(), given.grad))
+        torch.testing.assert_close(found[1], found[0])
+
     def test_nothing_labelled(self, loss):
         logits, target = example()
         sums = StepLoss(loss)(

@@ -20,8 +20,8 @@ _SPLITS = {
 _SPLIT_OF = {folder: split for split, folders in _SPLITS.items() for folder in folders}
 _PLACES = 50  # each is compared with each
 _OF_MASKS = re.compile(r"mask|label|annot|gt|seg|truth|target|class", re.IGNORECASE)
-_TO_LOOK_AT = re.compile(r"overlay|blend|preview|visuali[sz]", re.IGNORECASE)
-_OTHER_MASKS = re.compile(r"colou?r|vis|pred", re.IGNORECASE)  # if it is one of masks
+_TO_LOOK_AT = re.compile(r"overlay|blend|preview|visuali[sz]|pred", re.IGNORECASE)
+_OTHER_MASKS = re.compile(r"colou?r|vis", re.IGNORECASE)  # in a name that has a word for masks, too
 
 
 @dataclass(frozen=True)

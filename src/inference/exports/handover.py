@@ -2,8 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import rich
 from rich import box
@@ -19,14 +20,20 @@ _ONNX = """
     (output,) = session.run(None, {{"image": image}})  # image: uint8 RGB, (batch, 3, height, width)"""
 
 
-def hand_over(exported: Sequence[Exported]) -> None:
-    """Print the comparisons and the commands. Raises UserError if a file did not pass."""
+def hand_over(exported: Sequence[Exported], data: Mapping[str, Any] | None) -> None:
+    """Print the comparisons and the commands. Raises UserError if a file did not pass.
+
+    Args:
+        data: of the checkpoint; None for published weights.
+    """
+    # The file does not record where the images lie. A street is drawn where it is missing.
+    place = " data=... data.root=..." if data is None else "" if data.get("street") else " data.root=..."
     rich.print(_table(exported))
     for file in exported:
         if not file.problem:
             path = _override("checkpoint", file.path)
             print(f"\n{file.path} ({file.megabytes:.1f} MB) has passed. To use it:")
-            print(f"    python -m src.eval {path}")
+            print(f"    python -m src.eval {path}{place}")
             print(f"    python -m src.predict {path} source=...")
             if file.format == "onnx":
                 print(_ONNX.format(path=str(file.path)).strip("\n"))

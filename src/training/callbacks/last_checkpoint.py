@@ -12,6 +12,7 @@ from torch import Tensor
 from src.training.loggers.csv import MetricsCSV
 from src.training.reliability.lightning_internals import (
     is_accumulating,
+    is_last_batch,
     logs_this_step,
     restore_metrics,
     validation_is_next,
@@ -51,7 +52,8 @@ class LastCheckpoint(Checkpoint):
             known = {key: value for key, value in scores.items() if value is not None}
             as_logged = {key: torch.tensor(value, dtype=torch.float64) for key, value in known.items()}
             restore_metrics(trainer, as_logged)
-        if any(callback.stopped_epoch for callback in trainer.early_stopping_callbacks):
+        # `stopped_epoch` is 0 if it was stopped by the very first one.
+        if any(c.stopped_epoch or c.wait_count >= c.patience for c in trainer.early_stopping_callbacks):
             trainer.should_stop = True  # it was stopped by its last epoch, and killed before its end
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -69,6 +71,8 @@ class LastCheckpoint(Checkpoint):
         """Call it on all ranks, at the end of a batch where `can_save` holds."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
+        if is_last_batch(trainer) and not validation_is_next(trainer):
+            return  # `on_train_epoch_end` follows at once; a run that resumes from here would leave it out
         _log_now(trainer, trainer.lightning_module.step_metrics if logs_this_step(trainer) else {})  # type: ignore[arg-type]
         self._validation_is_next = validation_is_next(trainer)
         trainer.save_checkpoint(self.path, weights_only=False)

@@ -61,7 +61,8 @@ class LovaszSoftmax(nn.Module):
             # An ignored pixel has no error. It is sorted behind all others, where it adds nothing.
             error = (truth.to(probability.dtype) - probability.flatten()).abs() * valid
             error, order = error.sort(descending=True)
-            losses.append(error @ _jaccard_gradient(truth[order]).to(error.dtype))
+            # No matrix product, which autocast would compute in half precision.
+            losses.append((error * _jaccard_gradient(truth[order]).to(error.dtype)).sum())
             present.append(truth.any())
         return _mean_of_present(torch.stack(losses), torch.stack(present))
 

@@ -18,6 +18,11 @@ def is_accumulating(trainer: pl.Trainer) -> bool:
     return trainer.fit_loop.epoch_loop._should_accumulate()
 
 
+def is_last_batch(trainer: pl.Trainer) -> bool:
+    """Whether the epoch ends after this training batch. Valid until the end of the batch."""
+    return trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+
+
 def logs_this_step(trainer: pl.Trainer) -> bool:
     """Whether the metrics of this step are logged, by log_every_n_steps. Valid until the end of the batch."""
     return trainer._logger_connector.should_update_logs
