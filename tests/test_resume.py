@@ -90,23 +90,18 @@ def test_a_kill_right_after_a_checkpoint_loses_no_row(
 
 
 @pytest.mark.slow
-def test_the_last_batch_of_an_epoch_is_not_saved_without_the_epoch_s_end(doors, monkeypatch):
+def test_the_last_batch_of_an_epoch_is_not_saved_without_the_epoch_s_end(doors, faulty_conf, monkeypatch):
     """A run that resumed between the two would never log the mean of this epoch's losses."""
 
     def then_killed(self, trainer):
         saves(self, trainer)
         raise Crash
 
+    keys = (*PLAIN, "callbacks.last.every_n_train_steps=4", "trainer.check_val_every_n_epoch=2")
     saves = LastCheckpoint.save
     monkeypatch.setattr(LastCheckpoint, "save", then_killed)
     with pytest.raises(Crash):
-        doors(
-            "train",
-            *PLAIN,
-            "callbacks.last.every_n_train_steps=4",
-            "trainer.check_val_every_n_epoch=2",
-            name="run",
-        )
+        doors("train", f"--config-dir={faulty_conf}", *keys)
     assert not (doors.folder / "train/run/checkpoints/last.ckpt").exists()
 
 

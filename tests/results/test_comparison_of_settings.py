@@ -8,64 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from src.metrics.by_image import miou, write_by_image
 from src.report.table import markdown
 from src.results.grouping import Spread, compare, difference
 from src.results.result_tables import caption, csv_text, latex, run_row, setting_cells
 from src.results.runs import read_runs
 from src.results.write import FILES, write_results
 from src.runs.jobs import Job
-
-CLASSES = ["a", "b", "c"]
-NAMES = [f"image{i:02d}" for i in range(40)]
-
-
-def counts(quality, seed):
-    """Pixel counts of 40 images; a class is right on about `quality` of its pixels."""
-    rng = np.random.default_rng(seed)
-    true = np.random.default_rng(5).integers(200, 1000, (40, 3))  # the same images for all
-    right = rng.binomial(true, quality)
-    return np.stack([right, true, true + rng.integers(0, 50, true.shape)], axis=1)
-
-
-@pytest.fixture
-def sweep(tmp_path):
-    """Writes a run of a sweep; its mIoU is that of its pixel counts."""
-    folder = tmp_path / "sweep"
-
-    def write(number, overrides, seed, quality, last=None, *, config="", varied=(), repeats=None):
-        directory = folder / str(number)
-        directory.mkdir(parents=True)
-        of_images = counts(quality, seed)
-        value = float(miou(of_images.sum(0))) if last is None else last
-        scores = {"mIoU": value, "IoU": dict.fromkeys(CLASSES, value), "epoch": 3}
-        metrics = scores | {"classes": CLASSES, "data": "x", "split": "val", "num_images": 40, "last": scores}
-        (directory / "metrics.json").write_text(json.dumps(metrics | {"mIoU": value + 0.01}))
-        command = f"# python -m src.train experiment=debug {overrides} seed={seed} name=sweep/{number}\n"
-        text = f"task: train\nseed: {seed}\ntrainer: {{max_epochs: 3}}\n{config}"
-        (directory / "config.yaml").write_text(command + text)
-        if varied:
-            Job(directory, overrides.split(), "finished", varied=list(varied)).write()
-        if repeats:
-            (directory / "record.json").write_text(json.dumps({"starts": [{"repeats": repeats}]}))
-        write_by_image(directory / "by_image.csv", zip(NAMES, of_images, strict=True), CLASSES)
-        (directory / "train.log").write_text(
-            "2026-01-01 10:00:00,000 INFO Run directory: x\n2026-01-01 10:30:00,000 INFO stopped\n"
-            "2026-01-02 10:00:00,000 INFO Run directory: x\n2026-01-02 11:00:00,000 INFO done\n"
-        )
-        return directory
-
-    write.folder = folder
-    return write
-
-
-@pytest.fixture
-def four(sweep):
-    for number, (residual, seed, quality) in enumerate(
-        [("global", 1, 0.9), ("global", 2, 0.91), ("local", 1, 0.8), ("local", 2, 0.82)]
-    ):
-        sweep(number, f"model.residual={residual}", seed, quality)
-    return sweep.folder
 
 
 def test_settings_are_what_differs_besides_the_seed_best_first(four, sweep):
@@ -84,44 +32,6 @@ def test_settings_are_what_differs_besides_the_seed_best_first(four, sweep):
     assert comparison.settings[2].last.deviation is None
     assert first.best.mean == pytest.approx(np.mean(values) + 0.01)
     assert runs[0].hours == 1.5, "the time between two starts is not counted"
-
-
-def test_runs_of_a_config_that_was_edited_in_between_are_two_settings(sweep):
-    for number, (seed, lr) in enumerate([(1, 0.001), (2, 0.001), (3, 0.002)]):
-        sweep(
-            number,
-            "x=1",
-            seed,
-            0.8,
-            config=f"optimizer: {{lr: {lr}, of_older_code: false}}\nname: {number}\n",
-        )
-    sweep(3, "x=1", 4, 0.8, config="optimizer: {lr: 0.001}\n")
-    comparison = compare(read_runs([sweep.folder]))
-    found = {setting.label: {run.directory.name for run in setting.runs} for setting in comparison.settings}
-    assert found == {"optimizer.lr=0.001": {"0", "1", "3"}, "optimizer.lr=0.002": {"2"}}
-
-
-def test_evaluations_on_other_images_or_of_other_weights_are_other_settings(sweep):
-    for number, facts in enumerate([{"root": "/clear"}, {"root": "/fog"}, {"root": "/fog"}]):
-        directory = sweep(number, "x=1", 1, 0.8)
-        path = directory / "config.yaml"
-        path.write_text(path.read_text().replace("task: train", "task: eval"))
-        metrics = json.loads((directory / "metrics.json").read_text())
-        (directory / "metrics.json").write_text(json.dumps(metrics | facts | {"weights_sha256": "ab" * 32}))
-    one, other = compare(read_runs([sweep.folder])).settings
-    assert {(s.label, len(s.runs)) for s in (one, other)} == {("data.root=/clear", 1), ("data.root=/fog", 2)}
-    assert difference(one, other) is None
-
-
-def test_a_run_that_was_extended_by_its_own_config_keeps_its_setting(sweep):
-    for seed in (1, 2):
-        directory = sweep(seed, "--config-dir=x trainer.max_epochs=20", seed, 0.8, repeats="x")
-        first = {"overrides": ["experiment=debug", "model.residual=local", "trainer.max_epochs=10"]}
-        starts = [first | {"repeats": None}, {"repeats": str(directory)}]
-        (directory / "record.json").write_text(json.dumps({"starts": starts}))
-    (setting,) = compare(read_runs([sweep.folder])).settings
-    assert len(setting.seeds) == 2
-    assert {"model.residual=local", "trainer.max_epochs=20"} <= set(setting.runs[0].overrides)
 
 
 def test_the_baseline_can_be_named(four):
