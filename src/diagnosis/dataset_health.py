@@ -1,5 +1,6 @@
 """The dataset's files: all of them are read, folder by folder, and then compared with each other."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
         pair for name in folders.train if name in folders.listings for pair in folders.listings[name].pairs
     ]
     with_labels = [pair for pair in listed if pair.label]
-    counts_file = cached_counts(with_labels, data.table, data.cache_dir)  # of the labels as they are now
+    counts_file = None
+    with suppress(OSError):  # of a file that cannot be read, which is an error below
+        counts_file = cached_counts(with_labels, data.table, data.cache_dir)  # of the labels as they are now
     for folder, listing in folders.listings.items():
         needed = folder in folders.train + folders.val
         _examine_listing(notes, folder, listing, needed)
@@ -170,9 +173,9 @@ def _counts(inspection: Inspection) -> str:
     return ", ".join(sizes) + (", ..." if len(inspection.sizes) > 6 else "")
 
 
-def _keep_counts(folders: Folders, data: SegmentationDataModule, file: Path) -> None:
+def _keep_counts(folders: Folders, data: SegmentationDataModule, file: Path | None) -> None:
     """Store the class counts, so that training need not count again."""
     train = folders.of(folders.train)
     complete = not any(folders.listings[name].problems for name in folders.train if name in folders.listings)
-    if train and complete and train.intact and all(pair.label for pair in train.pairs):
+    if file and train and complete and train.intact and all(pair.label for pair in train.pairs):
         keep_counts(file, train.class_counts(data.table), data.table)

@@ -31,7 +31,8 @@ class _DeterministicUpsample(torch.autograd.Function):
             F.interpolate(torch.eye(coarse, dtype=gradient.dtype)[None], size=fine, mode="linear")[0]
             for coarse, fine in zip(ctx.coarse, gradient.shape[-2:], strict=True)
         )
-        return rows.to(gradient.device) @ gradient @ columns.t().to(gradient.device), None
+        with torch.autocast(gradient.device.type, enabled=False):  # on in `_LossByImage`
+            return rows.to(gradient.device) @ gradient @ columns.t().to(gradient.device), None
 
 
 _CHUNK = 2**22

@@ -115,8 +115,7 @@ class _LossByImage(torch.autograd.Function):
             one = image.contiguous().requires_grad_()
             with torch.enable_grad():
                 total, weight = loss(upsample(one, target.shape[-2:]), of_one)
-            with torch.autocast(one.device.type, enabled=False):  # as for every backward pass
-                gradients.append(torch.autograd.grad(total, one)[0])
+            gradients.append(torch.autograd.grad(total, one)[0])
             totals.append(total.detach())
             weights.append(weight)
         ctx.save_for_backward(torch.cat(gradients))
