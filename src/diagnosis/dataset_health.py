@@ -68,7 +68,7 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
     ]
     with_labels = [pair for pair in listed if pair.label]
     counts_file = None
-    with suppress(OSError):  # of a file that cannot be read, which is an error below
+    with suppress(OSError, RuntimeError):  # of a file that cannot be read, which is an error below
         counts_file = cached_counts(with_labels, data.table, data.cache_dir)  # of the labels as they are now
     for folder, listing in folders.listings.items():
         needed = folder in folders.train + folders.val
