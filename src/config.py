@@ -216,7 +216,7 @@ def not_composed(error: Exception, arguments: Sequence[str]) -> UserError:
 def _unknown_choice(group: str, choice: str) -> str:
     if choice.startswith("submitit_"):
         return f'{group}={choice} needs the package: pip install -e ".[slurm]"'
-    available = choices(group)
+    available = files_of(group)
     if not available:
         return f"{group}={choice}: there is no folder conf/{group}."
     close = get_close_matches(choice, available, n=1, cutoff=0.0)[0]
@@ -230,8 +230,8 @@ def _unknown_choice(group: str, choice: str) -> str:
     )
 
 
-def choices(group: str) -> list[str]:
-    """The files of a group, in conf/ and in the folder of --config-dir."""
+def files_of(group: str) -> list[str]:
+    """The names of a group's files, in conf/ and in the folder of --config-dir."""
     folders = [CONF_DIR, *filter(None, [own_folder()[0]])]
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 

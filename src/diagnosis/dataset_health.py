@@ -63,13 +63,11 @@ def examine_dataset(notes: Notes, data: SegmentationDataModule) -> Folders:
         except UserError:
             text = "No images of the split 'test'. Training does not read them; submissions to the server do."
             notes.add(DATASET, "remark", "no test images", text)
-    listed = [
-        pair for name in folders.train if name in folders.listings for pair in folders.listings[name].pairs
-    ]
-    with_labels = [pair for pair in listed if pair.label]
+    of_train = [folders.listings[name] for name in folders.train if name in folders.listings]
+    labelled = [pair for listing in of_train for pair in listing.pairs if pair.label]
     counts_file = None
     with suppress(OSError, RuntimeError):  # of a file that cannot be read, which is an error below
-        counts_file = cached_counts(with_labels, data.table, data.cache_dir)  # of the labels as they are now
+        counts_file = cached_counts(labelled, data.table, data.cache_dir)  # of the labels as they are now
     for folder, listing in folders.listings.items():
         needed = folder in folders.train + folders.val
         _examine_listing(notes, folder, listing, needed)

@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from src.config import CONF_DIR, choices, flatten, own_folder
+from src.config import CONF_DIR, files_of, flatten, own_folder
 from src.schema.check import kind_of
 from src.schema.comments import comments
 from src.schema.kinds import shown
@@ -41,7 +41,7 @@ def help_text(task: str, overrides: Sequence[str]) -> str:
 
 
 def _choice(group: str, taken: str | None) -> str:
-    return f"  {group}=" + " | ".join(f"[{name}]" if name == taken else name for name in choices(group))
+    return f"  {group}=" + " | ".join(f"[{name}]" if name == taken else name for name in files_of(group))
 
 
 def _keys(values: Mapping[str, Any], choices: Mapping[str, str | None], task: str) -> list[str]:

@@ -85,12 +85,10 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
             f"count batches across epochs."
         )
     accumulated = trainer.accumulate_grad_batches
-    within_epoch = (
-        batches if interval == 1.0 else int(batches * interval) if isinstance(interval, float) else interval
-    )
-    if validates and within_epoch % accumulated and within_epoch != batches:
+    after = int(batches * interval) if isinstance(interval, float) else interval
+    if validates and after % accumulated and after != batches:
         raise UserError(
-            f"trainer.val_check_interval={interval}: a validation after {within_epoch} batches would come "
+            f"trainer.val_check_interval={interval}: a validation after {after} batches would come "
             f"between batches whose gradients are accumulated. It counts batches: choose a multiple of "
             f"trainer.accumulate_grad_batches={accumulated}."
         )
