@@ -19,7 +19,7 @@ _SECRET_VARIABLE = re.compile(
 _SHORTEST = 6  # letters of a variable's value: a shorter one would also be found within ordinary words
 _QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _SECRET_VALUE = re.compile(
-    rf"(\b{SECRET_NAME.pattern}['\"]?\s*[=:]\s*)(?!(?:true|false|null)\b)(?:{_QUOTED}|[^\s,}}]+)",
+    rf"(\b{SECRET_NAME.pattern}['\"]?\s*[=:]\s*)(?!(?:true|false|null)(?:[\s,}}\]]|$))(?:{_QUOTED}|[^\s,}}]+)",
     re.IGNORECASE,
 )
 _IN_URL = re.compile(  # postgresql://user:password@host, https://token@host, https://host?token=...

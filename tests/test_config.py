@@ -36,7 +36,10 @@ SAID = {
         "64.8% mIoU on the test server, reported by the authors, of a model of 350 epochs on train and val",
         "0.84 GB a crop in float32",
     ),
-    "camvid": ("the mean of seed 1 (74.5) and seed 2 (73.8)", "Val is one sequence of the dataset, and easier than test"),
+    "camvid": (
+        "the mean of seed 1 (74.5) and seed 2 (73.8)",
+        "Val is one sequence of the dataset, and easier than test",
+    ),
     "camvid_paper": (
         LABELS,
         "in the original each GPU's share (trainer.sync_batchnorm=false is closer)",

@@ -126,8 +126,8 @@ def load(
         inference = Inference.from_config(network.engine, views)
         inference.check_sizes(())
         network.check_views(inference)
-        can_scale = network.output == "logits"  # to advise an input_scale is of no use without
-        crop_size = crop_size if can_scale else None
+        if network.output != "logits":
+            crop_size = None  # which serves to advise an input_scale, and that needs logits
         return Predictor(network.engine, inference, network.table, network.provenance, crop_size)
     chosen = engine_for(network, engine, precision, device, images)
     inference = Inference.from_config(chosen, views)

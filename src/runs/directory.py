@@ -117,7 +117,10 @@ class Run:
         if self.config["task"] != "train" and (metrics := self.directory / "metrics.json").exists():
             # At once: those of other weights must not stay if this evaluation is stopped.
             before = metrics.replace(metrics.with_name("metrics_before.json"))
-            log.warning("The directory already has metrics. They are kept in %s until the next time.", before)
+            log.warning(
+                "The directory already has metrics. They are kept in %s, until the next evaluation here.",
+                before,
+            )
         self._record(world_size, hashlib.sha256(text.encode()).hexdigest(), resumed)
 
     def _keep_metrics(self) -> None:
