@@ -31,8 +31,7 @@ class _DeterministicUpsample(torch.autograd.Function):
             F.interpolate(torch.eye(coarse, dtype=gradient.dtype)[None], size=fine, mode="linear")[0]
             for coarse, fine in zip(ctx.coarse, gradient.shape[-2:], strict=True)
         )
-        with torch.autocast(gradient.device.type, enabled=False):  # on in `_LossByImage`
-            return rows.to(gradient.device) @ gradient @ columns.t().to(gradient.device), None
+        return rows.to(gradient.device) @ gradient @ columns.t().to(gradient.device), None
 
 
 _CHUNK = 2**22

@@ -109,6 +109,8 @@ def _upsampled_terms(loss: nn.Module, logits: Tensor, target: Tensor) -> list[Te
 
 class _LossByImage(torch.autograd.Function):
     @staticmethod
+    # Without autocast, as a backward pass is: it would round the gradient of the deterministic upsampling.
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
     def forward(ctx, logits: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor]:
         totals, weights, gradients = [], [], []
         for image, of_one in zip(logits.detach().split(1), target.split(1), strict=True):
