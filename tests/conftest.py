@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from front_doors import REPOSITORY, TEST_NAMES, FrontDoors, Outcome
+from front_doors import REPOSITORY, TEST_NAMES, TINY, FrontDoors, Outcome
 from own_data import write_folders
 from own_lab import FILES, MISTAKES, QUICK
 from spy import Crash
@@ -71,6 +71,15 @@ def doors(tmp_path, cache_dir):
 def module_doors(tmp_path_factory, cache_dir):
     """Front doors whose runs the tests of a module share."""
     return FrontDoors(tmp_path_factory.mktemp("runs"), cache_dir)
+
+
+@pytest.fixture(scope="session")
+def trained_checkpoint(tmp_path_factory, cache_dir) -> Path:
+    """The best checkpoint of a training, which nobody changes."""
+    doors = FrontDoors(tmp_path_factory.mktemp("trained"), cache_dir)
+    run = doors("train", *TINY, "callbacks.pictures=null", "optimizer.lr=3e-3")
+    assert run.code == 0, run.err
+    return run.directory / "checkpoints/best.ckpt"
 
 
 @pytest.fixture

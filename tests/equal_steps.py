@@ -195,11 +195,16 @@ def on_devices(count: int, street: Path, cache: Path, out: Path, cases: str) -> 
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 
+def fit_all(cases: str, street: Path, cache: Path, devices: int = 1) -> dict[str, dict]:
+    chosen = {"FEW": FEW, "CASES": CASES, "WIDE": WIDE, "FULL": FULL}[cases]
+    results = {name: fit(street, cache, overrides, devices=devices) for name, overrides in chosen.items()}
+    if devices == 1 and chosen is CASES:
+        results |= {f"turned {turn}": turned(street, cache, CASES["20 losses"], turn) for turn in TURNS}
+    return results
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     street, cache, out = map(Path, sys.argv[1:4])
-    cases, count = {"FEW": FEW, "CASES": CASES, "WIDE": WIDE, "FULL": FULL}[sys.argv[4]], int(sys.argv[5])
-    results = {name: fit(street, cache, overrides, devices=count) for name, overrides in cases.items()}
-    if count == 1 and cases is CASES:
-        results |= {f"turned {turn}": turned(street, cache, CASES["20 losses"], turn) for turn in TURNS}
+    results = fit_all(sys.argv[4], street, cache, int(sys.argv[5]))
     torch.save(results, out / f"{os.environ['LOCAL_RANK']}.pt")

@@ -47,7 +47,7 @@ def test_it_trains_resumes_and_evaluates(train, doors, lab, monkeypatch, name):
     killed = (*keys, *fault("Die", step=steps - 1))
     assert train(*killed, name="run", own_process=True).code == -9
     monkeypatch.setenv(ALL_IS_WELL, "1")
-    run = train(*killed, name="run", own_process=True)
+    run = train(*killed, name="run")
     assert run.code == 0, run.err
     assert "Resuming from" in run.out
     one, other = last(run), last(whole)

@@ -21,15 +21,10 @@ class Bomb:
         return open, (self.trace, "w")
 
 
-@pytest.fixture(scope="module")
-def trained(module_doors):
-    return module_doors("train", *TINY, *QUIET, "trainer.max_epochs=1", name="trained")
-
-
 @pytest.fixture
-def judged(doors, trained, tmp_path):
+def judged(doors, trained_checkpoint, tmp_path):
     """Evaluates a checkpoint in which `change` has altered something."""
-    content = torch.load(trained.directory / "checkpoints/best.ckpt", weights_only=True)
+    content = torch.load(trained_checkpoint, weights_only=True)
 
     def judge(change, *overrides):
         changed = copy.deepcopy(content)

@@ -7,20 +7,18 @@ import sys
 
 import cv2
 import pytest
-from front_doors import TEST_NAMES, TINY
+from front_doors import TEST_NAMES
 
 from scripts.check_submission import main
 
 
 @pytest.fixture(scope="module")
-def submit(module_doors, cityscapes_root):
-    trained = module_doors("train", *TINY, "callbacks.pictures=null", name="trained")
-    checkpoint = f"checkpoint={trained.directory}/checkpoints/best.ckpt"
+def submit(module_doors, trained_checkpoint, cityscapes_root):
     data = ("data.street=null", f"data.root={cityscapes_root}", "trainer.accelerator=cpu")
 
     def run(name, *keys, **how):
         keys = ("submission=true", *keys) if not any(k.startswith("submission=") for k in keys) else keys
-        return module_doors("eval", checkpoint, *data, *keys, name=name, **how)
+        return module_doors("eval", f"checkpoint={trained_checkpoint}", *data, *keys, name=name, **how)
 
     return run
 

@@ -5,6 +5,7 @@ import platform
 import re
 import stat
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def versions(*extras: str) -> dict[str, str]:
     return found
 
 
+@cache
 def installed_packages() -> dict[str, str]:
     """Name and version of everything that can be imported, by name."""
     found: dict[str, str] = {}

@@ -40,9 +40,10 @@ def check_keys(config: DictConfig, config_name: str) -> set[str]:
     # A user's own file may leave out keys that ours have; a recorded group has exactly its run's arguments.
     own = [group for group, choice in choices.items() if choice and not in_conf(group, choice)]
     recorded = [group for group in own if str(choices[group]).startswith(RECORDED)]
-    ours = set(keys_of(OmegaConf.to_container(compose(config_name)))) if own else set()
+    filled = {"data", "trainer"} & set(own)
+    ours = set(keys_of(OmegaConf.to_container(compose(config_name)))) if filled else set()
     return {key for key in known if key.partition(".")[0] not in recorded} | {
-        key for key in ours if key.partition(".")[0] in own and key.startswith(("data.", "trainer."))
+        key for key in ours if "." in key and key.partition(".")[0] in filled
     }
 
 

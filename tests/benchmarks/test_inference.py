@@ -20,10 +20,8 @@ EAGER = "measure.engines=['torch float32','torch bf16']"
 
 
 @pytest.fixture(scope="module")
-def checkpoint(module_doors):
-    run = module_doors("train", *TINY, "callbacks.pictures=null", "optimizer.lr=3e-3", name="trained")
-    assert run.code == 0, run.err
-    return f"checkpoint={run.directory}/checkpoints/best.ckpt"
+def checkpoint(trained_checkpoint):
+    return f"checkpoint={trained_checkpoint}"
 
 
 @pytest.fixture(scope="module")

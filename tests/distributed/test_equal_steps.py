@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from equal_steps import BATCH, FULL, TURNS, FrozenNorm, first_step, fit, on_devices
+from equal_steps import BATCH, FULL, TURNS, FrozenNorm, first_step, fit, fit_all, on_devices
 
 from src.street import write_street
 
@@ -36,8 +36,8 @@ def cases(request):
 
 
 @pytest.fixture(scope="module")
-def alone(cases, street, cache_dir, tmp_path_factory):
-    return on_devices(1, street, cache_dir, tmp_path_factory.mktemp("alone"), cases)[0]
+def alone(cases, street, cache_dir):
+    return fit_all(cases, street, cache_dir)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,8 @@ def test_accumulated_batches_are_the_whole_batch_but_for_batchnorm(street, cache
 
 @pytest.mark.slow
 def test_the_whole_network(street, cache_dir, tmp_path_factory):
-    one, both = (on_devices(n, street, cache_dir, tmp_path_factory.mktemp("full"), "FULL") for n in (1, 2))
+    one = fit_all("FULL", street, cache_dir)
+    both = on_devices(2, street, cache_dir, tmp_path_factory.mktemp("full"), "FULL")
     for case in FULL:
-        assert len(one[0][case]["gradients"]) > 330
-        assert_equal_steps(both[0][case], one[0][case], wide="float64" in case)
+        assert len(one[case]["gradients"]) > 330
+        assert_equal_steps(both[0][case], one[case], wide="float64" in case)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from front_doors import TINY
 
 from src.errors import UserError
 from src.inference import load
@@ -11,10 +10,8 @@ from src.labels import CITYSCAPES
 
 
 @pytest.fixture(scope="module")
-def checkpoint(module_doors):
-    run = module_doors("train", *TINY, "callbacks.pictures=null", "optimizer.lr=3e-3", name="trained")
-    assert run.code == 0, run.err
-    return str(run.directory / "checkpoints/best.ckpt")
+def checkpoint(trained_checkpoint):
+    return str(trained_checkpoint)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,6 @@ from src.inference.views import Inference
 QUIET = ("callbacks.summary=null", "callbacks.pictures=null", "trainer.max_epochs=1")
 
 
-@pytest.fixture(scope="module")
-def trained(module_doors):
-    return module_doors("train", *TINY, *QUIET, name="trained")
-
-
 @pytest.fixture
 def machine_of(monkeypatch):
     return lambda count: monkeypatch.setattr("src.inference.image_memory.usable_memory", lambda: count)
@@ -34,10 +29,10 @@ def test_a_very_large_image(options, gigabytes):
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_does_not_fit(doors, trained, machine_of):
+def test_an_evaluation_that_does_not_fit(doors, trained_checkpoint, machine_of):
     machine_of(3 * 10**6)  # 3 images of 128x64 at 200 bytes a pixel
     keys = (
-        f"checkpoint={trained.directory / 'checkpoints/best.ckpt'}",
+        f"checkpoint={trained_checkpoint}",
         "trainer.accelerator=cpu",
         "pictures=0",
     )
