@@ -8,7 +8,7 @@ from src.errors import UserError
 FOLDER = Path(__file__).parent / "shipped"
 """Of each network a checkpoint, <name>.ckpt, and its card, <name>.md."""
 SHA256 = {
-    "camvid": "4b598dbfb5762f7445c5bfe900142908ad3af97a33c60847ff9502d26445a705",
+    "camvid": "4ad44b4f7aa7e87e8807f8bffb424b76f3ff992e767d091ae38870b4ff31fab1",
     "camvid_train": "4db0d812a40ef38ffa81b32d812dbccd74c12eba6750b983005ae72f12fbdca8",
     "street": "f5ace74685cd68890a23a42978d78afad9274b3f929f20a542e5b7a576a733c5",
 }
