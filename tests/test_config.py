@@ -38,7 +38,7 @@ SAID = {
     ),
     "camvid": (
         "the mean of seed 1 (74.5) and seed 2 (73.8)",
-        "Val is one sequence of the dataset, and easier than test",
+        "Val is one sequence of the dataset: do not compare with test",
     ),
     "camvid_paper": (
         LABELS,
