@@ -25,6 +25,21 @@ QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.ima
         (("trainer.max_epochs=null", "trainer.max_time='00:00:01:00'"), "trainer.max_time does not say"),
         (("trainer.val_check_interval=5",), "an epoch has 4 batches"),
         (("trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2"), "choose a multiple of"),
+        (
+            ("trainer.val_check_interval=0.2", "trainer.accumulate_grad_batches=2"),
+            "a validation after 1 batches",
+        ),
+        (
+            (
+                *("trainer.val_check_interval=8", "trainer.check_val_every_n_epoch=null"),
+                *("trainer.limit_train_batches=5", "trainer.accumulate_grad_batches=2"),
+            ),
+            "between batches whose gradients",
+        ),
+        (
+            (STOP % "train/loss_epoch", "trainer.val_check_interval=0.5"),
+            "Set callbacks.early_stopping.check_on_train_epoch_end=true",
+        ),
         (("trainer.limit_train_batches=0.01",), "0.01: of 4 batches (train) not one"),
         (("trainer.limit_train_batches=0",), "no training step"),
         (("trainer.overfit_batches=0.1",), "trainer.overfit_batches=0.1"),
@@ -87,13 +102,17 @@ def test_a_callback_of_one_s_own_may_log_what_another_waits_for(doors):
             (STOP % "val/mIoU", "trainer.max_epochs=8"),
             "Ended in epoch 2/8: EarlyStopping (monitor=val/mIoU, patience=1)",
         ),
+        (
+            ((STOP % "val/mIoU").replace("patience: 1", "patience: 0"), "trainer.max_epochs=8"),
+            "Ended in epoch 2/8: EarlyStopping (monitor=val/mIoU, patience=0)",
+        ),
         (("trainer.max_steps=3",), "Ended in epoch 1/2: trainer.max_steps=3 is reached."),
         (
             ("trainer.max_epochs=999", "trainer.max_time='00:00:00:01'"),
             "/999: trainer.max_time is over (",
         ),
     ],
-    ids=["early stopping", "steps", "time"],
+    ids=["early stopping", "no patience", "steps", "time"],
 )
 def test_the_log_says_why_a_training_ended(doors, overrides, said):
     run = doors("train", *QUIET, *overrides)

@@ -187,9 +187,10 @@ def test_folders_without_splits_are_divided(doors, tmp_path):
     for number in range(10):
         save(tmp_path / f"flat/pics/a {number}.jpg", np.full((64, 96, 3), 9 * number, np.uint8))
         save(tmp_path / f"flat/truth/a {number}_mask.png", ids_of(number))
-    outcome = doors("doctor", "data=folder", f"data.root={tmp_path}/flat")
+    outcome = doors("doctor", "data=folder", f"data.root={tmp_path}/flat", name="prés")
     assert outcome.code == 0, outcome.err
     *given, _ = proposed(outcome)
+    assert given[1] == "data=pr_s", "Hydra takes no other letters there without quotes"
     lines = {split: (outcome.directory / f"conf/lists/{split}.txt").read_text() for split in ("train", "val")}
     assert lines["val"].splitlines() == [f"pics/a {n}.jpg\ttruth/a {n}_mask.png" for n in (4, 9)]
     assert len(lines["train"].splitlines()) == 8

@@ -54,6 +54,11 @@ def rates(run, name="lr-Adam"):
         (("optimizer=any", "optimizer._target_=torch.optim.RMSprop", GROUPS), "on_train_batch_end", 5),
         ((STOP, "trainer.max_epochs=8"), "on_train_batch_start", 6),
         ((STOP, "trainer.max_epochs=8"), "on_fit_end", 1),  # after the last checkpoint
+        (
+            (early_stopping("min", 9, "train/loss_step"), "trainer.val_check_interval=2"),
+            "on_validation_batch_start",
+            2,
+        ),
     ],
     ids=lambda value: value[-1].rpartition(".")[2] if isinstance(value, tuple) else str(value),
 )
@@ -80,10 +85,13 @@ def test_a_schedule_of_epochs_where_steps_end_the_training(doors):
 
 
 @pytest.mark.slow
-def test_stochastic_weight_averaging(doors):
+def test_stochastic_weight_averaging(doors, stop, faulty_conf):
     """Lightning adds an epoch without a step of the optimizer to it, which has no gradients to rescale."""
     average = (
         "+callbacks.swa={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging, swa_lrs: 1e-4}"
     )
-    run = doors("train", *PLAIN[:6], average, "trainer.max_epochs=3")
+    keys = (*PLAIN, average, "trainer.max_epochs=3")
+    assert stop(*keys, hook="on_train_batch_start", at=9, what="Crash") == "Crash"
+    run = doors("train", f"--config-dir={faulty_conf}", *keys)
     assert run.code == 0, run.err
+    assert "Resuming from" in run.out

@@ -29,19 +29,20 @@ class Clock(Callback):
         self.warmup = warmup
         self.budget = budget
         self.path = path
-        self.block = 1
+        self.block = self._batches = 1
         self.seconds: list[float] = []
         self._start = self._first = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.block = 1 if pl_module.device.type == "cpu" else _BLOCK
+        self._batches = trainer.accumulate_grad_batches  # of a step
         self._start = self._first = time.perf_counter()  # the start of the measurement if warmup=0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1 - self.warmup
-        if done < 0 or done % self.block:
+        done = trainer.fit_loop.epoch_loop.total_batch_idx + 1 - self.warmup * self._batches
+        if done < 0 or done % (self.block * self._batches):
             return
         if pl_module.device.type != "cpu":
             getattr(torch, pl_module.device.type).synchronize()

@@ -24,6 +24,7 @@ from src.data.samplers import EvalBatchSampler, TrainSampler
 from src.data.steps import build_steps, check_steps
 from src.errors import UserError, counted
 from src.label_tables import left_out, table_of
+from src.labels import CITYSCAPES
 from src.runs.machine import cores_of_a_device, usable_cores
 from src.runs.open_files import allow_open_files, check_workers
 from src.street import write_street
@@ -113,9 +114,11 @@ class SegmentationDataModule(LightningDataModule):
         pairs = find_pairs(self.config["layout"], root, split, self.config)
         unlabelled = [pair.name for pair in pairs if pair.label is None]
         if needs_labels and unlabelled:
+            server = "python -m src.eval with submission=true writes predictions for Cityscapes' server."
+            maps = "python -m src.predict source=<its images> makes class maps."
             raise UserError(
                 f"{unlabelled[0]}: the split '{split}' of {root} has no public labels: no ground truth. "
-                f"python -m src.eval with submission=true writes predictions for Cityscapes' server."
+                f"{server if self.table == CITYSCAPES else maps}"
             )
         sizes = check_pairs(pairs, self.table)
         log.info("%s at %s: %d images in the split '%s'", name, root, len(pairs), split)

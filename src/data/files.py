@@ -224,7 +224,8 @@ def _decode(path: Source, data: bytes, flags: int) -> np.ndarray:
     except cv2.error:  # a header that asks for more than a gigapixel
         image = None
     if image is None:
-        raise damaged(path)
+        tiff = data.startswith((b"II*\0", b"MM\0*"))
+        raise damaged(path, ", or a TIFF with other channels than 1, 3 or 4 of integers" if tiff else "")
     return image
 
 
@@ -246,12 +247,24 @@ def _fault(path: Source, data: bytes) -> str:
         return broken_chunk(memoryview(data))
     if path.name.lower().endswith(".png"):
         return "no PNG"
-    # libjpeg fills what is missing with grey. The first end mark may be that of a thumbnail, before the scan.
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        return "its end is missing"
+    if data.startswith(b"\xff\xd8") and data.find(b"\xff\xd9", _first_scan(data)) < 0:
+        return "its end is missing"  # libjpeg fills it with grey
     if data.startswith(b"RIFF") and len(data) < 8 + int.from_bytes(data[4:8], "little"):
         return "its end is missing"
     return ""
+
+
+def _first_scan(data: bytes) -> int:
+    """Where a JPEG's pixels begin, behind all thumbnails; its length if it ends before that. What follows the
+    pixels, such as the film of a motion photo, may contain any mark."""
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
+        kind = data[position + 1]
+        if kind == 0xDA:
+            return position
+        alone = kind in (0x00, 0x01, 0xFF) or 0xD0 <= kind <= 0xD8  # fill bytes, and marks without a length
+        position += 1 if alone else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return len(data)
 
 
 def broken_chunk(data: memoryview) -> str:

@@ -254,7 +254,7 @@ def _statistics(pairs: Sequence[Pair]) -> tuple[list[float], list[float], int]:
 def _name(config: DictConfig, root: Path) -> str:
     if any(override.startswith("name=") for override in overrides()):
         root = Path(config.name)
-    name = re.sub(r"\W+", "_", root.name).strip("_") or "dataset"
+    name = re.sub(r"\W+", "_", root.name, flags=re.ASCII).strip("_") or "dataset"
     taken = (CONF_DIR / "data" / f"{name}.yaml").is_file() or not name[0].isalpha()
     return f"my_{name}" if taken else name
 

@@ -1,10 +1,12 @@
 """From a file of weights to a function from images to class maps: `load(path)(image)`."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from src.errors import UserError
@@ -15,6 +17,7 @@ from src.inference.tables import table_for
 from src.inference.views import NO_TTA, Inference
 from src.labels import LabelTable
 from src.network.trust import trust as trust_classes
+from src.schema.check import check_values
 
 Image = np.ndarray | Tensor
 """uint8 RGB: (H, W, 3), or a batch (B, 3, H, W)."""
@@ -91,7 +94,7 @@ class Predictor:
 
 
 def load(
-    path: str,
+    path: str | os.PathLike[str],
     engine: str = "auto",
     precision: str = "float32",
     device: str = "auto",
@@ -115,11 +118,12 @@ def load(
         trust: classes outside src.network that the file may name as its network.
         images: how many there will be, as far as it is known: engine="auto" depends on it.
 
-    Raises UserError where the file cannot be used, and for an engine or a precision that is not available.
+    Raises UserError where the file cannot be used, and for values that the commands would refuse.
     """
     trust_classes([trust] if isinstance(trust, str) else trust)
     views = {"tta": NO_TTA | dict(tta or {}), "window": window, "stride": stride, "input_scale": input_scale}
-    network = restore_any(path, precision)
+    _check_views(views)
+    network = restore_any(os.fspath(path), precision)
     crop_size = (network.data or {}).get("crop_size")
     if isinstance(network, ExportedNetwork):
         network.check_engine(engine, device)
@@ -135,6 +139,12 @@ def load(
     return Predictor(chosen, inference, table_for(network), network.provenance, crop_size)
 
 
+def _check_views(views: Mapping[str, Any]) -> None:
+    for key in views["tta"].keys() - NO_TTA.keys():
+        raise UserError(f"tta.{key} does not exist: tta has {' and '.join(NO_TTA)}.")
+    check_values(OmegaConf.create(dict(views)), "predict")
+
+
 def _batch(image: Image) -> tuple[Tensor, bool]:
     """(B, 3, H, W), and whether the image came alone."""
     if not isinstance(image, np.ndarray | Tensor):
@@ -144,8 +154,11 @@ def _batch(image: Image) -> tuple[Tensor, bool]:
         )
     if 0 in image.shape:
         raise ValueError(f"image has shape {tuple(image.shape)}: it has no pixels")
-    # A copy where the strides are negative, as of a mirrored view, which a tensor cannot have.
-    tensor = torch.from_numpy(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
+    if isinstance(image, np.ndarray):
+        # A copy where a tensor cannot share the memory: of a mirrored view, or of a read-only array (PIL).
+        tensor = torch.from_numpy(np.require(image, requirements=["C", "W"]))
+    else:
+        tensor = image
     if tensor.dtype != torch.uint8:
         raise ValueError(f"image is {image.dtype}: expected uint8 RGB with values from 0 to 255")
     if tensor.ndim == 3 and tensor.shape[2] == 3:

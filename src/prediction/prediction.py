@@ -25,6 +25,7 @@ from src.prediction.progress import Rate
 from src.prediction.results import Results
 from src.prediction.shares import Shares
 from src.prediction.video import VideoWriter
+from src.report.pictures import TooLargeError
 from src.runs.allocator import give_back_freed_memory
 from src.runs.directory import Run
 from src.weights.shipped import SHA256
@@ -134,7 +135,11 @@ class Prediction:
 
         def note() -> None:
             item, size, future = writing.popleft()
-            counts = future.result()
+            try:
+                counts = future.result()
+            except TooLargeError as error:
+                self._skip(item, UserError(f"{error.text} Choose output=color."), rate)
+                return
             if item.name not in shares.done:
                 shares.add(item.name, size, counts)
                 rate.step()

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from src.errors import UserError
 from src.labels import IGNORE, LabelTable
 from src.report.lettering import PAPER, Words, shorten, strip, text_width
 from src.runs.atomic_files import write_bytes
@@ -20,6 +21,10 @@ Row = tuple[str, np.ndarray, np.ndarray | None, np.ndarray]
 
 Sample = tuple[np.ndarray, np.ndarray]
 """image, train ids"""
+
+
+class TooLargeError(UserError):
+    """An image has more pixels than the format of its file allows."""
 
 
 def colorize(train_ids: np.ndarray, table: LabelTable) -> np.ndarray:
@@ -92,13 +97,17 @@ def legend(table: LabelTable, width: int = 800, size: int = 22) -> np.ndarray:
 def write_image(path: str | Path, rgb: np.ndarray) -> None:
     """RGB (H, W, 3) or a plain class map (H, W), uint8, as PNG or JPEG by the suffix; never a partial file.
 
-    Raises ValueError for another suffix; the folder has to exist.
+    The folder has to exist. Raises ValueError for another suffix, and TooLargeError for a JPEG of more than
+    65,500 pixels a side.
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; use .png or .jpg")
     pixels = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR) if rgb.ndim == 3 else np.ascontiguousarray(rgb)
-    _, encoded = cv2.imencode(path.suffix.lower(), pixels)
+    done, encoded = cv2.imencode(path.suffix.lower(), pixels)
+    if not done:
+        kind = path.suffix.upper().removeprefix(".")
+        raise TooLargeError(f"{path}: {rgb.shape[1]}x{rgb.shape[0]} pixels are too large for a {kind}.")
     write_bytes(path, encoded.data)
 
 

@@ -95,7 +95,7 @@ def _fused(values: Values) -> str:
 
 def _checkpoints(values: Values) -> str:
     """The run resumes from, reports and evaluates files at these places."""
-    folder = f"{values['run_dir']}/checkpoints"
+    folder = f"{values.get('run_dir')}/checkpoints"
     for key, target, right in (
         ("callbacks.best.dirpath", "best_checkpoint.RunCheckpoint", folder),
         ("callbacks.last.path", "last_checkpoint.LastCheckpoint", f"{folder}/last.ckpt"),

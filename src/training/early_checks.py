@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor
+from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor
 
 from src.data.datamodule import SegmentationDataModule
 from src.data.samplers import EvalBatchSampler
@@ -42,10 +42,10 @@ def check_monitors(trainer: pl.Trainer, module: SegmentationModule, entries: Map
             continue
         own = isinstance(callback, StepAfterValidation)
         key = "schedule" if own else f"callbacks.{_name(monitor, entries) or type(callback).__name__}"
-        if monitor == "train/loss_epoch" and getattr(callback, "_save_on_train_epoch_end", None) is False:
+        if monitor == "train/loss_epoch" and (switch := _reads_too_early(callback, trainer)):
             raise UserError(
                 f"{key}.monitor={monitor}: this metric is known only at the end of an epoch, but the "
-                f"callback reads it earlier, after a validation. Set {key}.save_on_train_epoch_end=true."
+                f"callback reads it earlier, after a validation. Set {key}.{switch}=true."
             )
         if monitor in known or (rates and monitor.startswith("lr-")):
             continue
@@ -55,6 +55,17 @@ def check_monitors(trainer: pl.Trainer, module: SegmentationModule, entries: Map
             raise UserError(f"{text} There are: {', '.join(known)}{', lr-<optimizer>' if rates else ''}.")
         if trainer.is_global_zero:
             log.warning("WARNING: %s One of your own callbacks has to log it.", text)
+
+
+def _reads_too_early(callback: Callback, trainer: pl.Trainer) -> str:
+    """The key that lets the callback wait for the end of the epoch; empty if it waits, or is no such one."""
+    if isinstance(callback, EarlyStopping):
+        waits = callback._check_on_train_epoch_end
+        if waits is None:  # Lightning's rule
+            waits = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
+        return "" if waits else "check_on_train_epoch_end"
+    early = getattr(callback, "_save_on_train_epoch_end", None) is False
+    return "save_on_train_epoch_end" if early else ""
 
 
 def _name(monitor: str, entries: Mapping[str, Any]) -> str | None:
@@ -85,8 +96,11 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
             f"count batches across epochs."
         )
     accumulated = trainer.accumulate_grad_batches
-    after = int(batches * interval) if isinstance(interval, float) else interval
-    if validates and after % accumulated and after != batches:
+    after = max(1, int(batches * interval)) if isinstance(interval, float) else interval
+    between = after % accumulated != 0 and after != batches
+    if every is None and isinstance(interval, int):  # it counts on in the next epoch
+        between = between or batches % accumulated != 0
+    if validates and between:
         raise UserError(
             f"trainer.val_check_interval={interval}: a validation after {after} batches would come "
             f"between batches whose gradients are accumulated. It counts batches: choose a multiple of "

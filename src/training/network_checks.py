@@ -144,7 +144,7 @@ def _check_loss(
     if not rows.isfinite().all():
         raise UserError(f"loss: {name} gives {sums.total} / {sums.weight}, which is not finite.")
     is_sum = isinstance(alone, tuple) and not sums.parts and not getattr(loss, "compares_pixels", False)
-    exact = getattr(loss, "by_image", False) or is_sum
+    exact = (getattr(loss, "by_image", False) and not module.loss.more_terms) or is_sum
     if trainer.world_size * trainer.accumulate_grad_batches > 1 and not exact and trainer.is_global_zero:
         log.info(
             "loss: %s is a mean, compares the pixels of a batch, or has terms with different weights. Its "

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -89,14 +90,13 @@ def check_resumable(
         "global_step": 0,
         "scored_epoch": None,
         "scored_step": None,
-        "epoch_loss": 0.0,
         "total_steps": 0,
         "loops": {"fit_loop": trainer.fit_loop.state_dict()},
         "SegmentationDataModule": {"next_epoch": 0, "next_batch": 0},
         "averaging_state": {"n_averaged": torch.tensor(0)},
         "optimizer_states": [{"param_groups": optimizer.state_dict()["param_groups"]}],
         "lr_schedulers": [scheduler.state_dict()],
-        "callbacks": {callback.state_key: callback.state_dict() for callback in trainer.callbacks},  # type: ignore[attr-defined]
+        "callbacks": {c.state_key: c.state_dict() for c in trainer.callbacks if _keeps_its_kind(c)},  # type: ignore[attr-defined]
     }
     lines = list(_unlike(checkpoint, fresh))
     lines += _wrong_weights(checkpoint, module)
@@ -161,6 +161,14 @@ def renew_patience(checkpoint: dict[str, Any], trainer: pl.Trainer) -> None:
         if state["wait_count"] < callback.patience:
             state |= {key: value for key, value in fresh.items() if key not in kept}
         state["patience"] = callback.patience
+
+
+def _keeps_its_kind(callback: Callback) -> bool:
+    """Whether its state has the same structure at any time. Of other callbacks nothing is known: that of
+    StochasticWeightAveraging, for example, begins with -1 and None."""
+    return type(callback).__module__.startswith("src.") or isinstance(
+        callback, ModelCheckpoint | EarlyStopping
+    )
 
 
 def _unlike(found: Any, fresh: Any, where: str = "") -> Iterator[str]:

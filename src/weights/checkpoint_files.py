@@ -35,7 +35,7 @@ _FOREIGN = {  # (offset, bytes there in lower case): other files that are taken 
     ): "a safetensors file. This makes one that can be read: "
     "torch.save(safetensors.torch.load_file(...), 'weights.pth')",
 }
-_COMPUTED_WITH = ("state_dict", "current_model_state", "optimizer_states", "epoch_loss")
+_COMPUTED_WITH = ("state_dict", "current_model_state", "optimizer_states")
 _RECORDED = {"model", "data", "classes", "precision"}  # arguments of SegmentationModule
 
 

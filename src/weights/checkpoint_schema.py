@@ -25,6 +25,9 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     scored: dict[str, Any] = {"scores": _any_of(_has_miou, _one_of(None))}
     scored |= dict.fromkeys(("scored_epoch", "scored_step"), _any_of(_EPOCH, _one_of(None)))
     scored["val_loss"] = lambda value: isinstance(value, float)
+    scored["train_metrics"] = lambda value: (
+        isinstance(value, dict) and all(isinstance(v, float) for v in value.values())
+    )
     problems += _problems("", checkpoint, {"run": _is_run, **scored})
     if isinstance(recorded["data"], dict):
         problems += _problems("data", recorded["data"], _DATA)

@@ -185,6 +185,10 @@ def test_strays(street, camvid):
     for path in strays:
         path.write_text("")
     assert set(list_split("cityscapes", street, "val")["val"].strays()) == set(strays)
+    city = street / IMAGES / "val" / "valstadt"
+    city.rename(street / "elsewhere")
+    city.symlink_to(street / "elsewhere")
+    assert set(list_split("cityscapes", street, "val")["val"].strays()) == set(strays), "through a link"
     assert list_split("camvid", camvid, "val")["val"].strays() == []
     (camvid / "valannot" / "deeper").mkdir()
     deeper = camvid / "valannot" / "deeper" / "a.png"

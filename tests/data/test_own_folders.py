@@ -65,6 +65,17 @@ def test_other_names_of_splits(root):
     assert len(pairs(root, splits={"train": "training", "val": "val", "test": "test"})) == 6
 
 
+def test_each_pair_has_a_name_of_its_own(root):
+    for kind, suffix in (("images", "jpg"), ("masks", "png")):
+        (root / kind / "train/a").mkdir()
+        for name in ("a/001", "a_001"):  # beside val/001
+            shutil.copyfile(root / kind / f"train/000.{suffix}", root / kind / f"train/{name}.{suffix}")
+        shutil.copyfile(root / kind / f"train/000.{suffix}", root / kind / f"val/000.{suffix}")
+    names = [pair.name for pair in pairs(root, "trainval")]
+    assert {"000", "000_2", "a_001", "a_001_2"} <= set(names)
+    assert len(set(names)) == len(names)
+
+
 def test_a_test_split_may_have_no_masks(root):
     shutil.copytree(root / "images/val", root / "images/test")
     assert {pair.label for pair in pairs(root, "test")} == {None}

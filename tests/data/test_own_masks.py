@@ -76,6 +76,36 @@ def test_cut_off_images(tmp_path, refused, suffix):
         read_image(path)
 
 
+def test_a_cut_off_image_with_a_thumbnail(tmp_path, refused):
+    path = save(tmp_path / "a.jpg", image_of(IDS, 0))
+    data = path.read_bytes()
+    thumbnail = b"\xff\xe1" + (2 + len(data)).to_bytes(2, "big") + data
+    path.write_bytes(data[:2] + thumbnail + data[2:-200])
+    with refused(path, "its end is missing"):
+        read_image(path)
+    path.write_bytes(data[:2] + thumbnail + data[2:])
+    assert read_image(path).shape == (64, 96, 3)
+
+
+def test_what_follows_an_image_may_contain_any_mark(tmp_path):
+    """A phone writes a film behind a motion photo."""
+    path = save(tmp_path / "a.jpg", image_of(IDS, 0))
+    expected = read_image(path)
+    path.write_bytes(path.read_bytes() + b"film\xff\xd9\xff\xda")
+    assert np.array_equal(read_image(path), expected)
+
+
+def test_a_tiff_is_refused_that_only_one_of_two_would_be_turned_by(tmp_path, refused):
+    Image.fromarray(image_of(IDS, 0)).save(tmp_path / "a.tif", tiffinfo={274: 3})
+    with refused("a.tif", "its orientation tag"):
+        header_of(tmp_path / "a.tif")
+
+
+def test_a_large_image_of_any_format_is_read_up_to_the_same_limit(tmp_path):
+    Image.new("1", (14000, 13000)).save(tmp_path / "a.tif", compression="group4")
+    assert header_of(tmp_path / "a.tif").size == (13000, 14000)
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff" + bytes(50), b"II*\0" + bytes(4)])
 def test_what_is_no_image(tmp_path, refused, content):
     path = tmp_path / "a.jpg"

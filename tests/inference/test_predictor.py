@@ -82,6 +82,29 @@ def test_what_is_no_image_is_refused(network, wrong, part):
     assert part in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("views", "said"),
+    [
+        ({"window": (64, 64), "stride": (96, 64)}, "stride=[96,64]: a stride larger than the window"),
+        ({"stride": (32, 32)}, "give window="),
+        ({"input_scale": 0}, "input_scale=0: expected"),
+        ({"tta": {"flips": True}}, "tta.flips does not exist: tta has scales and flip"),
+        ({"tta": {"scales": [0.5, 5.0]}}, "tta.scales=[0.5,5.0]: expected"),
+    ],
+)
+def test_what_the_commands_refuse_is_refused(checkpoint, views, said):
+    with pytest.raises(UserError) as error:
+        load(checkpoint, **views)
+    assert said in error.value.text
+
+
+def test_a_path_and_an_array_that_is_read_only(trained_checkpoint, network, recwarn):
+    pixels = image()
+    pixels.flags.writeable = False
+    assert np.array_equal(load(trained_checkpoint, device="cpu")(pixels), network(image()))
+    assert not [str(w.message) for w in recwarn if "writable" in str(w.message)]
+
+
 def test_a_file_that_is_not_there():
     with pytest.raises(UserError, match=r"nowhere\.ckpt"):
         load("nowhere.ckpt")

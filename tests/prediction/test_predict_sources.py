@@ -48,6 +48,15 @@ def test_names_that_differ_in_their_ends_alone(predict, photos):
     assert set(rows(run)) == set(names)
 
 
+def test_an_image_that_is_too_long_for_a_jpeg(predict, photos):
+    Image.new("RGB", (66000, 32)).save(photos / "a/0.png")
+    run = predict(photos)
+    assert run.code == 1, run.err
+    assert "Left out a/0.png" in run.out
+    assert "66000x32 pixels are too large for a JPG. Choose output=color." in run.out
+    assert set(rows(run)) == {"a/1.png", "b/2.png"}
+
+
 def test_own_results_are_not_taken_for_sources(doors, checkpoint, photos):
     keys = (f"checkpoint={checkpoint}", f"source={photos}", "engine=torch", "output=color")
     doors.folder = photos / "runs"

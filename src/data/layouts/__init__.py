@@ -1,6 +1,6 @@
 """Finds the files of each dataset: the pairs of image and label below a root folder, for a split."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -213,7 +213,18 @@ def find_pairs(
                 f"{ASK_THE_DOCTOR}"
             )
         pairs += listing.pairs
-    return pairs
+    return list(_with_own_names(pairs))
+
+
+def _with_own_names(pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """A name that an earlier pair has, as 0001 of train and of val, or a/b_c and a_b/c, gets a number."""
+    seen: set[str] = set()
+    for pair in pairs:
+        name, number = pair.name, 2
+        while name in seen:
+            name, number = f"{pair.name}_{number}", number + 1
+        seen.add(name)
+        yield pair if name == pair.name else replace(pair, name=name)
 
 
 def share_images(split: str, other: str) -> bool:

@@ -33,7 +33,7 @@ class Listing:
         return [
             path
             for folder, pattern in zip(self.folders, self.patterns, strict=True)
-            for path in files_below(folder)
+            for path in files_below(folder, follow=True)
             if not _fits(str(path).removeprefix(f"{folder}/"), pattern)
         ]
 

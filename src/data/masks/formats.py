@@ -21,8 +21,9 @@ from src.errors import UserError
 from src.label_tables import ASK_FOR_CLASSES, OWN, with_keys_of
 from src.labels import LabelTable
 
+Image.MAX_IMAGE_PIXELS = None  # Pillow's limit is lower than MOST_PIXELS, and its errors tell less
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
-_TIFF_BITS = 258  # the tag BitsPerSample
+_TIFF_BITS, _TIFF_ORIENTATION = 258, 274  # tags
 _MODES = {"1": "grey", "L": "grey", "I": "grey", "F": "grey", "P": "palette", "CMYK": "CMYK"}
 _BITS = {"1": 1, "I": 32, "F": 32}
 
@@ -55,6 +56,7 @@ def _is_png(path: Source) -> bool:
 
 
 def _parse(path: Source, file: BinaryIO) -> Header:
+    turned = False
     try:
         image = Image.open(file, formats=_FORMATS)
         width, height = image.size
@@ -63,6 +65,7 @@ def _parse(path: Source, file: BinaryIO) -> Header:
         if kind == "TIFF":
             tag = image.tag_v2.get(_TIFF_BITS, bits)  # type: ignore[attr-defined]
             bits = max(tag) if isinstance(tag, tuple) else tag
+            turned = image.tag_v2.get(_TIFF_ORIENTATION, 1) != 1  # type: ignore[attr-defined]
         if kind == "WEBP" and not _is_lossless(file):
             kind = "lossy WEBP"
     except Exception as error:  # Pillow's readers raise many kinds for damaged files
@@ -72,6 +75,11 @@ def _parse(path: Source, file: BinaryIO) -> Header:
         ) from error
     if width * height > MOST_PIXELS:
         raise UserError(f"{path}: {width}x{height} pixels, more than any camera's image; it is not decoded.")
+    if turned:  # OpenCV and Pillow obey it, whatever one asks for
+        raise UserError(
+            f"{path}: its orientation tag would turn the image without the mask, or the mask alone. "
+            f"Write both without such tags, turned alike."
+        )
     name = _MODES.get(mode[:1] if mode.startswith("I") else mode, mode.replace("RGBA", "RGB and alpha"))
     return Header(height, width, bits, name, str(kind))
 

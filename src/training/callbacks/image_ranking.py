@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch.distributed as dist
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from src.metrics.by_image import image_counts, image_mious, write_by_image
 from src.report.best_and_worst import BestAndWorst, merged
 from src.runs.atomic_files import CannotWriteError, write_json
+from src.training.callbacks.best_checkpoint import RunCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +106,6 @@ def _of_all_ranks(trainer: pl.Trainer, mine: Any) -> list[Any]:
 
 def _is_best(trainer: pl.Trainer) -> bool:
     """Whether best.ckpt is about to be replaced, by its own rule; all ranks have to call this together."""
-    current = trainer.callback_metrics.get("val/mIoU")
-    return current is not None and any(
-        keeper.check_monitor_top_k(trainer, current)
-        for keeper in trainer.checkpoint_callbacks
-        if isinstance(keeper, ModelCheckpoint) and keeper.monitor == "val/mIoU"
-    )
+    keeper = next((c for c in trainer.checkpoint_callbacks if isinstance(c, RunCheckpoint)), None)
+    current = trainer.callback_metrics.get(keeper.monitor or "") if keeper else None
+    return keeper is not None and current is not None and keeper.check_monitor_top_k(trainer, current)

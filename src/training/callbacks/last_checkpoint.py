@@ -36,24 +36,28 @@ class LastCheckpoint(Checkpoint):
         self.every_n_train_steps = every_n_train_steps
         self._validation_is_next = False
         self._val_loss: float | None = None  # of the checkpoint that the run resumes from
+        self._train_metrics: dict[str, float] = {}  # as well
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._val_loss = checkpoint.get("val_loss")  # missing in older checkpoints
+        self._train_metrics = checkpoint.get("train_metrics", {})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for logger in trainer.loggers:
             if resume_from := getattr(logger, "resume_from", None):
                 resume_from(trainer.global_step)  # the steps after the checkpoint are logged again
+        known = dict(self._train_metrics)  # a monitor may read them before they are logged again
         if pl_module.scores and pl_module.scored_epoch == trainer.current_epoch:
             # A monitor reads them at the end of this epoch, whose validation may be over (as in best.ckpt).
             scores = pl_module.epoch_scores(pl_module.scores, self._val_loss)  # type: ignore[operator]
-            known = {key: value for key, value in scores.items() if value is not None}
-            as_logged = {key: torch.tensor(value, dtype=torch.float64) for key, value in known.items()}
-            restore_metrics(trainer, as_logged)
+            known |= {key: value for key, value in scores.items() if value is not None}
+        as_logged = {key: torch.tensor(value, dtype=torch.float64) for key, value in known.items()}
+        restore_metrics(trainer, as_logged)
         # `stopped_epoch` is 0 if it was stopped by the very first one.
-        if any(c.stopped_epoch or c.wait_count >= c.patience for c in trainer.early_stopping_callbacks):
+        stops = trainer.early_stopping_callbacks
+        if any(c.stopped_epoch or c.wait_count >= max(1, c.patience) for c in stops):
             trainer.should_stop = True  # it was stopped by its last epoch, and killed before its end
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -81,8 +85,10 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if (loss := trainer.callback_metrics.get("val/loss")) is not None:
+        metrics = trainer.callback_metrics
+        if (loss := metrics.get("val/loss")) is not None:
             checkpoint["val_loss"] = float(loss)
+        checkpoint["train_metrics"] = {k: float(v) for k, v in metrics.items() if k.startswith("train/")}
         if not self._validation_is_next:
             return
         # Saved as if the validation's first batch had begun: Lightning then resumes at the start of it.

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from src.training.reliability.lightning_internals import logs_this_step
+from src.training.reliability.lightning_internals import is_accumulating, logs_this_step
 
 Moment = float | torch.cuda.Event
 
@@ -89,7 +89,9 @@ class Throughput(Callback):
             images, before, start, end = self._passing.popleft()
             for spent in (self._logged, self._epoch):
                 spent.add(images, _seconds(before, start), _seconds(start, end))
-        if not logs_this_step(trainer) or self._logged.images_per_second is None:
+        if is_accumulating(trainer) or not logs_this_step(trainer):
+            return
+        if self._logged.images_per_second is None:
             return
         values = {
             "train/images_per_second": self._logged.images_per_second,

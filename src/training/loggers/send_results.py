@@ -43,6 +43,7 @@ def _send(board: Dashboard, metrics: Mapping[str, Any], directory: Path, step: i
     board.confusion("results/confusion_matrix", matrix, step)
     images = directory / IMAGES
     found = json.loads(images.read_text()) if images.exists() else {}
+    found = found if found.get("mIoU") == metrics["mIoU"] else {}  # else they are of another validation
     for kind in ("worst", "best"):
         if found.get(kind):
             board.pictures(f"results/{kind}_images", [decoded(entry) for entry in found[kind]], step)
