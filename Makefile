@@ -16,6 +16,7 @@ help: ## this list
 setup: $(STAMP) ## make .venv and install everything into it
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed: make PYTHON=python3.12 ...' if sys.version_info < (3, 11) else 0)"
 	@echo "Installing into .venv: PyTorch and the rest, one to a few minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"

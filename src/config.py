@@ -110,6 +110,17 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
+def below_run_dir(run_dir: str, value: Any) -> Any:
+    """A value of a config with `${run_dir}` in the place of that directory."""
+    if isinstance(value, dict):
+        return {key: below_run_dir(run_dir, entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [below_run_dir(run_dir, entry) for entry in value]
+    if isinstance(value, str) and (value == run_dir or value.startswith(f"{run_dir}/")):
+        return "${run_dir}" + value.removeprefix(run_dir)
+    return value
+
+
 def in_conf(group: str, choice: str) -> bool:
     return (CONF_DIR / group / f"{choice}.yaml").is_file()
 

@@ -60,6 +60,12 @@ def test_choices_bring_their_own_keys(overrides):
     check(*overrides)
 
 
+def test_two_files_of_loggers_are_refused():
+    """Hydra would take the second, and switch the first one off."""
+    with pytest.raises(UserError, match="choose one file of conf/logger"):
+        check("logger=[wandb,tensorboard]")
+
+
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "choice", ["schedule=one_cycle", "schedule=constant", "loss=dice", "model=pixelwise"]

@@ -81,6 +81,7 @@ def test_a_job_that_fails_and_one_that_is_interrupted(sweep):
         ("0,1,2", ("hydra.launcher.jobs=2", "trainer.devices=2"), "they need 2 x 2 GPUs, and there are 3"),
         ("0", ("trainer.devices=2",), "they need 1 x 2 GPUs, and there are 1"),
         ("0,1", ("trainer.devices=auto",), "it must be a number"),
+        ("0,1", ("trainer.devices=1,2",), "gives each job equally many GPUs"),
         ("-1", ("hydra.launcher.jobs=0",), "hydra.launcher.jobs=0: expected"),
     ],
 )

@@ -158,6 +158,7 @@ def test_the_jobs_of_a_sweep_are_one_group_of_w_and_b_unless_another_is_set(monk
     ("overrides", "said"),
     [
         (["name=a,b"], "a sweep has one directory"),
+        (["sweep=residual,depth"], "a sweep varies the values of one file"),
         (["seed=interval(1,2)"], "Add hydra/sweeper=optuna"),
         (["optimizer.rl=1,2"], "The nearest one is optimizer.lr"),
     ],

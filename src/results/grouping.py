@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from src.metrics.by_image import Counts, miou
-from src.results.runs import RunResult
+from src.results.runs import IMAGES, RunResult
 
 _RESAMPLES = 2000
 _NAMED = 3  # values by which a label tells runs apart for which the same was typed
@@ -165,10 +165,11 @@ def compare(runs: Sequence[RunResult], baseline: str | None = None) -> Compariso
 
 def _by_recipe(runs: Sequence[RunResult]) -> list[tuple[list[RunResult], tuple[str, ...]]]:
     """Runs for which the same was typed, apart where they computed something else: a file of conf/ was edited
-    in between, the weights have changed, the images lie elsewhere. With each part, the values that tell it
+    in between, the weights or the images have changed. With each part, the values that tell it
     from the others, as overrides."""
     parts: list[tuple[Mapping[str, Any], list[RunResult]]] = []
-    for run in sorted(runs, key=lambda run: not run.recipe):  # last, those that left no config: no part alone
+    # Last, those that left no config, and before them those without results: they are no part alone.
+    for run in sorted(runs, key=lambda run: (not run.recipe, IMAGES not in run.recipe)):
         same = [members for recipe, members in parts if not (run.recipe and _unlike(recipe, run.recipe))]
         if same:
             same[0].append(run)
@@ -189,6 +190,7 @@ def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
         key
         for key in one.keys() | other.keys()
         if (a := one.get(key)) != (b := other.get(key)) and not (a in off and b in off)
+        if key != IMAGES or (a and b)  # a run without results has seen none
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from src.config import flatten
+from src.config import below_run_dir, flatten
 from src.errors import UserError
 from src.metrics.by_image import BY_IMAGE, Counts, read_by_image
 from src.runs.jobs import FILE, WEIGHTS, Job, identity
@@ -23,6 +23,8 @@ from src.weights.recorded_network import seen_before
 
 log = logging.getLogger(__name__)
 
+IMAGES = "images"
+"""The key, in a run's recipe, of the images that it was judged on."""
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ")
 _NUMBERS = re.compile(r"(\d+)")
 
@@ -83,11 +85,21 @@ class RunResult:
 
     @cached_property
     def recipe(self) -> Mapping[str, Any]:
-        """All values that decide its result but for the seed, whether they were typed or are in a file; of an
-        evaluation, which weights and images they were. Empty where no config was recorded."""
-        judged = self.config.get("task") == "eval"
-        facts = {"data.root": self.metrics.get("root"), "weights_sha256": self.metrics.get("weights_sha256")}
-        return _recipe(self.config) | ({key: facts[key] for key in facts if facts[key]} if judged else {})
+        """All values that decide its result but for the seed, whether they were typed or are in a file; on
+        which images it was judged; of an evaluation, also the weights. Empty without a recorded config."""
+        facts = {IMAGES: self._images} if self.config else {}
+        if self.config.get("task") == "eval":
+            facts |= {
+                "data.root": self.metrics.get("root"),
+                "weights_sha256": self.metrics.get("weights_sha256"),
+            }
+        return _recipe(self.config) | {key: facts[key] for key in facts if facts[key]}
+
+    @property
+    def _images(self) -> str:
+        """How many there are, with how many labelled pixels: other images have hardly ever the same."""
+        rows = self.metrics.get("confusion_matrix") or []
+        return f"{self.metrics.get('num_images')}: {sum(map(sum, rows))} px" if rows else ""
 
     @cached_property
     def hours(self) -> float | None:
@@ -148,7 +160,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the result, but for the seed."""
     judged = config.get("task") == "eval"
     return {
-        key: value
+        key: below_run_dir(str(config.get("run_dir")), value)
         for key, value in flatten(config)
         if key != "seed" and not f"{key}.".startswith(MAY_CHANGE) and (judged or key not in WEIGHTS)
     }

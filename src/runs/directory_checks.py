@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from src.config import flatten
+from src.config import below_run_dir, flatten
 from src.errors import UserError, brief
 from src.schema.roles import MAY_CHANGE, MAY_EXTEND
 
@@ -101,7 +101,10 @@ def check_same_config(directory: Path, config: Mapping[str, Any]) -> None:
     if not kept.exists():
         return
     loaded = _load(kept)
-    before, now = (dict(flatten(c)) for c in (loaded, config))
+    before, now = (
+        {key: below_run_dir(str(c.get("run_dir")), value) for key, value in flatten(c)}
+        for c in (loaded, config)
+    )
     keys = [key for key in config if key in loaded]
     if len(keys) < len(config) and keys == list(config)[: len(keys)]:
         raise _damaged(kept, f"cut off after {keys[-1] if keys else 'nothing'}")

@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config import CONF_DIR, RECORDED, flatten, in_conf, plain
+from src.config import CONF_DIR, RECORDED, below_run_dir, flatten, in_conf, plain
 from src.errors import UserError
 from src.runs.record import read_starts
 
@@ -126,7 +126,10 @@ def _add_new_keys(kept: DictConfig, conf: dict[str, Any]) -> None:
 
 def _store(kept: DictConfig, choices: dict[str, str | None], run_dir: str) -> None:
     """Give Hydra the config: a primary one and a file for each group."""
-    values = {key: value if key == "run_dir" else _below(run_dir, value) for key, value in _raw(kept).items()}
+    # A run with another name must not write into the recorded directory.
+    values = {
+        k: value if k == "run_dir" else below_run_dir(run_dir, value) for k, value in _raw(kept).items()
+    }
     groups = [group for group in values if choices.get(group)]
     defaults: list[Any] = [{"hydra": "house"}]
     for group in groups:
@@ -138,17 +141,6 @@ def _store(kept: DictConfig, choices: dict[str, str | None], run_dir: str) -> No
     experiment: list[Any] = [{"experiment": None}] if "experiment" in choices else []
     primary = {"defaults": [*defaults, *empty, "_self_", *experiment], **values}
     ConfigStore.instance().store(name=_PRIMARY, node=primary)
-
-
-def _below(run_dir: str, value: Any) -> Any:
-    """Replace the recorded directory by `${run_dir}`: a run with another name must not write there."""
-    if isinstance(value, dict):
-        return {key: _below(run_dir, entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_below(run_dir, entry) for entry in value]
-    if isinstance(value, str) and (value == run_dir or value.startswith(f"{run_dir}/")):
-        return "${run_dir}" + value.removeprefix(run_dir)
-    return value
 
 
 def _raw(config: DictConfig) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[2]
-_NEW_FILES = ("src", "conf", "scripts")  # folders whose untracked files belong to the code
+_FOLDERS, _SUFFIXES = (
+    ("src/", "conf/", "scripts/"),
+    (".py", ".yaml", ".yml"),
+)  # of untracked files that are code
 _LARGEST_FILE, _LARGEST_PATCH = 2**20, 10 * 2**20  # bytes: a record is not a backup of data
 _SECONDS = 30.0  # limit for one git command; on a local disk it takes milliseconds
 
@@ -45,8 +48,9 @@ def code_state(project: Path = PROJECT) -> tuple[dict[str, Any], bytes]:
 
 def _patch(project: Path) -> tuple[bytes, list[str]]:
     """The patch of tracked changes and new source files; the names of new files too large for it."""
-    listed = _git(project, "ls-files", "-z", "--others", "--exclude-standard", "--", *_NEW_FILES)
-    new = [os.fsdecode(name) for name in listed.split(b"\0") if name]
+    listed = _git(project, "ls-files", "-z", "--others", "--exclude-standard")
+    names = [os.fsdecode(name) for name in listed.split(b"\0") if name]
+    new = [name for name in names if name.startswith(_FOLDERS) or name.endswith(_SUFFIXES)]
     large = [name for name in new if (project / name).lstat().st_size > _LARGEST_FILE]
     # `git diff` ignores untracked files: they are added to a copy of the index, with its own object folder.
     paths = _git(project, "rev-parse", "--git-path", "index", "--git-path", "objects").splitlines()

@@ -18,6 +18,11 @@ def check_keys(config: DictConfig, config_name: str) -> set[str]:
     Hydra refuses unknown keys on the command line, but takes those of an experiment file and those added
     with `+`: a typo would silently change nothing.
     """
+    if several := next((o for o in overrides() if o.startswith("logger=[")), None):
+        raise UserError(
+            f"{several}: choose one file of conf/logger, and write the other logger as a key, with the "
+            f"values of its file: logger=wandb 'logger.tensorboard={{_target_: ..., ...}}'"
+        )
     choices = HydraConfig.get().runtime.choices
     added = {o.lstrip("+").partition("=")[0] for o in overrides() if o.startswith("+")}
     not_compared = {"experiment", "hydra", "sweep"} | added

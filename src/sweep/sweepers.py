@@ -59,6 +59,11 @@ class HouseSweeper(Sweeper):
                 f"{clash.pop()}=...: a sweep has one directory, given by name= and runs_dir=; its jobs have "
                 f"numbered folders in it."
             )
+        if "sweep" in self.varied:
+            raise UserError(
+                "sweep=...: a sweep varies the values of one file of conf/sweep. Give one, and start another "
+                "sweep for the next, with a name= of its own."
+            )
         if "extend" in given:
             raise UserError(
                 f"extend=...: jobs of another length are other jobs. Extend each by its own command, without "

@@ -85,11 +85,11 @@ def test_what_is_no_image_is_refused(network, wrong, part):
 @pytest.mark.parametrize(
     ("views", "said"),
     [
-        ({"window": (64, 64), "stride": (96, 64)}, "stride=[96,64]: a stride larger than the window"),
+        ({"window": (64, 64), "stride": (96, 64)}, "a stride larger than the window"),
         ({"stride": (32, 32)}, "give window="),
         ({"input_scale": 0}, "input_scale=0: expected"),
         ({"tta": {"flips": True}}, "tta.flips does not exist: tta has scales and flip"),
-        ({"tta": {"scales": [0.5, 5.0]}}, "tta.scales=[0.5,5.0]: expected"),
+        ({"tta": {"scales": [0.5, 5.0]}}, "tta.scales=[0.5, 5.0]: expected"),
     ],
 )
 def test_what_the_commands_refuse_is_refused(checkpoint, views, said):

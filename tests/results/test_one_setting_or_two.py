@@ -33,6 +33,28 @@ def test_evaluations_on_other_images_or_of_other_weights_are_other_settings(swee
     assert difference(one, other) is None
 
 
+def test_a_place_below_the_run_s_directory_is_no_difference(sweep):
+    for seed in (1, 2):
+        kept = f"run_dir: runs/x/{seed}\ncallbacks: {{all: {{dirpath: runs/x/{seed}/all}}}}\n"
+        sweep(seed, "x=1", seed, 0.8, config=kept)
+    (setting,) = compare(read_runs([sweep.folder])).settings
+    assert len(setting.seeds) == 2
+
+
+def test_trainings_that_were_judged_on_other_images_are_other_settings(sweep):
+    for number in range(4):
+        path = sweep(number, "x=1", number, 0.8, varied=("x",)) / "metrics.json"
+        matrix = [[40, 2], [1, 7 if number == 2 else 6]]
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"confusion_matrix": matrix}))
+    path.unlink()  # of a run that is not finished
+    settings = compare(read_runs([sweep.folder])).settings
+    assert {tuple(int(run.directory.name) for run in setting.runs) for setting in settings} == {
+        (0, 1, 3),
+        (2,),
+    }
+    assert all("images=" in setting.label for setting in settings)
+
+
 def test_a_run_that_was_extended_by_its_own_config_keeps_its_setting(sweep):
     for seed in (1, 2):
         directory = sweep(seed, "--config-dir=x trainer.max_epochs=20", seed, 0.8, repeats="x")

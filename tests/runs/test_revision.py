@@ -72,6 +72,9 @@ def test_revision_and_patch_restore_the_code(project, tmp_path):
     (project / "src/new name 'ü\".py").write_text("print('new')")  # and no newline at its end
     (project / "conf/experiment").mkdir()
     (project / "conf/experiment/mine.yaml").write_text("seed: 2\n")
+    (project / "mylab").mkdir()
+    (project / "mylab/unet.py").write_text("print('a network of the user')\n")
+    (project / "scripts").mkdir(exist_ok=True)
     (project / "scripts/run.sh").write_text("#!/bin/sh\n")
     (project / "scripts/run.sh").chmod(0o755)
     (project / "src/staged.py").write_text("print('staged')\n")

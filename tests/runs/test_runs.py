@@ -170,11 +170,12 @@ def test_another_name_is_another_run(tmp_path):
 
 
 def test_a_directory_that_was_renamed_is_the_same_run(tmp_path):
-    before = start(tmp_path).directory
+    kept = "+callbacks.all={dirpath: '${run_dir}/all'}"
+    before = start(tmp_path, kept).directory
     before.rename(before.with_name("b"))
-    assert plan(tmp_path, "name=b").last_checkpoint
+    assert plan(tmp_path, "name=b", kept).last_checkpoint
     with pytest.raises(UserError, match="seed: 42 before, 43 now"):
-        plan(tmp_path, "name=b", "seed=43")
+        plan(tmp_path, "name=b", kept, "seed=43")
 
 
 @pytest.fixture

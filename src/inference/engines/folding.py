@@ -1,7 +1,5 @@
 """BatchNorm folded into the convolutions before them: the same up to rounding, in less time."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
@@ -9,14 +7,6 @@ from src.network.segmenter import Segmenter
 
 _SIDE = 64  # pixels of the image on which the layers are followed
 _LARGEST = 1e-3  # difference of logits, relative to their largest, up to which it is rounding
-
-
-@dataclass
-class _Seen:
-    """What went through the network, in order. The tensors are kept, so that none takes another's place."""
-
-    convolutions: list[tuple[nn.Conv2d, Tensor]]
-    norms: list[tuple[nn.BatchNorm2d, list[nn.Conv2d]]]
 
 
 def fold_batchnorm(segmenter: Segmenter) -> int:
