@@ -1,6 +1,7 @@
 """Lists the content of folders. Path.glob and rglob silently skip a folder that may not be read: here that is
 an error that names the folder."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -84,7 +85,7 @@ def _walk(folder: Path, follow: bool, above: tuple[Path, ...] = ()) -> Iterator[
     if place in above:  # a link to a folder above it
         return
     for entry in _visible(folder):
-        if _is_folder(entry) if follow else entry.is_dir(follow_symlinks=False):
+        if _is_folder(entry, follow):
             yield from _walk(folder / entry.name, follow, (*above, place))
         else:
             yield folder / entry.name
@@ -104,8 +105,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise unreadable(folder, error) from error
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str], follow: bool = True) -> bool:
     try:
-        return entry.is_dir()
+        return entry.is_dir(follow_symlinks=follow)
     except OSError as error:  # a link whose target cannot be examined
+        if error.errno == errno.ELOOP:
+            return False  # a link to itself: a file, which is named when it is read
         raise unreadable(Path(entry.path), error) from error

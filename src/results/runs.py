@@ -87,7 +87,7 @@ class RunResult:
     def recipe(self) -> Mapping[str, Any]:
         """All values that decide its result but for the seed, whether they were typed or are in a file; on
         which images it was judged; of an evaluation, also the weights. Empty without a recorded config."""
-        facts = {IMAGES: self._images} if self.config else {}
+        facts: dict[str, Any] = {IMAGES: self._images} if self.config else {}
         if self.config.get("task") == "eval":
             facts |= {
                 "data.root": self.metrics.get("root"),
