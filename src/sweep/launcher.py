@@ -48,12 +48,6 @@ class LocalLauncher(Launcher):
         return len(self.slots)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        own = {o for overrides in job_overrides for o in overrides if o.startswith("trainer.devices=")}
-        if own - {f"trainer.devices={OmegaConf.select(self.config, 'trainer.devices')}"}:
-            raise UserError(
-                f"{', '.join(sorted(own))}: hydra/launcher=local gives each job equally many GPUs. Sweep "
-                f"trainer.devices without it, one job after the other."
-            )
         free: SimpleQueue[Slot] = SimpleQueue()
         for slot in self.slots:
             free.put(slot)

@@ -24,6 +24,7 @@ from src.runs.jobs import DONE, WEIGHTS, Job, place, read_jobs, table
 from src.runs.locks import hold
 from src.schema.check import check_object
 from src.schema.roles import MAY_CHANGE
+from src.sweep.launcher import LocalLauncher
 from src.weights.shipped import weights_path
 
 
@@ -63,6 +64,11 @@ class HouseSweeper(Sweeper):
             raise UserError(
                 "sweep=...: a sweep varies the values of one file of conf/sweep. Give one, and start another "
                 "sweep for the next, with a name= of its own."
+            )
+        if "trainer.devices" in self.varied and isinstance(self.launcher, LocalLauncher):
+            raise UserError(
+                "trainer.devices=...: hydra/launcher=local gives each job equally many GPUs. Sweep this key "
+                "without it, one job after the other."
             )
         if "extend" in given:
             raise UserError(
