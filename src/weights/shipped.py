@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent / "shipped"
 """Of each network a checkpoint, <name>.ckpt, and its card, <name>.md."""
 SHA256 = {
     "camvid": "4ad44b4f7aa7e87e8807f8bffb424b76f3ff992e767d091ae38870b4ff31fab1",
-    "camvid_train": "4db0d812a40ef38ffa81b32d812dbccd74c12eba6750b983005ae72f12fbdca8",
+    "camvid_train": "e1652a47b56ae2b70f525ff51a5fc712d5f5a8026c61c6ba4fe3ba885d84c318",
     "street": "f5ace74685cd68890a23a42978d78afad9274b3f929f20a542e5b7a576a733c5",
 }
 """Of the checkpoints, by the networks' names."""
