@@ -24,7 +24,7 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
     problems += _problems("", checkpoint, {"epoch": _EPOCH, "global_step": _EPOCH, "state_dict": _is_state})
     scored: dict[str, Any] = {"scores": _any_of(_has_miou, _one_of(None))}
     scored |= dict.fromkeys(("scored_epoch", "scored_step"), _any_of(_EPOCH, _one_of(None)))
-    scored["val_loss"] = lambda value: isinstance(value, float)
+    scored |= dict.fromkeys(("val_loss", "epoch_loss"), lambda value: isinstance(value, float))
     scored["train_metrics"] = lambda value: (
         isinstance(value, dict) and all(isinstance(v, float) for v in value.values())
     )
