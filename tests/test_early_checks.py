@@ -34,7 +34,7 @@ QUIET = (*TINY, "callbacks.summary=null", "callbacks.pictures=null", "report.ima
                 *("trainer.val_check_interval=8", "trainer.check_val_every_n_epoch=null"),
                 *("trainer.limit_train_batches=5", "trainer.accumulate_grad_batches=2"),
             ),
-            "between batches whose gradients",
+            "Set trainer.limit_train_batches to a multiple",
         ),
         (
             (STOP % "train/loss_epoch", "trainer.val_check_interval=0.5"),

@@ -73,7 +73,7 @@ def collect(
         ended = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(path.stat().st_mtime))
     data = config["data"]
     table = table_of(data)
-    images = _images(directory / IMAGES, metrics)
+    images = read_images(directory / IMAGES, metrics)
     size = images["size"] if images else data["crop_size"]
     return Report(
         name=str(config["name"]),
@@ -112,7 +112,7 @@ def _text(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def _images(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_images(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """None if they are from another validation than the metrics: one whose checkpoint was lost."""
     try:
         found = json.loads(path.read_text())

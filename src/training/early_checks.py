@@ -97,10 +97,13 @@ def check_validations(trainer: pl.Trainer, data: SegmentationDataModule) -> None
         )
     accumulated = trainer.accumulate_grad_batches
     after = max(1, int(batches * interval)) if isinstance(interval, float) else interval
-    between = after % accumulated != 0 and after != batches
-    if every is None and isinstance(interval, int):  # it counts on in the next epoch
-        between = between or batches % accumulated != 0
-    if validates and between:
+    if validates and every is None and isinstance(interval, int) and batches % accumulated:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: it counts on from one epoch of {batches} batches to the "
+            f"next, so validations would come between batches whose gradients are accumulated. Set "
+            f"trainer.limit_train_batches to a multiple of trainer.accumulate_grad_batches={accumulated}."
+        )
+    if validates and after % accumulated and after != batches:
         raise UserError(
             f"trainer.val_check_interval={interval}: a validation after {after} batches would come "
             f"between batches whose gradients are accumulated. It counts batches: choose a multiple of "

@@ -69,7 +69,7 @@ def _check_same_training(checkpoint: Mapping[str, Any], config: Mapping[str, Any
     changed = [
         f"  {key}: {brief(then[key])} in it, {brief(now[key])} now"
         for key in sorted(then.keys() & now.keys())  # an older run lacks the other keys
-        if then[key] != now[key] and not key.startswith(MAY_CHANGE)
+        if _differ(then[key], now[key]) and not key.startswith(MAY_CHANGE)
     ]
     if changed:
         raise UserError(
@@ -77,6 +77,13 @@ def _check_same_training(checkpoint: Mapping[str, Any], config: Mapping[str, Any
             "The file belongs to another run, or this is not the run's own command. Put the run's own file "
             "back, or copy the run's own best.ckpt over it."
         )
+
+
+def _differ(found: Any, wanted: Any) -> bool:
+    try:
+        return bool(found != wanted)
+    except (RuntimeError, ValueError):  # a damaged file has a tensor or an array there
+        return True
 
 
 def check_resumable(
@@ -202,7 +209,8 @@ def _alike(found: Any, fresh: Any) -> bool:
         if type(found) not in (int, float) or math.isnan(found):
             return False
         return math.isinf(fresh) or (math.isfinite(found) and (found >= 0 or fresh < 0))
-    return found is None or type(found) in (int, float, str, Tensor)  # None: not known at first
+    single = isinstance(found, Tensor) and found.numel() == 1
+    return found is None or single or type(found) in (int, float, str)  # None: not known at first
 
 
 def _wrong_weights(checkpoint: Mapping[str, Any], module: SegmentationModule) -> list[str]:

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 
 from src.labels import LabelTable
 from src.report.best_and_worst import decoded
-from src.report.write import IMAGES
+from src.report.write import IMAGES, read_images
 from src.training.loggers.dashboards import Cell, Dashboard, WandbDashboard, dashboards
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,7 @@ def _send(board: Dashboard, metrics: Mapping[str, Any], directory: Path, step: i
     matrix = np.array(metrics["confusion_matrix"])
     board.table("results/classes", _COLUMNS, _classes(metrics, matrix), step)
     board.confusion("results/confusion_matrix", matrix, step)
-    images = directory / IMAGES
-    found = json.loads(images.read_text()) if images.exists() else {}
-    found = found if found.get("mIoU") == metrics["mIoU"] else {}  # else they are of another validation
+    found = read_images(directory / IMAGES, metrics) or {}
     for kind in ("worst", "best"):
         if found.get(kind):
             board.pictures(f"results/{kind}_images", [decoded(entry) for entry in found[kind]], step)
