@@ -11,10 +11,8 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[2]
-_FOLDERS, _SUFFIXES = (
-    ("src/", "conf/", "scripts/"),
-    (".py", ".yaml", ".yml"),
-)  # of untracked files that are code
+# Untracked files belong to the code if they lie in one of these folders, or are of one of these kinds.
+_FOLDERS, _SUFFIXES = ("src/", "conf/", "scripts/"), (".py", ".yaml", ".yml")
 _LARGEST_FILE, _LARGEST_PATCH = 2**20, 10 * 2**20  # bytes: a record is not a backup of data
 _SECONDS = 30.0  # limit for one git command; on a local disk it takes milliseconds
 

@@ -16,7 +16,6 @@ from src.network.build import where_it_failed
 from src.network.segmenter import Segmenter
 from src.training.module import SegmentationModule
 from src.weights.checkpoint_files import AtomicCheckpointIO
-from src.weights.checkpoint_schema import check_schema
 from src.weights.shipped import weights_path
 from src.weights.trained_network import TrainedNetwork, check_fit, digest, restore
 
@@ -145,7 +144,6 @@ def initial_weights(config: DictConfig) -> tuple[DictConfig, InitialWeights]:
 
 def _resumed(config: DictConfig, last: Path) -> InitialWeights:
     checkpoint = AtomicCheckpointIO().load_checkpoint(last)
-    check_schema(checkpoint, str(last))
     recorded = checkpoint["hyper_parameters"]
     record = recorded.get("began_from")
     if record is not None:  # else the run began without checkpoint=, and this command is refused later

@@ -90,7 +90,7 @@ def check_resumable(
     checkpoint: Mapping[str, Any], path: Path, trainer: pl.Trainer, module: SegmentationModule
 ) -> None:
     """Raises UserError that names the values which this training could not have saved, since Lightning loads
-    them without a check. Missing values are reported by Lightning itself."""
+    them without a check."""
     optimizer, scheduler = module.build_optimizer(steps=10**6, epochs=10**6)
     fresh = {
         "epoch": 0,
@@ -108,6 +108,7 @@ def check_resumable(
     lines = list(_unlike(checkpoint, fresh))
     lines += _wrong_weights(checkpoint, module)
     if not lines:
+        lines += _switched(checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         lines += _wrong_states(checkpoint["optimizer_states"][0].get("state"), parameters)
     if lines:
@@ -180,11 +181,14 @@ def _keeps_its_kind(callback: Callback) -> bool:
 
 def _unlike(found: Any, fresh: Any, where: str = "") -> Iterator[str]:
     """The values in `found` of another kind than in `fresh`, the content for a training that has not begun.
-    Keys that one of the two lacks are left to Lightning, which can load its own older checkpoints."""
+    Missing keys are left to Lightning and to torch, which complete what their older versions have written;
+    only the loops would begin to count again at 0, without a word."""
     if isinstance(fresh, dict):
         if not isinstance(found, dict):
             yield f"{where}={brief(found)}"
             return
+        if where.startswith("loops"):
+            yield from (f"{where}.{key} is missing" for key in fresh.keys() - found.keys())
         for key in found.keys() & fresh.keys():
             yield from _unlike(found[key], fresh[key], f"{where}.{key}" if where else str(key))
     elif isinstance(fresh, list | tuple):
@@ -229,6 +233,16 @@ def _wrong(key: str, tensor: Any, wanted: Tensor) -> str | None:
     if not isinstance(tensor, Tensor) or tensor.shape != wanted.shape:
         return f"{brief(tensor)}, expected {tuple(wanted.shape)}"
     return fault(key, tensor, wanted.dtype)
+
+
+def _switched(found: list[dict[str, Any]], fresh: list[dict[str, Any]]) -> list[str]:
+    """Switches of the optimizer, such as amsgrad, that differ: a schedule changes rates, but none of them."""
+    return [
+        f"optimizer_states.0.param_groups.{number}.{key}={group[key]}"
+        for number, (group, own) in enumerate(zip(found, fresh, strict=True))
+        for key, value in own.items()
+        if isinstance(value, bool) and group.get(key, value) is not value
+    ]
 
 
 def _wrong_states(states: Any, parameters: list[Tensor]) -> list[str]:

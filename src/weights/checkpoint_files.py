@@ -15,6 +15,7 @@ from torch import Tensor
 from src.errors import UserError, counted, shorten
 from src.runs.atomic_files import write_bytes
 from src.weights.checkpoint_content import check_content
+from src.weights.checkpoint_schema import check_schema
 from src.weights.safe_pickle import Pickled, read_pickle
 from src.weights.shipped import weights_path
 from src.weights.tensor_checks import fault
@@ -68,12 +69,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The checkpoint that a run resumes from, on the CPU; Lightning moves it to the device.
 
-        Raises UserError also if a weight, or its state in the optimizer, is not finite.
+        Raises UserError also for what no training records, and if a weight, or its state in the optimizer,
+        is not finite.
         """
         if (checkpoint := self._read.pop(Path(path), None)) is not None:
             return checkpoint
         try:
             checkpoint = load_checkpoint(path)
+            check_schema(checkpoint, str(path))
             _check_finite(checkpoint, path)
             return checkpoint
         except UserError as error:

@@ -45,7 +45,7 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
         problems += _problems("training", recorded["training"], _TRAINING)
     if problems:
         raise UserError(
-            f"checkpoint={path}: it has values that no training here records.\n{shorten(problems)}\n"
+            f"{path}: it has values that no training here records.\n{shorten(problems)}\n"
             f"Is it damaged, or made by somebody else? Give the best.ckpt or last.ckpt of a run."
         )
 

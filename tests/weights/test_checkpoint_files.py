@@ -9,7 +9,14 @@ from src.weights.checkpoint_files import AtomicCheckpointIO, load_checkpoint
 
 HYPER_PARAMETERS = {
     "model": {"_target_": "src.network.cgnet.CGNet", "channels": [32, 64]},
-    "data": {"name": "street"},
+    "data": {
+        "name": "street",
+        "layout": "cityscapes",
+        "labels": "cityscapes",
+        "train_split": "train",
+        "val_split": "val",
+        "crop_size": [32, 64],
+    },
     "classes": ["road", "sky"],
     "precision": "32-true",
 }

@@ -153,7 +153,16 @@ SPOILT_STATES = {
         lambda c: c["loops"]["fit_loop"]["epoch_progress"]["total"].update(ready="2"),
         "total.ready='2'",
     ),
-    "no loops": (lambda c: c["loops"].pop("fit_loop"), "KeyError: 'fit_loop'"),
+    "no loops": (lambda c: c["loops"].pop("fit_loop"), "loops.fit_loop is missing"),
+    "a loop less": (
+        lambda c: c["loops"]["fit_loop"].pop("epoch_progress"),
+        "loops.fit_loop.epoch_progress is missing",
+    ),
+    "a switch of the optimizer": (
+        lambda c: c["optimizer_states"][0]["param_groups"][0].update(capturable=True),
+        "param_groups.0.capturable=True",
+    ),
+    "no metrics": (lambda c: c.update(train_metrics=[1]), "train_metrics="),
 }
 
 
