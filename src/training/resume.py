@@ -108,9 +108,10 @@ def check_resumable(
     lines = list(_unlike(checkpoint, fresh))
     lines += _wrong_weights(checkpoint, module)
     if not lines:
-        lines += _switched(checkpoint["optimizer_states"][0]["param_groups"], optimizer.param_groups)
+        state = checkpoint["optimizer_states"][0]
+        lines += _switched(state.get("param_groups", []), optimizer.param_groups)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        lines += _wrong_states(checkpoint["optimizer_states"][0].get("state"), parameters)
+        lines += _wrong_states(state.get("state"), parameters)
     if lines:
         raise UserError(
             f"{path}: not a checkpoint of this training:\n{shorten([f'  {line}' for line in lines])}\n"
@@ -239,7 +240,7 @@ def _switched(found: list[dict[str, Any]], fresh: list[dict[str, Any]]) -> list[
     """Switches of the optimizer, such as amsgrad, that differ: a schedule changes rates, but none of them."""
     return [
         f"optimizer_states.0.param_groups.{number}.{key}={group[key]}"
-        for number, (group, own) in enumerate(zip(found, fresh, strict=True))
+        for number, (group, own) in enumerate(zip(found, fresh, strict=False))
         for key, value in own.items()
         if isinstance(value, bool) and group.get(key, value) is not value
     ]

@@ -131,6 +131,10 @@ def _first_state(checkpoint):
     return checkpoint["optimizer_states"][0]["state"][0]
 
 
+def _best(checkpoint):
+    return next(state for key, state in checkpoint["callbacks"].items() if key.startswith("RunCheckpoint"))
+
+
 SPOILT_STATES = {
     "weights": (_with(WEIGHT, _one(math.nan)), f"state_dict.{WEIGHT}: NaN or infinity, 1 of"),
     "trained weights beside the average": (
@@ -161,6 +165,12 @@ SPOILT_STATES = {
     "a switch of the optimizer": (
         lambda c: c["optimizer_states"][0]["param_groups"][0].update(capturable=True),
         "param_groups.0.capturable=True",
+    ),
+    "best.ckpt elsewhere": (lambda c: _best(c).update(best_model_path="x"), "best_model_path=x is not in"),
+    "a best score less": (lambda c: _best(c).update(kth_best_model_path="x"), "kth_best_model_path=x"),
+    "no groups": (
+        lambda c: c.update(optimizer_states=[{1: 2}]),
+        "optimizer_states.state=None",
     ),
     "no metrics": (lambda c: c.update(train_metrics=[1]), "train_metrics="),
 }

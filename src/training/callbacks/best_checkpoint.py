@@ -28,6 +28,10 @@ class RunCheckpoint(ModelCheckpoint):
         if not all(isinstance(score, Tensor) for score in state["best_k_models"].values()):
             raise TypeError("a best score is not a number")
         best = state["best_model_path"]
+        if best and Path(best).parent != Path(new):
+            raise ValueError(f"best_model_path={best} is not in {new}")
+        if (kth := state["kth_best_model_path"]) and kth not in state["best_k_models"]:
+            raise ValueError(f"kth_best_model_path={kth} has no score")
         if best and not Path(best).exists():
             log.warning("%s is gone: the next validation writes a new one, even with a worse score.", best)
             return  # with the old score kept, only a better epoch would write a new file
