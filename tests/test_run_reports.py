@@ -117,7 +117,7 @@ def test_an_evaluation_says_on_its_page_what_it_warns_of(trained, module_doors):
     assert "WARNING: this network was trained on" in (judged.directory / "eval.log").read_text()
     again = module_doors("eval", checkpoint, ON_CPU, "trainer.limit_val_batches=1", baseline, name="other")
     page = (again.directory / "report.html").read_text()
-    assert "The directory already has metrics, which are replaced." in again.out
+    assert "The directory already has metrics. They are kept in" in again.out
     assert "WARNING: 3 of the split's 7 images" in again.out
     assert " against " in page
     clean = module_doors("eval", checkpoint, ON_CPU, "report.images=0", name="clean")
