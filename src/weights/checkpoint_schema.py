@@ -14,10 +14,13 @@ from src.schema.kinds import Table, is_sound
 _Check = Callable[[Any], bool]
 
 
-def check_schema(checkpoint: dict[str, Any], path: str) -> None:
+def check_schema(checkpoint: dict[str, Any], file: str) -> None:
     """Raises UserError that names every value which no training of ours records.
 
     Nothing is looked up, imported, resolved or allocated because of a value that was not checked.
+
+    Args:
+        file: as the message names it: a path, with the key that gave it.
     """
     recorded = checkpoint["hyper_parameters"]
     problems = _problems("hyper_parameters", recorded, _RECORDED)
@@ -45,7 +48,7 @@ def check_schema(checkpoint: dict[str, Any], path: str) -> None:
         problems += _problems("training", recorded["training"], _TRAINING)
     if problems:
         raise UserError(
-            f"{path}: it has values that no training here records.\n{shorten(problems)}\n"
+            f"{file}: it has values that no training here records.\n{shorten(problems)}\n"
             f"Is it damaged, or made by somebody else? Give the best.ckpt or last.ckpt of a run."
         )
 

@@ -134,7 +134,7 @@ def restore(path: Any) -> TrainedNetwork:
 def network_of(checkpoint: dict[str, Any], path: str) -> TrainedNetwork:
     """The network of a checkpoint of ours that is already loaded. Its weights are not looked at: a training
     that diverged ends with a record, too. Raises UserError for what no training of ours records."""
-    check_schema(checkpoint, path)
+    check_schema(checkpoint, f"checkpoint={path}")
     recorded = checkpoint["hyper_parameters"]
     weights = {key.removeprefix("segmenter."): tensor for key, tensor in checkpoint["state_dict"].items()}
     began = recorded.get("began_from")

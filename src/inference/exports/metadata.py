@@ -61,7 +61,7 @@ def parsed(texts: Mapping[str, str], path: str) -> dict[str, Any]:
     if values["data"] is not None:
         names = [entry["name"] for entry in values["classes"]]
         recorded = {"model": values["model"], "data": values["data"], "classes": names}
-        check_schema({"hyper_parameters": recorded, "epoch": 0, "state_dict": {}}, path)
+        check_schema({"hyper_parameters": recorded, "epoch": 0, "state_dict": {}}, f"checkpoint={path}")
     return values
 
 
