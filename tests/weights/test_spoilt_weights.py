@@ -168,6 +168,10 @@ SPOILT_STATES = {
     ),
     "best.ckpt elsewhere": (lambda c: _best(c).update(best_model_path="x"), "best_model_path=x is not in"),
     "a best score less": (lambda c: _best(c).update(kth_best_model_path="x"), "kth_best_model_path=x"),
+    "two best scores": (
+        lambda c: _best(c).update(best_k_models=dict.fromkeys(_best(c)["best_k_models"], torch.zeros(2))),
+        "a best score is not a number",
+    ),
     "no groups": (
         lambda c: c.update(optimizer_states=[{1: 2}]),
         "optimizer_states.state=None",

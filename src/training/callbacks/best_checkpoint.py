@@ -25,7 +25,9 @@ class RunCheckpoint(ModelCheckpoint):
 
         state = {key: moved(value) for key, value in state_dict.items()}
         state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
-        if not all(isinstance(score, Tensor) for score in state["best_k_models"].values()):
+        if not all(
+            isinstance(score, Tensor) and score.numel() == 1 for score in state["best_k_models"].values()
+        ):
             raise TypeError("a best score is not a number")
         best = state["best_model_path"]
         if best and Path(best).parent != Path(new):
