@@ -24,6 +24,7 @@ from src.weights.unpickler import shown
 WAYS_ON = "copy best.ckpt over it to resume from there, or delete it to start anew."
 """What to do about a last.ckpt that cannot be used."""
 _REQUIRED = {"state_dict", "hyper_parameters"}
+_OF_A_TRAINING = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _FOREIGN = {  # (offset, bytes there in lower case): other files that are taken for checkpoints
     (0, b"version https://git-lfs"): "a pointer of Git LFS: run git lfs pull",
     (0, b"<"): "a web page",
@@ -76,6 +77,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return checkpoint
         try:
             checkpoint = load_checkpoint(path)
+            if missing := [key for key in _OF_A_TRAINING if key not in checkpoint]:
+                raise UserError(
+                    f"{path}: {', '.join(missing)} missing: it is no whole checkpoint of a training."
+                )
             check_schema(checkpoint, str(path))
             _check_finite(checkpoint, path)
             return checkpoint

@@ -27,6 +27,11 @@ def checkpoint(value=1.0):
         "state_dict": {"weight": torch.full((100, 100), value)},
         "hyper_parameters": HYPER_PARAMETERS,
         "epoch": 3,
+        "global_step": 12,
+        "loops": {},
+        "callbacks": {},
+        "optimizer_states": [],
+        "lr_schedulers": [],
     }
 
 

@@ -157,6 +157,14 @@ SPOILT_STATES = {
         lambda c: c["loops"]["fit_loop"]["epoch_progress"]["total"].update(ready="2"),
         "total.ready='2'",
     ),
+    "only weights": (
+        lambda c: [c.pop(key) for key in ("optimizer_states", "lr_schedulers", "callbacks")],
+        "callbacks, optimizer_states, lr_schedulers missing",
+    ),
+    "no counters": (
+        lambda c: [c.pop(key) for key in ("epoch", "global_step", "loops")],
+        "epoch, global_step, loops missing",
+    ),
     "no loops": (lambda c: c["loops"].pop("fit_loop"), "loops.fit_loop is missing"),
     "a loop less": (
         lambda c: c["loops"]["fit_loop"].pop("epoch_progress"),
